@@ -1,0 +1,1 @@
+//! Every way usage gets into the lake.

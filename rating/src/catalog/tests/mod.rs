@@ -1,0 +1,3 @@
+//! What a catalog may say, and what it is told when it says something else.
+
+mod examples;

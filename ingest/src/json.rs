@@ -290,8 +290,9 @@ fn plain_length(bytes: &[u8]) -> usize {
     for chunk in &mut chunks {
         let word = u64::from_le_bytes(chunk.try_into().expect("a chunk of eight bytes"));
         let below_space = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-        let special =
-            has_zero(word ^ (ONES * u64::from(b'"'))) | has_zero(word ^ (ONES * u64::from(b'\\'))) | below_space;
+        let special = has_zero(word ^ (ONES * u64::from(b'"')))
+            | has_zero(word ^ (ONES * u64::from(b'\\')))
+            | below_space;
         if special != 0 {
             // The lowest marked byte is always right; only bytes above it can be marked by a borrow.
             return length + special.trailing_zeros() as usize / 8;
@@ -305,7 +306,10 @@ fn plain_length(bytes: &[u8]) -> usize {
 fn unescape(inner: &str) -> Result<String, JsonError> {
     let refuse = |at| JsonError { problem: "half of a surrogate pair in a string", at };
     let unit = |at: usize| {
-        inner.get(at..at + 4).and_then(|digits| u16::from_str_radix(digits, 16).ok()).ok_or_else(|| refuse(at))
+        inner
+            .get(at..at + 4)
+            .and_then(|digits| u16::from_str_radix(digits, 16).ok())
+            .ok_or_else(|| refuse(at))
     };
     let mut content = String::with_capacity(inner.len());
     let mut at = 0;
@@ -429,7 +433,8 @@ mod tests {
         ];
         leaf.prop_recursive(5, 40, 6, |inner| {
             prop_oneof![
-                proptest::collection::vec(inner.clone(), 0..6).prop_map(|items| format!("[ {}]", items.join(" ,"))),
+                proptest::collection::vec(inner.clone(), 0..6)
+                    .prop_map(|items| format!("[ {}]", items.join(" ,"))),
                 proptest::collection::vec((any::<String>(), inner), 0..6).prop_map(|pairs| {
                     let pairs: Vec<_> = pairs
                         .into_iter()

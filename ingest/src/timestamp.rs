@@ -26,7 +26,8 @@ fn parse_utc(text: &[u8]) -> Option<i64> {
     if text.len() < 20 || text.last() != Some(&b'Z') {
         return None;
     }
-    let shape = text[4] == b'-' && text[7] == b'-' && text[10] == b'T' && text[13] == b':' && text[16] == b':';
+    let shape =
+        text[4] == b'-' && text[7] == b'-' && text[10] == b'T' && text[13] == b':' && text[16] == b':';
     if !shape {
         return None;
     }

@@ -138,49 +138,30 @@ pub(super) fn read_all(node: &Node, mistakes: &mut Mistakes) -> Vec<Meter> {
         mistakes
             .report(
                 node.place,
-                format!(
-                    "`meters`: expected a mapping of meter names, found {}",
-                    node.found()
-                ),
+                format!("`meters`: expected a mapping of meter names, found {}", node.found()),
             )
             .hint("write each meter as `name:` with its keys indented below");
         return Vec::new();
     };
-    entries
-        .iter()
-        .filter_map(|entry| read(entry, mistakes))
-        .collect()
+    entries.iter().filter_map(|entry| read(entry, mistakes)).collect()
 }
 
 fn read(entry: &Entry, mistakes: &mut Mistakes) -> Option<Meter> {
     let key = &entry.key;
     fields::check_name(key, "meter", entry.key_place, mistakes);
-    let mut fields = Fields::open(
-        &entry.value,
-        format!("meter `{key}`"),
-        entry.key_place,
-        mistakes,
-    )?;
-    let description = fields
-        .optional("description")
-        .and_then(|node| fields::text(node, "`description`", mistakes));
-    let kind_word = fields
-        .required("kind", mistakes)
-        .and_then(|node| fields::word(node, "`kind`", &KINDS, mistakes));
-    let event_type = fields
-        .required("event_type", mistakes)
-        .and_then(|node| read_event_type(node, mistakes));
+    let mut fields = Fields::open(&entry.value, format!("meter `{key}`"), entry.key_place, mistakes)?;
+    let description =
+        fields.optional("description").and_then(|node| fields::text(node, "`description`", mistakes));
+    let kind_word =
+        fields.required("kind", mistakes).and_then(|node| fields::word(node, "`kind`", &KINDS, mistakes));
+    let event_type = fields.required("event_type", mistakes).and_then(|node| read_event_type(node, mistakes));
     let value = read_path("value", &mut fields, mistakes);
     let resource = read_path("resource", &mut fields, mistakes);
-    let dimensions = fields
-        .optional("dimensions")
-        .map(|node| read_dimensions(node, mistakes))
-        .unwrap_or_default();
+    let dimensions =
+        fields.optional("dimensions").map(|node| read_dimensions(node, mistakes)).unwrap_or_default();
     let mut only_when = read_conditions("only_when", false, &mut fields, mistakes);
     only_when.extend(read_conditions("except", true, &mut fields, mistakes));
-    let unit = fields
-        .required("unit", mistakes)
-        .and_then(|node| unit::read(node, "`unit`", mistakes));
+    let unit = fields.required("unit", mistakes).and_then(|node| unit::read(node, "`unit`", mistakes));
     let when_missing = fields.optional("when_missing").and_then(|node| {
         fields::word(
             node,
@@ -190,10 +171,7 @@ fn read(entry: &Entry, mistakes: &mut Mistakes) -> Option<Meter> {
         )
     });
     let excess_digits = fields.optional("excess_digits").and_then(|node| {
-        let words = [
-            ("reject", ExcessDigits::Reject),
-            ("round", ExcessDigits::Round),
-        ];
+        let words = [("reject", ExcessDigits::Reject), ("round", ExcessDigits::Round)];
         fields::word(node, "`excess_digits`", &words, mistakes)
     });
     let Some(kind_word) = kind_word else {
@@ -247,10 +225,7 @@ fn read_dimensions(node: &Node, mistakes: &mut Mistakes) -> BTreeMap<String, Pat
         mistakes
             .report(
                 node.place,
-                format!(
-                    "`dimensions`: expected a mapping of names to paths, found {}",
-                    node.found()
-                ),
+                format!("`dimensions`: expected a mapping of names to paths, found {}", node.found()),
             )
             .hint("for example `dimensions: { region: $.region }`");
         return BTreeMap::new();
@@ -279,27 +254,17 @@ fn read_conditions(
         mistakes
             .report(
                 node.place,
-                format!(
-                    "`{key}`: expected a mapping of paths to values, found {}",
-                    node.found()
-                ),
+                format!("`{key}`: expected a mapping of paths to values, found {}", node.found()),
             )
-            .hint(format!(
-                "for example `{key}: {{ $.category: [device, admin] }}`"
-            ));
+            .hint(format!("for example `{key}: {{ $.category: [device, admin] }}`"));
         return Vec::new();
     };
     entries
         .iter()
         .filter_map(|entry| {
-            let path =
-                path::read_written(&entry.key, &format!("`{key}`"), entry.key_place, mistakes);
+            let path = path::read_written(&entry.key, &format!("`{key}`"), entry.key_place, mistakes);
             let any_of = fields::texts(&entry.value, &format!("`{key}`"), mistakes);
-            Some(Condition {
-                path: path?,
-                any_of,
-                negate,
-            })
+            Some(Condition { path: path?, any_of, negate })
         })
         .collect()
 }
@@ -312,10 +277,7 @@ fn check_value_and_resource(
     mistakes: &mut Mistakes,
 ) -> bool {
     let place_of = |key: &str| match &node.content {
-        Content::Map(entries) => entries
-            .iter()
-            .find(|entry| entry.key == key)
-            .map(|entry| entry.key_place),
+        Content::Map(entries) => entries.iter().find(|entry| entry.key == key).map(|entry| entry.key_place),
         _ => None,
     };
     let (takes_value, needs_value, needs_resource, name) = match kind {
@@ -327,44 +289,32 @@ fn check_value_and_resource(
     };
     match place_of("value") {
         Some(place) if !takes_value => {
-            mistakes
-                .report(place, format!("{name} takes no `value`"))
-                .hint("its quantity is what it counts or how long it lasts; use a `delta` meter to add up values");
+            mistakes.report(place, format!("{name} takes no `value`")).hint(
+                "its quantity is what it counts or how long it lasts; use a `delta` meter to add up values",
+            );
         }
         None if needs_value => {
             mistakes
                 .report(fields.place, format!("{} has no `value`", fields.what))
-                .hint(format!(
-                    "{name} needs the path of its figure, like `value: $.bytes`"
-                ));
+                .hint(format!("{name} needs the path of its figure, like `value: $.bytes`"));
         }
         _ => {}
     }
     if needs_resource && place_of("resource").is_none() {
-        let example = if kind == KindWord::Session {
-            "$.session_id"
-        } else {
-            "$.device_id"
-        };
+        let example = if kind == KindWord::Session { "$.session_id" } else { "$.device_id" };
         mistakes
             .report(fields.place, format!("{} has no `resource`", fields.what))
-            .hint(format!(
-                "{name} needs the path of what it tells apart, like `resource: {example}`"
-            ));
+            .hint(format!("{name} needs the path of what it tells apart, like `resource: {example}`"));
     }
     takes_value
 }
 
 fn read_kind(kind: KindWord, fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> MeterKind {
     let mut duration = |key: &'static str, mistakes: &mut Mistakes| {
-        fields
-            .optional(key)
-            .and_then(|node| fields::duration(node, &format!("`{key}`"), mistakes))
+        fields.optional(key).and_then(|node| fields::duration(node, &format!("`{key}`"), mistakes))
     };
     match kind {
-        KindWord::Gauge => MeterKind::Gauge {
-            expires_after: duration("expires_after", mistakes),
-        },
+        KindWord::Gauge => MeterKind::Gauge { expires_after: duration("expires_after", mistakes) },
         KindWord::Delta => MeterKind::Delta,
         KindWord::Cumulative => MeterKind::Cumulative,
         KindWord::Session => MeterKind::Session {
@@ -381,12 +331,7 @@ fn read_session(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<Sess
     let mut inner = Fields::open(node, "`session`", fields.place, mistakes)?;
     let signal = read_path("signal", &mut inner, mistakes);
     let mut words = |key: &'static str, mistakes: &mut Mistakes| {
-        inner.optional(key).map(|node| {
-            (
-                fields::texts(node, &format!("`{key}`"), mistakes),
-                node.place,
-            )
-        })
+        inner.optional(key).map(|node| (fields::texts(node, &format!("`{key}`"), mistakes), node.place))
     };
     let (start, stop) = (words("start", mistakes), words("stop", mistakes));
     let heartbeat = words("heartbeat", mistakes);
@@ -414,8 +359,7 @@ fn read_session(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<Sess
         }
     }
     check_signal_values([&start, &stop, &heartbeat], mistakes);
-    let values =
-        |read: Option<(Vec<String>, Place)>| read.map(|(values, _)| values).unwrap_or_default();
+    let values = |read: Option<(Vec<String>, Place)>| read.map(|(values, _)| values).unwrap_or_default();
     Some(SessionPaths {
         signal,
         start: values(start),
@@ -433,10 +377,7 @@ fn check_signal_values(lists: [&Option<(Vec<String>, Place)>; 3], mistakes: &mut
     for (values, place) in lists.into_iter().flatten() {
         for value in values {
             if seen.contains(&value) {
-                mistakes.report(
-                    *place,
-                    format!("the signal value `{value}` is given two meanings"),
-                );
+                mistakes.report(*place, format!("the signal value `{value}` is given two meanings"));
             }
             seen.push(value);
         }
@@ -446,10 +387,7 @@ fn check_signal_values(lists: [&Option<(Vec<String>, Place)>; 3], mistakes: &mut
 fn check_unit(kind: KindWord, unit: &Unit, entry: &Entry, mistakes: &mut Mistakes) {
     if kind == KindWord::Session && unit.name != "second" {
         let place = match &entry.value.content {
-            Content::Map(entries) => entries
-                .iter()
-                .find(|e| e.key == "unit")
-                .map(|e| e.value.place),
+            Content::Map(entries) => entries.iter().find(|e| e.key == "unit").map(|e| e.value.place),
             _ => None,
         };
         mistakes

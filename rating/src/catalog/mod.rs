@@ -55,12 +55,8 @@ fn read(node: &yaml::Node, mistakes: &mut Mistakes) -> Option<Catalog> {
         fields::check_name(name, "`catalog`", node.place, mistakes);
         Some(name.to_owned())
     });
-    let tenant = fields
-        .optional("tenant")
-        .and_then(|node| path::read(node, "`tenant`", mistakes));
-    let meters = fields
-        .required("meters", mistakes)
-        .map(|node| meter::read_all(node, mistakes));
+    let tenant = fields.optional("tenant").and_then(|node| path::read(node, "`tenant`", mistakes));
+    let meters = fields.required("meters", mistakes).map(|node| meter::read_all(node, mistakes));
     fields.close(mistakes);
     Some(Catalog {
         name: name?,

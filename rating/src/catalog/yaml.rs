@@ -52,11 +52,8 @@ impl Node {
 
 fn shortened(text: &str) -> String {
     let mut characters = text.chars();
-    let mut start: String = characters
-        .by_ref()
-        .take(60)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let mut start: String =
+        characters.by_ref().take(60).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if characters.next().is_some() {
         start.push('…');
     }
@@ -94,15 +91,8 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes) -> Option<Node> {
 
 #[derive(Debug)]
 enum Open {
-    List {
-        place: Place,
-        items: Vec<Node>,
-    },
-    Map {
-        place: Place,
-        entries: Vec<Entry>,
-        key: Key,
-    },
+    List { place: Place, items: Vec<Node> },
+    Map { place: Place, entries: Vec<Entry>, key: Key },
 }
 
 #[derive(Debug)]
@@ -130,13 +120,7 @@ impl Builder {
                 mistakes
                     .report(place, "an alias (`*name`) is not allowed in a catalog")
                     .hint("write the value out, so that every price stands on a line of its own");
-                self.put(
-                    Node {
-                        place,
-                        content: Content::Nothing,
-                    },
-                    mistakes,
-                );
+                self.put(Node { place, content: Content::Nothing }, mistakes);
             }
             Event::Scalar(text, style, anchor, tag) => {
                 refuse_anchor_and_tag(anchor, tag.is_some(), place, mistakes);
@@ -144,28 +128,18 @@ impl Builder {
                 let content = if plain && matches!(&*text, "" | "~" | "null") {
                     Content::Nothing
                 } else {
-                    Content::Text {
-                        text: text.into_owned(),
-                        plain,
-                    }
+                    Content::Text { text: text.into_owned(), plain }
                 };
                 self.put(Node { place, content }, mistakes);
             }
             Event::SequenceStart(anchor, tag) => {
                 refuse_anchor_and_tag(anchor, tag.is_some(), place, mistakes);
-                self.open.push(Open::List {
-                    place: place.first_character(),
-                    items: Vec::new(),
-                });
+                self.open.push(Open::List { place: place.first_character(), items: Vec::new() });
             }
             Event::MappingStart(anchor, tag) => {
                 refuse_anchor_and_tag(anchor, tag.is_some(), place, mistakes);
                 let place = place.first_character();
-                self.open.push(Open::Map {
-                    place,
-                    entries: Vec::new(),
-                    key: Key::Awaited,
-                });
+                self.open.push(Open::Map { place, entries: Vec::new(), key: Key::Awaited });
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(mistakes),
             Event::DocumentEnd | Event::StreamStart | Event::StreamEnd | Event::Nothing => {}
@@ -181,10 +155,7 @@ impl Builder {
         self.documents_seen += 1;
         if self.documents_seen > 1 {
             mistakes
-                .report(
-                    place.first_character(),
-                    "a second YAML document starts here",
-                )
+                .report(place.first_character(), "a second YAML document starts here")
                 .hint("a catalog is one document: put the second into a file of its own");
             return false;
         }
@@ -193,14 +164,8 @@ impl Builder {
 
     fn close(&mut self, mistakes: &mut Mistakes) {
         let node = match self.open.pop() {
-            Some(Open::List { place, items }) => Node {
-                place,
-                content: Content::List(items),
-            },
-            Some(Open::Map { place, entries, .. }) => Node {
-                place,
-                content: Content::Map(entries),
-            },
+            Some(Open::List { place, items }) => Node { place, content: Content::List(items) },
+            Some(Open::Map { place, entries, .. }) => Node { place, content: Content::Map(entries) },
             None => return,
         };
         self.put(node, mistakes);
@@ -223,47 +188,27 @@ fn read_key(node: Node, mistakes: &mut Mistakes) -> Key {
     if let Content::Text { text, .. } = node.content {
         return Key::Read(text, node.place);
     }
-    mistakes.report(
-        node.place,
-        format!("a key must be text, found {}", node.found()),
-    );
+    mistakes.report(node.place, format!("a key must be text, found {}", node.found()));
     Key::Unusable
 }
 
-fn put_entry(
-    entries: &mut Vec<Entry>,
-    key: String,
-    key_place: Place,
-    value: Node,
-    mistakes: &mut Mistakes,
-) {
+fn put_entry(entries: &mut Vec<Entry>, key: String, key_place: Place, value: Node, mistakes: &mut Mistakes) {
     if let Some(first) = entries.iter().find(|entry| entry.key == key) {
         mistakes
             .report(key_place, format!("the key `{key}` is written twice"))
-            .hint(format!(
-                "it first stands in line {}: keep one of the two",
-                first.key_place.line
-            ));
+            .hint(format!("it first stands in line {}: keep one of the two", first.key_place.line));
         return;
     }
     // An absent value has no place of its own: point at its key.
-    let place = if value.content == Content::Nothing {
-        key_place
-    } else {
-        value.place
-    };
-    entries.push(Entry {
-        key,
-        key_place,
-        value: Node { place, ..value },
-    });
+    let place = if value.content == Content::Nothing { key_place } else { value.place };
+    entries.push(Entry { key, key_place, value: Node { place, ..value } });
 }
 
 fn refuse_anchor_and_tag(anchor: usize, tagged: bool, place: Place, mistakes: &mut Mistakes) {
     if anchor > 0 {
-        mistakes
-            .report(place, "an anchor (`&name`) is not allowed in a catalog")
-            .hint("write the value out wherever it is needed, so that every price stands on a line of its own");
+        mistakes.report(place, "an anchor (`&name`) is not allowed in a catalog").hint(
+            "write the value out wherever it is needed, so that every price stands on a line of its own",
+        );
     }
     if tagged {
         mistakes

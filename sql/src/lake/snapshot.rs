@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::Field;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
-use deltalake_core::kernel::{EagerSnapshot, Snapshot, StructField};
+use deltalake_core::kernel::{EagerSnapshot, LogicalFileView, Snapshot, StructField};
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::SaveMode;
@@ -61,19 +61,18 @@ pub struct DataFile {
     /// The value of the partition column: days since 1970-01-01.
     pub day: i32,
     pub modified_at_ms: i64,
-    /// What its writer said of it, such as that it is compacted.
-    pub tags: HashMap<String, String>,
     /// Smallest and largest values as JSON, as the table's log has them.
     pub statistics: Option<String>,
 }
 
 impl TableHandle {
-    pub(super) fn new(lake: &Lake, table: Table) -> Result<Self, LakeError> {
+    pub(super) fn new(lake: &Lake, table: Table) -> Self {
         let url = lake.url().join(&format!("{}/", table.name())).expect("a table's name is a path segment");
         let root = Arc::clone(lake.root_store());
-        let store: Arc<dyn ObjectStore> = Arc::new(PrefixStore::new(Arc::clone(&root), lake.prefix(&url)));
+        let store: Arc<dyn ObjectStore> =
+            Arc::new(PrefixStore::new(Arc::clone(&root), super::store::prefix(&url)));
         let log = default_logstore(Arc::clone(&store), root, &url, &StorageConfig::default());
-        Ok(Self { table, url, store, log })
+        Self { table, url, store, log }
     }
 
     pub fn table(&self) -> Table {
@@ -135,7 +134,8 @@ impl TableHandle {
     fn delta_columns(&self) -> Result<Vec<StructField>, LakeError> {
         let columns = self.table.columns().iter().map(|column| {
             let comment = HashMap::from([("comment".to_owned(), column.meaning.to_owned())]);
-            let field = Field::new(column.name, column.kind.arrow_type(), column.nullable).with_metadata(comment);
+            let field =
+                Field::new(column.name, column.kind.arrow_type(), column.nullable).with_metadata(comment);
             (&field).try_into_kernel().map_err(|error| self.error(DeltaTableError::Arrow { source: error }))
         });
         columns.collect()
@@ -150,33 +150,26 @@ impl TableHandle {
             .try_collect()
             .await
             .map_err(|error| self.error(error))?;
-        let mut files = views
-            .into_iter()
-            .map(|view| self.data_file(&view.add_action(), view.num_records()))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut files = views.into_iter().map(|view| self.data_file(&view)).collect::<Result<Vec<_>, _>>()?;
         files.sort_by(|left, right| (left.day, &left.path).cmp(&(right.day, &right.path)));
         let table_id = snapshot.metadata().id().to_owned();
         Ok(TableSnapshot { table: self.table, version: snapshot.version(), table_id, files })
     }
 
-    fn data_file(
-        &self,
-        add: &deltalake_core::kernel::Add,
-        rows: Option<usize>,
-    ) -> Result<DataFile, LakeError> {
-        let incomplete =
-            |what| LakeError::Incomplete { table: self.table.name(), path: add.path.clone(), what };
-        let day = add.partition_values.get(self.table.partition_column()).and_then(Option::as_deref);
+    fn data_file(&self, view: &LogicalFileView) -> Result<DataFile, LakeError> {
+        let path = view.path().into_owned();
+        let incomplete = |what| LakeError::Incomplete { table: self.table.name(), path: path.clone(), what };
+        let partition = view.partition_values_map();
+        let day = partition.get(self.table.partition_column()).and_then(Option::as_deref);
         let day = day.and_then(parse_day).ok_or_else(|| incomplete("day"))?;
-        let tags = add.tags.iter().flatten();
+        let rows = view.num_records().ok_or_else(|| incomplete("row count"))?;
         Ok(DataFile {
-            path: add.path.clone(),
-            size_bytes: add.size as u64,
-            rows: rows.ok_or_else(|| incomplete("row count"))? as u64,
             day,
-            modified_at_ms: add.modification_time,
-            tags: tags.filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect(),
-            statistics: add.stats.clone(),
+            rows: rows as u64,
+            size_bytes: view.size() as u64,
+            modified_at_ms: view.modification_time(),
+            statistics: view.stats(),
+            path,
         })
     }
 
@@ -220,7 +213,7 @@ mod tests {
     #[tokio::test]
     async fn a_table_is_created_once_and_starts_empty() {
         let lake = Lake::open("memory:///").unwrap();
-        let handle = lake.table(Table::UsageEvents).unwrap();
+        let handle = lake.table(Table::UsageEvents);
         assert!(!handle.exists().await.unwrap());
         assert!(matches!(handle.snapshot(None).await, Err(LakeError::Missing("usage_events"))));
         let (first, second) = tokio::join!(handle.create_if_missing(), handle.create_if_missing());

@@ -10,12 +10,14 @@ use object_store::local::LocalFileSystem;
 use object_store::prefix::PrefixStore;
 use url::Url;
 
-use super::{LakeError, Table, TableHandle};
+use super::{Table, TableHandle};
 
 /// Why an address is no lake.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeUrlError {
-    #[error("the lake `{0}` is not an address that can be used: expected a folder, s3://bucket/prefix or gs://bucket/prefix")]
+    #[error(
+        "the lake `{0}` is not an address that can be used: expected a folder, s3://bucket/prefix or gs://bucket/prefix"
+    )]
     Unknown(String),
     #[error("cannot make the lake's folder {0}: {1}")]
     Folder(String, std::io::Error),
@@ -42,9 +44,9 @@ impl Lake {
             "s3" | "s3a" => {
                 Arc::new(AmazonS3Builder::from_env().with_url(url.as_str()).build().map_err(unusable)?)
             }
-            "gs" => {
-                Arc::new(GoogleCloudStorageBuilder::from_env().with_url(url.as_str()).build().map_err(unusable)?)
-            }
+            "gs" => Arc::new(
+                GoogleCloudStorageBuilder::from_env().with_url(url.as_str()).build().map_err(unusable)?,
+            ),
             _ => return Err(LakeUrlError::Unknown(address.to_owned())),
         };
         Ok(Self { url, store })
@@ -73,23 +75,23 @@ impl Lake {
 
     /// A store whose root is the lake itself.
     pub fn store(&self) -> Arc<dyn ObjectStore> {
-        Arc::new(PrefixStore::new(Arc::clone(&self.store), self.prefix(&self.url)))
-    }
-
-    /// Where an address of this lake lies in its root store.
-    pub(super) fn prefix(&self, url: &Url) -> object_store::path::Path {
-        let path = if url.scheme() == "file" {
-            url.to_file_path().ok().and_then(|path| object_store::path::Path::from_absolute_path(path).ok())
-        } else {
-            None
-        };
-        path.unwrap_or_else(|| object_store::path::Path::from_url_path(url.path()).unwrap_or_default())
+        Arc::new(PrefixStore::new(Arc::clone(&self.store), prefix(&self.url)))
     }
 
     /// The handle of one of the lake's tables, which need not exist yet.
-    pub fn table(&self, table: Table) -> Result<TableHandle, LakeError> {
+    pub fn table(&self, table: Table) -> TableHandle {
         TableHandle::new(self, table)
     }
+}
+
+/// Where an address lies in its root store.
+pub(super) fn prefix(url: &Url) -> object_store::path::Path {
+    let path = if url.scheme() == "file" {
+        url.to_file_path().ok().and_then(|path| object_store::path::Path::from_absolute_path(path).ok())
+    } else {
+        None
+    };
+    path.unwrap_or_else(|| object_store::path::Path::from_url_path(url.path()).unwrap_or_default())
 }
 
 /// Turns what people write into an address that ends in a slash; makes a local folder if need be.

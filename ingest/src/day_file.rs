@@ -101,7 +101,7 @@ impl DayFileWriter {
 
     pub fn finish(mut self, now_ms: i64) -> Result<FinishedFile, ParquetError> {
         let metadata = self.writer.finish()?;
-        let bytes = Bytes::from(self.writer.into_inner()?);
+        let bytes = Bytes::from(std::mem::take(self.writer.inner_mut()));
         let day = day_text(self.day);
         let column = self.table.partition_column();
         let path = format!("{column}={day}/{}-{}.parquet", self.kind.prefix(), Uuid::new_v4());

@@ -70,7 +70,11 @@ impl World {
             group: "meterhouse".to_owned(),
             until_end: true,
             accepted_gaps: gaps,
-            properties: Vec::new(),
+            // The mock cluster only notices that a member left when its session times out.
+            properties: vec![
+                ("session.timeout.ms".into(), "6000".into()),
+                ("heartbeat.interval.ms".into(), "500".into()),
+            ],
         };
         ingest_kafka(&run, &source)
     }

@@ -2,3 +2,7 @@
 //!
 //! Modules are declared in the order in which data flows through them. Nothing here does IO, reads a
 //! clock or draws a random number: time and identifiers come in as arguments.
+
+pub mod money;
+pub mod price;
+pub mod quantity;

@@ -3,6 +3,8 @@
 //! Modules are declared in the order in which data flows through them. Nothing here does IO, reads a
 //! clock or draws a random number: time and identifiers come in as arguments.
 
+pub mod exact;
 pub mod money;
+pub mod period;
 pub mod price;
 pub mod quantity;

@@ -4,3 +4,6 @@
 //! clock or draws a random number: time and identifiers come in as arguments.
 
 pub mod catalog;
+pub mod money;
+pub mod price;
+pub mod quantity;

@@ -4,6 +4,8 @@
 //! clock or draws a random number: time and identifiers come in as arguments.
 
 pub mod catalog;
+pub mod exact;
 pub mod money;
+pub mod period;
 pub mod price;
 pub mod quantity;

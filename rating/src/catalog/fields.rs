@@ -9,6 +9,18 @@ use jiff::SignedDuration;
 use super::mistake::{Mistakes, Place};
 use super::yaml::{Content, Entry, Node};
 
+/// The value of a key that may be absent, as an option; leaves the function with nothing where the key was there but
+/// wrong, which has been reported.
+macro_rules! unless_wrong {
+    ($read:expr) => {
+        match $read {
+            None => None,
+            Some(Some(value)) => Some(value),
+            Some(None) => return None,
+        }
+    };
+}
+
 /// The entries of one mapping while it is being read.
 #[derive(Debug)]
 pub(super) struct Fields<'n> {

@@ -111,6 +111,10 @@ impl<'t> Mistakes<'t> {
         self.list.is_empty()
     }
 
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
     pub fn report(&mut self, place: Place, message: impl Into<String>) -> &mut Mistake {
         let source_line = self
             .lines
@@ -126,6 +130,13 @@ impl<'t> Mistakes<'t> {
         });
         let last = self.list.len() - 1;
         &mut self.list[last]
+    }
+
+    /// Says more about the mistake that was reported last.
+    pub fn hint_last(&mut self, hint: &str) {
+        if let Some(last) = self.list.last_mut() {
+            last.hint = Some(hint.to_owned());
+        }
     }
 
     /// The mistakes in the order of the file.

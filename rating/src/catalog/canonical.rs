@@ -18,7 +18,7 @@ pub(super) fn hash(node: &Node) -> blake3::Hash {
 
 fn write(node: &Node, out: &mut String) {
     match &node.content {
-        Content::Nothing => out.push_str("null"),
+        Content::Nothing | Content::Alias => out.push_str("null"),
         Content::Text { text, .. } => write_text(text, out),
         Content::List(items) => {
             out.push('[');

@@ -42,6 +42,9 @@ impl<'n> Fields<'n> {
     ) -> Option<Self> {
         let what = what.into();
         let Content::Map(entries) = &node.content else {
+            if node.content == Content::Alias {
+                return None;
+            }
             let found = node.found();
             mistakes.report(
                 node.place,
@@ -97,13 +100,16 @@ impl<'n> Fields<'n> {
 
 /// The text of a scalar. Numbers and booleans count as text, exactly as written.
 pub(super) fn text<'n>(node: &'n Node, what: &str, mistakes: &mut Mistakes) -> Option<&'n str> {
-    if let Content::Text { text, .. } = &node.content {
-        return Some(text);
+    match &node.content {
+        Content::Text { text, .. } => return Some(text),
+        Content::Alias => {}
+        _ => {
+            mistakes.report(
+                node.place,
+                format!("{what}: expected text, found {}", node.found()),
+            );
+        }
     }
-    mistakes.report(
-        node.place,
-        format!("{what}: expected text, found {}", node.found()),
-    );
     None
 }
 

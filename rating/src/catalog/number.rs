@@ -6,20 +6,34 @@ use rust_decimal::Decimal;
 
 use super::fields;
 use super::mistake::{Mistakes, Place};
-use super::yaml::Node;
+use super::yaml::{Content, Node};
 use crate::money::{UNIT_PRICE_DECIMALS_MAX, UnitPrice};
 
 pub(super) fn decimal(node: &Node, what: &str, mistakes: &mut Mistakes) -> Option<Decimal> {
-    let written = fields::text(node, what, mistakes)?;
+    let written = match &node.content {
+        Content::Text { text, .. } => text,
+        Content::Alias => return None,
+        _ => {
+            mistakes.report(
+                node.place,
+                format!("{what}: expected a number, found {}", node.found()),
+            );
+            return None;
+        }
+    };
     match exact(written) {
         Ok(number) => Some(number),
-        Err(reason) => {
+        Err(NotExact::Spelling) => {
             mistakes
-                .report(
-                    node.place,
-                    format!("{what}: expected a number, found `{written}`"),
-                )
-                .hint(reason);
+                .report(node.place, format!("{what}: expected a number, found `{written}`"))
+                .hint("write digits and at most one point, like `0.085`; no currency sign, exponent or separators");
+            None
+        }
+        Err(NotExact::Digits(problem)) => {
+            mistakes.report(
+                node.place,
+                format!("{what}: `{written}` has {problem} are allowed"),
+            );
             None
         }
     }
@@ -82,27 +96,33 @@ pub(super) fn boolean(node: &Node, what: &str, mistakes: &mut Mistakes) -> Optio
     fields::word(node, what, &[("true", true), ("false", false)], mistakes)
 }
 
-/// The number without trailing zeros, or what is wrong with its spelling.
-fn exact(written: &str) -> Result<Decimal, String> {
+enum NotExact {
+    Spelling,
+    /// How many digits there are, and how many at most.
+    Digits(String),
+}
+
+/// The number without trailing zeros, or what is wrong with it.
+fn exact(written: &str) -> Result<Decimal, NotExact> {
     let unsigned = written.strip_prefix('-').unwrap_or(written);
     let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
     let all_digits =
         |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     if !all_digits(whole) || !all_digits(fraction) {
-        return Err("write digits and at most one point, like `0.085`; no currency sign, exponent or separators".to_owned());
+        return Err(NotExact::Spelling);
     }
     let fraction = fraction.trim_end_matches('0');
     let decimals = fraction.len();
     if decimals > UNIT_PRICE_DECIMALS_MAX as usize {
-        return Err(format!(
-            "it has {decimals} decimals, at most {UNIT_PRICE_DECIMALS_MAX} are allowed"
-        ));
+        return Err(NotExact::Digits(format!(
+            "{decimals} decimals, at most {UNIT_PRICE_DECIMALS_MAX}"
+        )));
     }
     let sign = if written.starts_with('-') { "-" } else { "" };
     let point = if fraction.is_empty() { "" } else { "." };
     Decimal::from_str_exact(&format!("{sign}{whole}{point}{fraction}"))
         .map(|number| number.normalize())
-        .map_err(|_| "it has more than 28 digits".to_owned())
+        .map_err(|_| NotExact::Digits("more than 28 digits, at most 28".to_owned()))
 }
 
 /// A place and the number there, for checks that need both.

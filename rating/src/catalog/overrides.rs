@@ -87,7 +87,9 @@ pub(super) fn read_all(
         let Some(read) = read(item, zone, context, mistakes) else {
             continue;
         };
-        check_reachable(&read, tenant, zone, subscriptions, context, mistakes);
+        if !check_reachable(&read, tenant, zone, subscriptions, context, mistakes) {
+            continue;
+        }
         let rival = overrides.iter().find(|other| {
             other.same_target(&read) && other.span.intersection(&read.span).is_some()
         });
@@ -251,7 +253,7 @@ fn report_unknown<'a>(
         .did_you_mean(key, known);
 }
 
-/// An override must meet, at some instant, a subscription to its plan with a version that has its target.
+/// Whether it does: an override must meet, at some instant, a subscription to its plan with a version that has its target.
 fn check_reachable(
     read: &Override,
     tenant: &str,
@@ -259,9 +261,9 @@ fn check_reachable(
     subscriptions: &[Subscription],
     context: TenantContext<'_>,
     mistakes: &mut Mistakes,
-) {
+) -> bool {
     let Some(plan) = context.plans.iter().find(|plan| plan.key == read.plan) else {
-        return;
+        return true; // The plan has mistakes of its own.
     };
     let of_plan: Vec<&Subscription> = subscriptions
         .iter()
@@ -277,7 +279,7 @@ fn check_reachable(
                 ),
             )
             .hint("override a plan that the tenant has, or add the subscription");
-        return;
+        return false;
     }
     let shared: Vec<(&Subscription, Span)> = of_plan
         .iter()
@@ -298,7 +300,7 @@ fn check_reachable(
                 "the subscription stands in line {}",
                 of_plan[0].place.line
             ));
-        return;
+        return false;
     }
     let meets = shared.iter().any(|(subscription, span)| {
         subscription
@@ -317,4 +319,5 @@ fn check_reachable(
             )
             .hint("compare its `from` and `until` with those of the plan's versions");
     }
+    meets
 }

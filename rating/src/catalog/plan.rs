@@ -133,7 +133,11 @@ fn read_versions(
     mistakes: &mut Mistakes,
 ) -> Vec<PlanVersion> {
     let items = match &node.content {
-        Content::List(items) if !items.is_empty() => items,
+        Content::List(items) if items.is_empty() => {
+            mistakes.report(node.place, "`versions`: the list is empty");
+            return Vec::new();
+        }
+        Content::List(items) => items,
         _ => {
             mistakes
                 .report(
@@ -155,7 +159,7 @@ fn read_versions(
         };
         let version = read_version(&mut fields, item.place, context, mistakes);
         if let Some(previous) = versions.last() {
-            check_order(&version, previous, &fields, mistakes);
+            check_order(&version, previous, &mut fields, mistakes);
         }
         fields.close(mistakes);
         versions.push(version);
@@ -166,12 +170,12 @@ fn read_versions(
 fn check_order(
     version: &PlanVersion,
     previous: &PlanVersion,
-    fields: &Fields<'_>,
+    fields: &mut Fields<'_>,
     mistakes: &mut Mistakes,
 ) {
     let line = previous.place.line;
     match version.from {
-        None => {
+        None if fields.optional("from").is_none() => {
             mistakes
                 .report(fields.place, format!("{} has no `from`", fields.what))
                 .hint("only the first version may be in force since ever");
@@ -189,7 +193,7 @@ fn check_order(
                     "the version in line {line} would never end: versions stand in order of time"
                 ));
         }
-        Some(_) => {}
+        _ => {}
     }
 }
 

@@ -147,12 +147,13 @@ pub(super) fn read_time_zone(node: &Node, mistakes: &mut Mistakes) -> Option<Tim
 /// `calendar_month`, or a number of months and the day on which a period starts.
 pub(super) fn read_cycle(node: &Node, mistakes: &mut Mistakes) -> Option<BillingCycle> {
     if !matches!(node.content, Content::Map(_)) {
-        return fields::word(
-            node,
-            "`billing`",
-            &[("calendar_month", BillingCycle::CALENDAR_MONTH)],
-            mistakes,
-        );
+        let before = mistakes.count();
+        let words = [("calendar_month", BillingCycle::CALENDAR_MONTH)];
+        let cycle = fields::word(node, "`billing`", &words, mistakes);
+        if mistakes.count() > before {
+            mistakes.hint_last("or the day from which periods are counted, like `{ every_months: 1, anchor: 2026-01-15 }`");
+        }
+        return cycle;
     }
     let mut fields = Fields::open(node, "`billing`", node.place, mistakes)?;
     let months = fields.optional("every_months").map(|node| {

@@ -78,7 +78,7 @@ pub(super) fn read(
     };
     ReadTerms {
         model_place,
-        allowance_place: allowance.map(|node| node.place),
+        allowance_place: allowance.map(place_of_pool),
         rounding_place: rounding.map(|node| node.place),
         change: TermsChange {
             model,
@@ -88,6 +88,17 @@ pub(super) fn read(
             commitment: commitment.and_then(|node| read_commitment(node, mistakes)),
             discounts: discounts.map(|node| read_discounts(node, mistakes)),
         },
+    }
+}
+
+/// Where the name of the pool stands, if there is one.
+fn place_of_pool(allowance: &Node) -> Place {
+    match &allowance.content {
+        Content::Map(entries) => entries
+            .iter()
+            .find(|entry| entry.key == "pool")
+            .map_or(allowance.place, |entry| entry.value.place),
+        _ => allowance.place,
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Node {
 pub(super) enum Content {
     /// A key with nothing after its colon, or a written `null`.
     Nothing,
+    /// A reference to another node; reported while reading, so nobody needs to speak of it again.
+    Alias,
     /// `plain` is false for quoted text.
     Text {
         text: String,
@@ -43,6 +45,7 @@ impl Node {
     pub fn found(&self) -> String {
         match &self.content {
             Content::Nothing => "nothing".to_owned(),
+            Content::Alias => "an alias".to_owned(),
             Content::Text { text, .. } => format!("`{}`", shortened(text)),
             Content::List(_) => "a list".to_owned(),
             Content::Map(_) => "a mapping of keys to values".to_owned(),
@@ -133,7 +136,7 @@ impl Builder {
                 self.put(
                     Node {
                         place,
-                        content: Content::Nothing,
+                        content: Content::Alias,
                     },
                     mistakes,
                 );

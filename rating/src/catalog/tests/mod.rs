@@ -1,3 +1,4 @@
 //! What a catalog may say, and what it is told when it says something else.
 
 mod examples;
+mod mistakes;

@@ -18,6 +18,7 @@ mod meter;
 
 mod matrix;
 mod model;
+mod pool;
 mod price;
 mod terms;
 
@@ -29,12 +30,15 @@ mod overrides;
 mod tenant;
 
 mod canonical;
+mod describe;
+mod diff;
 mod in_force;
 mod read;
 
 #[cfg(test)]
 mod tests;
 
+pub use diff::diff;
 pub use in_force::PriceSpan;
 pub use item::{Credits, Grant, Item, QuotaRaise, Tax};
 pub use meter::{Condition, ExcessDigits, Meter, MeterKind, SessionPaths, WhenMissing};

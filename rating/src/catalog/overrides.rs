@@ -7,6 +7,7 @@
 use super::fields::{self, Fields};
 use super::mistake::{Mistakes, Place};
 use super::plan::{Plan, PlanVersion};
+use super::pool;
 use super::price;
 use super::quota::{self, Limit};
 use super::tenant::{self, Subscription, TenantContext};
@@ -210,7 +211,7 @@ fn check_terms(
     if let (Some(Allowance::Pool { pool }), Some(place)) =
         (&read.change.allowance, read.allowance_place)
     {
-        price::check_pool(pool, price.usage.as_ref(), &version.pools, place, mistakes);
+        pool::check_reference(pool, price.usage.as_ref(), &version.pools, place, mistakes);
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::fields::{self, Fields};
 use super::mistake::{Mistakes, Place};
+use super::pool;
 use super::price::{self, Context, Price};
 use super::quota::{self, Quota, Retention};
 use super::when::{self, When};
@@ -208,7 +209,7 @@ fn read_version(
         .and_then(|node| when::read(node, "`from`", mistakes));
     let pools = fields
         .optional("pools")
-        .map(|node| price::read_pools(node, mistakes))
+        .map(|node| pool::read_all(node, mistakes))
         .unwrap_or_default();
     let prices = fields.required("prices", mistakes);
     let prices: Vec<Price> = prices

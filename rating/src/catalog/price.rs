@@ -10,7 +10,7 @@ use super::fields::{self, Fields};
 use super::meter::{Meter, MeterKind};
 use super::mistake::{Mistakes, Place};
 use super::model::ModelSource;
-use super::number;
+use super::pool;
 use super::terms::{self, ReadTerms};
 use super::unit::{self, Measures, Unit};
 use super::yaml::{Content, Entry, Node};
@@ -111,7 +111,7 @@ pub(super) fn read_fields(
     }
     if let Some(Allowance::Pool { pool }) = &read.change.allowance {
         let place = read.allowance_place.unwrap_or(fields.place);
-        check_pool(pool, usage.as_ref(), pools, place, mistakes);
+        pool::check_reference(pool, usage.as_ref(), pools, place, mistakes);
     }
     if has_meter && usage.is_none() {
         return None; // Reported while reading the usage.
@@ -432,71 +432,4 @@ pub(super) fn check_against_usage(
             "a `percentage` price reads an amount of money, which is not rounded as a quantity",
         );
     }
-}
-
-pub(super) fn check_pool(
-    pool: &str,
-    usage: Option<&PricedUsage>,
-    pools: &[Pool],
-    place: Place,
-    mistakes: &mut Mistakes,
-) {
-    let Some(found) = pools.iter().find(|known| known.name == pool) else {
-        mistakes
-            .report(place, format!("there is no pool `{pool}` in this plan"))
-            .hint("declare it under the plan's `pools:`")
-            .did_you_mean(pool, pools.iter().map(|known| known.name.as_str()));
-        return;
-    };
-    if let Some(usage) = usage.filter(|usage| usage.unit.name != found.unit) {
-        mistakes
-            .report(
-                place,
-                format!(
-                    "the pool `{pool}` holds `{}`, but this price counts in `{}`",
-                    found.unit, usage.unit
-                ),
-            )
-            .hint("all prices that draw from a pool count in its unit");
-    }
-}
-
-/// Reads the mapping below `pools:`.
-pub(super) fn read_pools(node: &Node, mistakes: &mut Mistakes) -> Vec<Pool> {
-    let Content::Map(entries) = &node.content else {
-        mistakes.report(
-            node.place,
-            format!(
-                "`pools`: expected a mapping of pool names, found {}",
-                node.found()
-            ),
-        );
-        return Vec::new();
-    };
-    entries
-        .iter()
-        .filter_map(|entry| read_pool(entry, mistakes))
-        .collect()
-}
-
-fn read_pool(entry: &Entry, mistakes: &mut Mistakes) -> Option<Pool> {
-    let what = format!("pool `{}`", entry.key);
-    fields::check_name(&entry.key, &what, entry.key_place, mistakes);
-    let mut fields = Fields::open(&entry.value, what, entry.key_place, mistakes)?;
-    let quantity = fields
-        .required("quantity", mistakes)
-        .and_then(|node| number::at_least_zero(node, "`quantity`", mistakes));
-    let unit = fields
-        .required("unit", mistakes)
-        .and_then(|node| unit::read(node, "`unit`", mistakes));
-    let prorated = fields
-        .optional("prorate")
-        .map(|node| number::boolean(node, "`prorate`", mistakes));
-    fields.close(mistakes);
-    Some(Pool {
-        name: entry.key.clone(),
-        quantity: quantity?,
-        unit: unit?.name,
-        prorated: prorated.unwrap_or(Some(true))?,
-    })
 }

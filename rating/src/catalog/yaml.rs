@@ -5,6 +5,8 @@
 //! What would let one figure stand in two places or hide it (anchors, aliases, tags, repeated keys, several
 //! documents) is a mistake here: `explain` must be able to name one line for each price.
 
+use std::collections::BTreeMap;
+
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::mistake::{Mistakes, Place};
@@ -105,6 +107,8 @@ enum Open {
         place: Place,
         entries: Vec<Entry>,
         key: Key,
+        /// The line of each key that was read.
+        lines: BTreeMap<String, usize>,
     },
 }
 
@@ -168,6 +172,7 @@ impl Builder {
                     place,
                     entries: Vec::new(),
                     key: Key::Awaited,
+                    lines: BTreeMap::new(),
                 });
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(mistakes),
@@ -213,10 +218,17 @@ impl Builder {
         match self.open.last_mut() {
             None => self.document = Some(node),
             Some(Open::List { items, .. }) => items.push(node),
-            Some(Open::Map { entries, key, .. }) => match std::mem::replace(key, Key::Awaited) {
+            Some(Open::Map {
+                entries,
+                key,
+                lines,
+                ..
+            }) => match std::mem::replace(key, Key::Awaited) {
                 Key::Awaited => *key = read_key(node, mistakes),
                 Key::Unusable => {}
-                Key::Read(name, key_place) => put_entry(entries, name, key_place, node, mistakes),
+                Key::Read(name, key_place) => {
+                    put_entry(name, key_place, node, entries, lines, mistakes);
+                }
             },
         }
     }
@@ -234,21 +246,22 @@ fn read_key(node: Node, mistakes: &mut Mistakes) -> Key {
 }
 
 fn put_entry(
-    entries: &mut Vec<Entry>,
     key: String,
     key_place: Place,
     value: Node,
+    entries: &mut Vec<Entry>,
+    lines: &mut BTreeMap<String, usize>,
     mistakes: &mut Mistakes,
 ) {
-    if let Some(first) = entries.iter().find(|entry| entry.key == key) {
+    if let Some(line) = lines.get(&key) {
         mistakes
             .report(key_place, format!("the key `{key}` is written twice"))
             .hint(format!(
-                "it first stands in line {}: keep one of the two",
-                first.key_place.line
+                "it first stands in line {line}: keep one of the two"
             ));
         return;
     }
+    lines.insert(key.clone(), key_place.line);
     // An absent value has no place of its own: point at its key.
     let place = if value.content == Content::Nothing {
         key_place

@@ -15,11 +15,12 @@ use rating::quantity::unique::UniqueFold;
 const MINUTE_US: i64 = 60_000_000;
 const NANO: i128 = 1_000_000_000;
 
+type DeltaRow<'a> = (&'a str, &'a [(i64, i128)], [&'a str; 4]);
+
 #[test]
 fn deltas() {
     // name, (minute, value), then sum, count, max, busiest hour
-    type Row<'a> = (&'a str, &'a [(i64, i128)], [&'a str; 4]);
-    let rows: [Row; 5] = [
+    let rows: [DeltaRow; 5] = [
         ("nothing", &[], ["0", "0", "0", "0"]),
         ("one hour", &[(0, 1), (59, 2)], ["3", "2", "2", "3"]),
         (
@@ -54,11 +55,12 @@ fn deltas() {
     }
 }
 
+type CounterRow<'a> = (&'a str, &'a [(u32, i128)], &'a str, u64);
+
 #[test]
 fn counters() {
     // name, (resource, value) one minute apart, then increase, resets; the period starts after the second
-    type Row<'a> = (&'a str, &'a [(u32, i128)], &'a str, u64);
-    let rows: [Row; 7] = [
+    let rows: [CounterRow; 7] = [
         ("nothing", &[], "0", 0),
         (
             "first ever adds nothing",

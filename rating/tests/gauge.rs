@@ -40,6 +40,8 @@ fn ten_hours(expires_after_us: Option<i64>, samples: &[(i64, u32, i128)]) -> Gau
     fold.finish_span(10 * HOUR_US).unwrap()
 }
 
+type Row<'a> = (&'a str, Option<i64>, &'a [(i64, u32, i128)], [&'a str; 7]);
+
 #[test]
 fn named_cases() {
     let period = Span {
@@ -48,7 +50,6 @@ fn named_cases() {
     };
     let hour = Some(HOUR_US);
     // name, expiry, samples, then peak, average, min, last, unit-hours, sum of peaks, carried in
-    type Row<'a> = (&'a str, Option<i64>, &'a [(i64, u32, i128)], [&'a str; 7]);
     let rows: [Row; 10] = [
         (
             "no sample ever",

@@ -20,9 +20,8 @@ fn two_hours(
     let mut fold = SessionFold::new(rules, -600 * MINUTE_US, &SessionState::default());
     let mut minutes = Vec::new();
     let mut oddities = SessionOddities::default();
-    let mut ends = [0, 60, 120].into_iter().peekable();
     let mut events = events.iter().peekable();
-    while let Some(end) = ends.next() {
+    for end in [0, 60, 120] {
         while let Some(&(minute, session, event)) = events.next_if(|event| event.0 < end) {
             fold.event(minute * MINUTE_US, session, 0, event).unwrap();
         }
@@ -51,6 +50,13 @@ fn rules(timeout: Option<i64>, increment: Option<i64>, minimum: Option<i64>) -> 
     }
 }
 
+type Row<'a> = (
+    &'a str,
+    SessionRules,
+    &'a [(i64, u32, SessionEvent)],
+    [i128; 2],
+);
+
 #[test]
 fn named_cases() {
     let plain = rules(None, None, None);
@@ -58,12 +64,6 @@ fn named_cases() {
         end_us: minutes * MINUTE_US,
     };
     // name, rules, events, minutes in the first and second hour
-    type Row<'a> = (
-        &'a str,
-        SessionRules,
-        &'a [(i64, u32, SessionEvent)],
-        [i128; 2],
-    );
     let rows: [Row; 15] = [
         ("inside", plain, &[(10, 1, Start), (25, 1, Stop)], [15, 0]),
         (
@@ -195,7 +195,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (-3_i64..40).prop_map(|length_us| Some(Complete { end_us: length_us })),
     ];
     (0_i64..100, 0_u32..4, 0_u32..2, what).prop_map(|(time_us, session, dimensions, what)| {
-        let event = match what {
+        let what = match what {
             None => Start,
             Some(Complete { end_us }) => Complete {
                 end_us: time_us + end_us,
@@ -206,7 +206,7 @@ fn event() -> impl Strategy<Value = Event> {
             time_us,
             session,
             dimensions,
-            event,
+            what,
         }
     })
 }
@@ -240,7 +240,7 @@ proptest! {
         let known: Vec<_> = (0..4).flat_map(|session| runs(&events, session, &rules)).collect();
         for end_us in cuts_us {
             while let Some(event) = fed.next_if(|event| event.time_us < end_us) {
-                fold.event(event.time_us, event.session, event.dimensions, event.event).unwrap();
+                fold.event(event.time_us, event.session, event.dimensions, event.what).unwrap();
             }
             let segment = fold.cut(end_us).unwrap();
             for dimensions in 0..2 {

@@ -117,7 +117,7 @@ impl BillingCycle {
         })
     }
 
-    fn period(&self, first_month: i32, zone: &TimeZone) -> Option<Period> {
+    fn period(self, first_month: i32, zone: &TimeZone) -> Option<Period> {
         let (start_date, start_us) = self.boundary(first_month, zone)?;
         let (end_date, end_us) = self.boundary(first_month + i32::from(self.months), zone)?;
         Some(Period {
@@ -128,7 +128,7 @@ impl BillingCycle {
     }
 
     /// The anchor day of a month counted from year 0, and the first instant of that day.
-    fn boundary(&self, month: i32, zone: &TimeZone) -> Option<(Date, i64)> {
+    fn boundary(self, month: i32, zone: &TimeZone) -> Option<(Date, i64)> {
         let year = i16::try_from(month.div_euclid(12)).ok()?;
         let first = Date::new(year, (month.rem_euclid(12) + 1) as i8, 1).ok()?;
         let day = first.days_in_month().min(self.anchor_day as i8);

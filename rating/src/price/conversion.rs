@@ -3,6 +3,9 @@
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use super::PriceError;
+use crate::exact::{Exact, Rounding};
+
 /// The exact factor between two units: `quantity * multiply_by / divide_by`. Bytes to GB divides by 1000^3,
 /// bytes to GiB by 1024^3. Both are above zero.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,4 +64,44 @@ pub enum RoundingDirection {
     Down,
     /// To the nearest; a half goes away from zero.
     Nearest,
+}
+
+impl From<RoundingDirection> for Rounding {
+    fn from(direction: RoundingDirection) -> Rounding {
+        match direction {
+            RoundingDirection::Up => Rounding::Up,
+            RoundingDirection::Down => Rounding::Down,
+            RoundingDirection::Nearest => Rounding::HalfAwayFromZero,
+        }
+    }
+}
+
+impl UnitConversion {
+    /// The quantity in the price's unit.
+    pub fn convert(&self, quantity: &Exact) -> Result<Exact, PriceError> {
+        let factors_are_positive =
+            self.multiply_by > Decimal::ZERO && self.divide_by > Decimal::ZERO;
+        (quantity * &Exact::from(self.multiply_by))
+            .checked_div(&Exact::from(self.divide_by))
+            .filter(|_| factors_are_positive)
+            .ok_or(PriceError::ImpossibleModel {
+                what: "unit conversion factor is not above zero",
+            })
+    }
+}
+
+impl QuantityRounding {
+    pub fn round(&self, quantity: &Exact) -> Result<Exact, PriceError> {
+        match self {
+            QuantityRounding::None => Ok(quantity.clone()),
+            QuantityRounding::ToStep { step, .. } if *step <= Decimal::ZERO => {
+                Err(PriceError::ImpossibleModel {
+                    what: "rounding step is not above zero",
+                })
+            }
+            QuantityRounding::ToStep { direction, step } => {
+                Ok(quantity.round_to_step((*direction).into(), &Exact::from(*step)))
+            }
+        }
+    }
 }

@@ -11,25 +11,31 @@ mod flat;
 mod graduated;
 mod matrix;
 mod package;
+mod part;
 mod per_unit;
 mod percentage;
+mod pipeline;
 mod tier;
 mod volume;
 
+use part::Model;
 use serde::{Deserialize, Serialize};
 
+use crate::exact::{Exact, NotADecimal};
 use crate::money::MoneyRounding;
 
-pub use allowance::{Allowance, Pool};
-pub use commitment::{Commitment, CommittedUsage};
+pub use allowance::{Allowance, AllowanceDrawn, Pool, PoolBalances};
+pub use commitment::{Commitment, CommitmentApplied, CommittedUsage};
 pub use conversion::{QuantityRounding, RoundingDirection, UnitConversion};
-pub use discount::Discount;
+pub use discount::{Discount, DiscountTaken};
 pub use flat::FlatPrice;
 pub use graduated::GraduatedPrice;
 pub use matrix::{MatrixCell, MatrixPrice};
 pub use package::PackagePrice;
+pub use part::{Billable, Part, Rule};
 pub use per_unit::PerUnitPrice;
 pub use percentage::PercentagePrice;
+pub use pipeline::{LineRounding, PriceTrail, QuantityRounded, UnitConverted, Usage};
 pub use tier::{Tier, ZeroUsage};
 pub use volume::VolumePrice;
 
@@ -73,4 +79,52 @@ pub enum PriceModel {
     Volume(VolumePrice),
     Matrix(MatrixPrice),
     Percentage(PercentagePrice),
+}
+
+/// A quantity has no amount. Never a silent zero: the caller warns, or fails that tenant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PriceError {
+    #[error("no price for {} = {}", dimensions.join(", "), values.join(", "))]
+    NoPriceForDimensions {
+        dimensions: Vec<String>,
+        values: Vec<String>,
+    },
+    #[error("price cannot be applied: {what}")]
+    ImpossibleModel { what: &'static str },
+    #[error("unknown pool {pool:?}")]
+    UnknownPool { pool: String },
+    #[error("pool {pool:?} is in {pool_unit:?}, the quantity in {unit:?}")]
+    PoolUnitDiffers {
+        pool: String,
+        pool_unit: String,
+        unit: String,
+    },
+    #[error("amount is out of range")]
+    OutOfRange(#[source] NotADecimal),
+    #[error("steps of the line do not add up: {what}")]
+    BrokenIdentity { what: &'static str },
+}
+
+impl PriceModel {
+    /// The parts of the amount, in the order in which the rules apply.
+    pub fn parts(&self, billable: &Billable<'_>) -> Result<Vec<Part>, PriceError> {
+        match self {
+            PriceModel::Flat(price) => price.parts(billable),
+            PriceModel::PerUnit(price) => price.parts(billable),
+            PriceModel::Package(price) => price.parts(billable),
+            PriceModel::Graduated(price) => price.parts(billable),
+            PriceModel::Volume(price) => price.parts(billable),
+            PriceModel::Matrix(price) => price.parts(billable),
+            PriceModel::Percentage(price) => price.parts(billable),
+        }
+    }
+
+    /// The amount alone, before commitment, discount and rounding.
+    pub fn amount(&self, billable: &Billable<'_>) -> Result<Exact, PriceError> {
+        Ok(self
+            .parts(billable)?
+            .into_iter()
+            .map(|part| part.amount)
+            .sum())
+    }
 }

@@ -131,13 +131,13 @@ impl SessionFold {
             SessionEvent::Start | SessionEvent::Heartbeat => {
                 self.sign_of_life(time_us, session, dimensions)
             }
-            SessionEvent::Stop => match self.open.remove(&session) {
-                Some(open) => self.bill(&open, time_us).map(|_| ()),
-                None => {
-                    self.segment.oddities.stops_without_start += 1;
-                    Ok(())
+            SessionEvent::Stop => {
+                if let Some(open) = self.open.remove(&session) {
+                    return self.bill(&open, time_us).map(|_| ());
                 }
-            },
+                self.segment.oddities.stops_without_start += 1;
+                Ok(())
+            }
             SessionEvent::Complete { end_us } if end_us < time_us => {
                 self.segment.oddities.ends_before_start += 1;
                 Ok(())

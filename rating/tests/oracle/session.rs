@@ -9,7 +9,7 @@ pub struct Event {
     pub time_us: i64,
     pub session: u32,
     pub dimensions: u32,
-    pub event: SessionEvent,
+    pub what: SessionEvent,
 }
 
 /// One run of a session: from its start to its end, and the dimensions that it moved through.
@@ -36,7 +36,7 @@ pub fn runs(events: &[Event], session: u32, rules: &SessionRules) -> Vec<Run> {
             Some(event.time_us),
         );
         let running = runs.last_mut().filter(|run| run.end_us.is_none());
-        match (event.event, running) {
+        match (event.what, running) {
             (SessionEvent::Start | SessionEvent::Heartbeat, Some(run)) => {
                 run.moves.push((event.time_us, event.dimensions));
                 last_sign_us = event.time_us;

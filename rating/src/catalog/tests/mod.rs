@@ -1,0 +1,5 @@
+//! What a catalog may say, and what it is told when it says something else.
+
+mod diff;
+mod examples;
+mod mistakes;

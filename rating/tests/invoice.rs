@@ -327,9 +327,9 @@ fn corrections_are_matched_by_key() {
     assert_eq!(
         shown,
         [
-            "gone: 3 -> 0 = -3",
-            "new: 0 -> 1 = 1",
-            "storage: 1 -> 1.2 = 0.2"
+            "gone: 3.00 -> 0.00 = -3.00",
+            "new: 0.00 -> 1.00 = 1.00",
+            "storage: 1.00 -> 1.20 = 0.20"
         ]
     );
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exact::{Exact, NotADecimal};
 use crate::line::{LineItem, LineKey};
-use crate::money::Amount;
+use crate::money::{Amount, Currency, MoneyRounding};
 
 /// What a line of an issued period must be corrected by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,22 +25,44 @@ pub fn adjustments(
     issued: &[LineItem],
     recomputed: &[LineItem],
 ) -> Result<Vec<Adjustment>, NotADecimal> {
-    let mut amounts: BTreeMap<&LineKey, (Exact, Exact)> = BTreeMap::new();
-    for line in issued {
-        amounts.entry(&line.key).or_default().0 += &line.amount.into();
+    let mut changes: BTreeMap<&LineKey, Change> = BTreeMap::new();
+    let lines = issued
+        .iter()
+        .map(|line| (line, true))
+        .chain(recomputed.iter().map(|line| (line, false)));
+    for (line, is_old) in lines {
+        let start = || Change {
+            currency: line.currency,
+            old: Exact::ZERO,
+            new: Exact::ZERO,
+        };
+        let change = changes.entry(&line.key).or_insert_with(start);
+        let side = if is_old {
+            &mut change.old
+        } else {
+            &mut change.new
+        };
+        *side += &line.amount.into();
     }
-    for line in recomputed {
-        amounts.entry(&line.key).or_default().1 += &line.amount.into();
-    }
-    let changed = amounts.into_iter().filter(|(_, (old, new))| old != new);
-    let adjustment = |(key, (old, new)): (&LineKey, (Exact, Exact))| {
-        let difference = (&new - &old).to_decimal()?;
+    let adjustment = |(key, change): (&LineKey, Change)| {
+        let written = |amount: &Exact| change.currency.round(amount, MoneyRounding::HalfEven);
         Ok(Adjustment {
             key: key.clone(),
-            old: old.to_decimal()?,
-            new: new.to_decimal()?,
-            difference,
+            old: written(&change.old)?,
+            new: written(&change.new)?,
+            difference: written(&(&change.new - &change.old))?,
         })
     };
-    changed.map(adjustment).collect()
+    changes
+        .into_iter()
+        .filter(|(_, change)| change.old != change.new)
+        .map(adjustment)
+        .collect()
+}
+
+/// Sums of whole minor units: writing them in the currency's digits loses nothing.
+struct Change {
+    currency: Currency,
+    old: Exact,
+    new: Exact,
 }

@@ -11,6 +11,7 @@ pub mod delta;
 mod error;
 pub mod gauge;
 pub mod measure;
+mod measured;
 mod percentile;
 pub mod rollup;
 pub mod session;
@@ -26,6 +27,7 @@ use crate::period::Span;
 
 pub use error::{FoldError, QuantityError, Samples};
 pub use measure::{KindName, Measure, MeterKind, SessionRules, UnknownMeasure};
+pub use measured::Measured;
 pub use percentile::BUCKET_US;
 pub use wide::WideSum;
 

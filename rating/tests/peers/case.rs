@@ -152,16 +152,14 @@ pub fn instant_us(value: &Value, zone: &TimeZone) -> i64 {
     let text = value
         .as_str()
         .unwrap_or_else(|| panic!("{value} is not a time"));
-    match text.parse::<jiff::Timestamp>() {
-        Ok(timestamp) => timestamp.as_microsecond(),
-        Err(_) => {
-            let date: jiff::civil::Date = text.parse().unwrap();
-            date.to_zoned(zone.clone())
-                .unwrap()
-                .timestamp()
-                .as_microsecond()
-        }
+    if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
+        return timestamp.as_microsecond();
     }
+    let date: jiff::civil::Date = text.parse().unwrap();
+    date.to_zoned(zone.clone())
+        .unwrap()
+        .timestamp()
+        .as_microsecond()
 }
 
 /// `from` and `to`; dates that include their last day end a day later.

@@ -89,6 +89,7 @@ fn burn_down(input: &Value) -> Option<Found> {
         .filter(|event| start_us <= event.0 && event.0 < until_us)
         .collect();
     usage.sort_by_key(|event| event.0);
+    let usage_total: Amount = usage.iter().map(|event| event.1).sum();
     let mut overage = Amount::ZERO;
     let mut overage_carried = false;
     for (time_us, amount) in usage {
@@ -125,10 +126,17 @@ fn burn_down(input: &Value) -> Option<Found> {
     } else {
         (starts_short || overage_carried).then_some(differs::CREDITS_PAY_WHEN_THEY_CAN)
     };
-    Found::unless(
-        json!({"balances": balances, "overage": text(&overage)}),
-        differs,
-    )
+    let left = credits
+        .iter()
+        .filter(|credit| credit.is_active(until_us))
+        .map(|credit| credit.balance);
+    let values = json!({
+        "balances": balances,
+        "balance_total": text(&left.sum::<Amount>()),
+        "overage": text(&overage),
+        "usage_total": text(&usage_total),
+    });
+    Found::unless(values, differs)
 }
 
 fn converted_balance(input: &Value) -> Option<Found> {

@@ -2,4 +2,6 @@
 
 mod diff;
 mod examples;
+mod in_force;
+mod mangled;
 mod mistakes;

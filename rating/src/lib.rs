@@ -5,6 +5,8 @@
 
 pub mod catalog;
 pub mod exact;
+pub mod invoice;
+pub mod line;
 pub mod money;
 pub mod period;
 pub mod price;

@@ -3,10 +3,12 @@
 //! Owns how an amount is written and rounded. Does not own prices' meaning (`price`) or credits (`invoice`).
 //! Keeps DESIGN.md 3.6: unit prices to 12 decimals, line rounding half away from zero unless told otherwise.
 
+mod allocation;
 mod currency;
 mod rounding;
 mod unit_price;
 
+pub use allocation::allocate;
 pub use currency::{Currency, UnknownCurrency};
 pub use rounding::MoneyRounding;
 pub use unit_price::{UNIT_PRICE_DECIMALS_MAX, UnitPrice, UnitPriceError};

@@ -75,9 +75,12 @@ mod tests {
         Span { start_us, end_us }
     }
 
+    /// Instants to split at, and the parts between.
+    type Row<'a> = (&'a [i64], &'a [(i64, i64)]);
+
     #[test]
     fn splitting_keeps_every_microsecond_once() {
-        let cases: [(&[i64], &[(i64, i64)]); 4] = [
+        let cases: [Row; 4] = [
             (&[], &[(10, 20)]),
             (&[10, 20, 5, 25], &[(10, 20)]),
             (&[15], &[(10, 15), (15, 20)]),

@@ -5,3 +5,4 @@ mod examples;
 mod in_force;
 mod mangled;
 mod mistakes;
+mod prices;

@@ -177,19 +177,28 @@ pub(super) fn texts(node: &Node, what: &str, mistakes: &mut Mistakes) -> Vec<Str
         .collect()
 }
 
-/// A positive length of time, written like `90s`, `35m`, `2h 30m`.
+const CENTURY: SignedDuration = SignedDuration::from_hours(100 * 366 * 24);
+
+/// A length of time above zero, in whole microseconds, written like `90s`, `35m`, `2h 30m`.
 pub(super) fn duration(node: &Node, what: &str, mistakes: &mut Mistakes) -> Option<SignedDuration> {
     let written = text(node, what, mistakes)?;
-    match written.parse::<SignedDuration>() {
-        Ok(duration) if duration.is_positive() => Some(duration),
-        _ => {
-            mistakes
-                .report(
-                    node.place,
-                    format!("{what}: expected a length of time above zero, found `{written}`"),
-                )
-                .hint("write hours, minutes and seconds like `90s`, `35m` or `2h 30m`");
-            None
-        }
+    let Ok(duration) = written.parse::<SignedDuration>() else {
+        mistakes
+            .report(
+                node.place,
+                format!("{what}: expected a length of time, found `{written}`"),
+            )
+            .hint("write hours, minutes and seconds like `90s`, `35m` or `2h 30m`");
+        return None;
+    };
+    if !duration.is_positive() || duration > CENTURY || duration.subsec_nanos() % 1000 != 0 {
+        mistakes
+            .report(
+                node.place,
+                format!("{what}: `{written}` is not a length of time that can be used"),
+            )
+            .hint("it must be above zero, at most a century, and whole in microseconds");
+        return None;
     }
+    Some(duration)
 }

@@ -12,7 +12,7 @@ use super::price::Price;
 use super::tenant::{Subscription, Tenant};
 use super::{Catalog, Limit, Quota};
 use crate::period::{Span, TimeZone};
-use crate::price::{Allowance, Pool, PriceTerms};
+use crate::price::{Allowance, Pool, PriceModel, PriceTerms};
 
 /// One price of one subscription during one span, with the terms that hold for this tenant.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +42,24 @@ impl PriceSpan<'_> {
             Some((_, source)) => source,
             None => &self.price.source,
         }
+    }
+
+    /// The dimensions whose values each get a line of their own: those of a matrix, and those that the price is
+    /// split by. Usage is added up over all others.
+    pub fn line_dimensions(&self) -> Vec<&str> {
+        let matrix: &[String] = match &self.terms.model {
+            PriceModel::Matrix(matrix) => &matrix.dimensions,
+            _ => &[],
+        };
+        let split: &[String] = self
+            .price
+            .usage
+            .as_ref()
+            .map_or(&[], |usage| usage.split_by.as_slice());
+        let mut dimensions: Vec<&str> = matrix.iter().chain(split).map(String::as_str).collect();
+        dimensions.sort_unstable();
+        dimensions.dedup();
+        dimensions
     }
 
     /// The pool that the price draws from, if it does.

@@ -13,6 +13,7 @@ use super::mistake::{Mistakes, Place};
 use super::path::{self, Path};
 use super::unit::{self, Unit};
 use super::yaml::{Content, Entry, Node};
+use crate::quantity;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meter {
@@ -60,6 +61,30 @@ pub enum MeterKind {
 }
 
 impl MeterKind {
+    /// The same kind for the quantity algorithms, which count in microseconds.
+    pub fn rules(&self) -> quantity::MeterKind {
+        // `fields::duration` refuses what is not whole in microseconds or longer than a century.
+        let microseconds =
+            |duration: &SignedDuration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        match self {
+            Self::Gauge { expires_after } => quantity::MeterKind::Gauge {
+                expires_after_us: expires_after.as_ref().map(microseconds),
+            },
+            Self::Delta => quantity::MeterKind::Delta,
+            Self::Cumulative => quantity::MeterKind::Cumulative,
+            Self::Session {
+                heartbeat_timeout,
+                increment,
+                minimum,
+            } => quantity::MeterKind::Session(quantity::measure::SessionRules {
+                timeout_us: heartbeat_timeout.as_ref().map(microseconds),
+                increment_us: increment.as_ref().map(microseconds),
+                minimum_us: minimum.as_ref().map(microseconds),
+            }),
+            Self::Unique => quantity::MeterKind::Unique,
+        }
+    }
+
     pub fn name(&self) -> &'static str {
         match self {
             Self::Gauge { .. } => "gauge",

@@ -142,6 +142,8 @@ impl<'t> Mistakes<'t> {
     /// The mistakes in the order of the file.
     pub fn into_errors(mut self, file_name: &str) -> CatalogErrors {
         self.list.sort_by_key(|mistake| mistake.place);
+        // An override is checked against each version of its plan, and may be told the same by several.
+        self.list.dedup();
         CatalogErrors {
             file_name: file_name.to_owned(),
             mistakes: self.list,

@@ -110,6 +110,23 @@ impl Catalog {
         self.taxes.iter().find(|tax| tax.key == key)
     }
 
+    /// Whether any plan or item charges for the meter. Usage of one that nobody prices is only measured; usage of one
+    /// that is priced, but not for this tenant, deserves a warning.
+    pub fn is_priced(&self, meter: &str) -> bool {
+        let plans = self
+            .plans
+            .iter()
+            .flat_map(|plan| &plan.versions)
+            .flat_map(|version| &version.prices);
+        let items = self.items.iter().filter_map(|item| item.price.as_ref());
+        plans.chain(items).any(|price| {
+            price
+                .usage
+                .as_ref()
+                .is_some_and(|usage| usage.meter == meter)
+        })
+    }
+
     /// The tenant's own entry, or the terms of all others; none if the tenant is not set up.
     pub fn tenant_terms(&self, key: &str) -> Option<&Tenant> {
         self.tenants

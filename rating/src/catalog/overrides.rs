@@ -164,12 +164,9 @@ fn read_price_target(
     mistakes: &mut Mistakes,
 ) -> Option<OverrideTarget> {
     let key = fields::text(node, "`price`", mistakes)?;
+    let before = mistakes.count();
     let read = terms::read(fields, false, mistakes);
-    let says_nothing = ["included", "round", "commitment", "discounts"]
-        .iter()
-        .all(|key| fields.optional(key).is_none())
-        && read.model_place.is_none();
-    if says_nothing && read.change.is_empty() {
+    if read.change.is_empty() && mistakes.count() == before {
         mistakes
             .report(node.place, "this override changes nothing")
             .hint("say what the tenant has instead, like `per_unit: 0.05`, `included: 20` or `discounts: [{ percent: 10 }]`");
@@ -179,14 +176,17 @@ fn read_price_target(
             report_unknown(node, "price", key, plan, plan.price_keys(), mistakes);
             return None;
         }
-        for version in plan
+        for price in plan
             .versions
             .iter()
-            .filter(|version| version.price(key).is_some())
-            .take(1)
+            .filter_map(|version| version.price(key))
         {
-            check_terms(&read, version, key, context, mistakes);
+            match &price.usage {
+                Some(usage) => price::check_against_usage(&read, usage, context.prices, mistakes),
+                None => price::check_without_usage(&read, &format!("price `{key}`"), mistakes),
+            }
         }
+        check_pool(&read, plan, key, mistakes);
     }
     Some(OverrideTarget::Price {
         price: key.to_owned(),
@@ -194,25 +194,24 @@ fn read_price_target(
     })
 }
 
-fn check_terms(
-    read: &ReadTerms,
-    version: &PlanVersion,
-    key: &str,
-    context: TenantContext<'_>,
-    mistakes: &mut Mistakes,
-) {
-    let Some(price) = version.price(key) else {
+/// The pool must exist in some version that has the price.
+fn check_pool(read: &ReadTerms, plan: &Plan, key: &str, mistakes: &mut Mistakes) {
+    let (Some(Allowance::Pool { pool }), Some(place)) =
+        (&read.change.allowance, read.allowance_place)
+    else {
         return;
     };
-    match &price.usage {
-        Some(usage) => price::check_against_usage(read, usage, context.prices, mistakes),
-        None => price::check_without_usage(read, &format!("price `{key}`"), mistakes),
-    }
-    if let (Some(Allowance::Pool { pool }), Some(place)) =
-        (&read.change.allowance, read.allowance_place)
-    {
-        pool::check_reference(pool, price.usage.as_ref(), &version.pools, place, mistakes);
-    }
+    let with_price: Vec<&PlanVersion> = plan
+        .versions
+        .iter()
+        .filter(|version| version.price(key).is_some())
+        .collect();
+    let has_pool = |version: &&&PlanVersion| version.pools.iter().any(|known| known.name == *pool);
+    let Some(version) = with_price.iter().find(has_pool).or(with_price.first()) else {
+        return;
+    };
+    let usage = version.price(key).and_then(|price| price.usage.as_ref());
+    pool::check_reference(pool, usage, &version.pools, place, mistakes);
 }
 
 fn read_quota_target(

@@ -202,12 +202,12 @@ pub(super) fn entries<'n>(node: &'n Node, what: &str, mistakes: &mut Mistakes) -
     if let Content::Map(entries) = &node.content {
         return entries;
     }
-    mistakes.report(
-        node.place,
-        format!(
-            "{what}: expected a mapping of names, found {}",
-            node.found()
-        ),
-    );
+    if node.content != Content::Alias {
+        let found = node.found();
+        mistakes.report(
+            node.place,
+            format!("{what}: expected a mapping of names, found {found}"),
+        );
+    }
     &[]
 }

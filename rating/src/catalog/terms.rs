@@ -12,8 +12,8 @@ use super::number;
 use super::unit::Unit;
 use super::yaml::{Content, Node};
 use crate::price::{
-    Allowance, Commitment, CommittedUsage, Discount, PriceModel, PriceTerms, QuantityRounding,
-    RoundingDirection, UnitConversion,
+    Allowance, Commitment, CommittedUsage, Discount, FlatPrice, PriceModel, PriceTerms,
+    QuantityRounding, RoundingDirection, UnitConversion,
 };
 
 /// What a price says about its terms; `None` is left unsaid. An override replaces what it says and leaves the rest.
@@ -37,13 +37,28 @@ impl TermsChange {
                 .quantity_rounding
                 .clone()
                 .unwrap_or_else(|| terms.quantity_rounding.clone()),
-            model: self.model.clone().unwrap_or_else(|| terms.model.clone()),
+            model: self.model_instead_of(&terms.model),
             commitment: self.commitment.clone().or_else(|| terms.commitment.clone()),
             discounts: self
                 .discounts
                 .clone()
                 .unwrap_or_else(|| terms.discounts.clone()),
             line_rounding: terms.line_rounding,
+        }
+    }
+
+    fn model_instead_of(&self, model: &PriceModel) -> PriceModel {
+        match (&self.model, model) {
+            // What the plan charges whole, like a one-off fee, stays whole at another amount.
+            (Some(PriceModel::Flat(own)), PriceModel::Flat(plans)) => {
+                let prorated = own.prorated && plans.prorated;
+                PriceModel::Flat(FlatPrice {
+                    amount: own.amount,
+                    prorated,
+                })
+            }
+            (Some(own), _) => own.clone(),
+            (None, _) => model.clone(),
         }
     }
 

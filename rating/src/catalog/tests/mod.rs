@@ -2,4 +2,7 @@
 
 mod diff;
 mod examples;
+mod in_force;
+mod mangled;
 mod mistakes;
+mod prices;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 
 use super::fields::{self, Fields};
-use super::mistake::{Mistakes, Place};
+use super::mistake::Mistakes;
 use super::path::{self, Path};
 use super::session::{self, SessionPaths};
 use super::unit::{self, Unit};

@@ -52,11 +52,7 @@ impl FromStr for Exact {
             Some((above, below)) => parse_ratio(above, below),
             None => parse_decimal(text),
         };
-        parsed
-            .filter(|_| text.len() <= DIGITS_MAX)
-            .ok_or_else(|| NotANumber {
-                text: text.to_owned(),
-            })
+        parsed.filter(|_| text.len() <= DIGITS_MAX).ok_or_else(|| NotANumber { text: text.to_owned() })
     }
 }
 
@@ -79,10 +75,7 @@ fn parse_decimal(text: &str) -> Option<Exact> {
     }
     let mantissa: BigInt = format!("{whole}{fraction}").parse().ok()?;
     let mantissa = if negative { -mantissa } else { mantissa };
-    Some(Exact::reduce_big(
-        mantissa,
-        BigInt::from(10).pow(u32::try_from(fraction.len()).ok()?),
-    ))
+    Some(Exact::reduce_big(mantissa, BigInt::from(10).pow(u32::try_from(fraction.len()).ok()?)))
 }
 
 impl Serialize for Exact {
@@ -123,9 +116,7 @@ mod tests {
 
     #[test]
     fn other_text_is_refused() {
-        for text in [
-            "", "-", ".", "1.", ".5", "1e3", "+1", "1/0", "1/2/3", "NaN", " 1", "1_000", "--1",
-        ] {
+        for text in ["", "-", ".", "1.", ".5", "1e3", "+1", "1/0", "1/2/3", "NaN", " 1", "1_000", "--1"] {
             assert!(text.parse::<Exact>().is_err(), "{text:?}");
         }
     }

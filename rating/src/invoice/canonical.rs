@@ -34,9 +34,7 @@ fn write_value(value: &Value, text: &mut String) -> Result<(), CanonicalError> {
         Value::Bool(truth) => text.push_str(if *truth { "true" } else { "false" }),
         Value::Number(number) => {
             if !number.is_i64() && !number.is_u64() {
-                return Err(CanonicalError::NotWhole {
-                    number: number.to_string(),
-                });
+                return Err(CanonicalError::NotWhole { number: number.to_string() });
             }
             let _ = write!(text, "{number}");
         }
@@ -73,22 +71,15 @@ mod tests {
     #[test]
     fn keys_ascend_and_nothing_stands_between() {
         let value: Value =
-            serde_json::from_str(r#" { "b" : [1, null, "ü\n"], "a" : {"z": true, "y": -3} } "#)
-                .unwrap();
+            serde_json::from_str(r#" { "b" : [1, null, "ü\n"], "a" : {"z": true, "y": -3} } "#).unwrap();
         let text = canonical_json(&value).unwrap();
-        assert_eq!(
-            text,
-            "{\"a\":{\"y\":-3,\"z\":true},\"b\":[1,null,\"ü\\n\"]}"
-        );
+        assert_eq!(text, "{\"a\":{\"y\":-3,\"z\":true},\"b\":[1,null,\"ü\\n\"]}");
         assert_eq!(digest(&text).len(), 64);
     }
 
     #[test]
     fn fractions_must_be_strings() {
         let value: Value = serde_json::from_str("[0.1]").unwrap();
-        assert!(matches!(
-            canonical_json(&value),
-            Err(CanonicalError::NotWhole { .. })
-        ));
+        assert!(matches!(canonical_json(&value), Err(CanonicalError::NotWhole { .. })));
     }
 }

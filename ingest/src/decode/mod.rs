@@ -236,11 +236,21 @@ fn batch_elements(text: &str) -> Result<Vec<&str>, Refusal> {
     Ok(elements)
 }
 
-/// A piece of input in a message, short enough to read.
+/// A piece of input in a message, short enough to read and without characters that nobody sees.
 fn quoted(text: &str) -> String {
-    let shown: String = text.chars().take(60).collect();
-    let more = if shown.len() < text.len() { "…" } else { "" };
-    format!("`{}{more}`", shown.escape_debug())
+    let mut shown = String::from("`");
+    let mut characters = text.chars();
+    for character in characters.by_ref().take(60) {
+        match character {
+            '"' | '\'' => shown.push(character),
+            other => shown.extend(other.escape_debug()),
+        }
+    }
+    if characters.next().is_some() {
+        shown.push('…');
+    }
+    shown.push('`');
+    shown
 }
 
 fn quoted_bytes(bytes: &[u8]) -> String {

@@ -227,6 +227,11 @@ impl Mode {
 /// The texts of a batch's elements. The whole batch must be JSON, or none of it is taken.
 fn batch_elements(text: &str) -> Result<Vec<&str>, Refusal> {
     let mut scanner = Scanner::new(text);
+    if scanner.peek() != Some(b'[') {
+        scanner.value()?;
+        scanner.finish()?;
+        return Err(Refusal::new(RejectReason::NotACloudEvent, "expected a JSON array of events"));
+    }
     let mut elements = Vec::new();
     scanner.array::<Refusal>(|scanner| {
         elements.push(scanner.value()?.text);

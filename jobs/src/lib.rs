@@ -1,0 +1,9 @@
+//! The jobs of Meterhouse, one module per subcommand of the `meterhouse` program.
+//!
+//! `cli` reads the command line and hands each job its settings; `config` owns the settings and where they
+//! come from; `output` prints what a job found. A job never parses arguments of another and never reads the
+//! environment on its own.
+
+pub mod cli;
+pub mod config;
+pub mod output;

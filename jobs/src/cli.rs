@@ -14,6 +14,7 @@ use rating::catalog::{Catalog, CatalogErrors};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, ConfigErrors};
+use crate::doctor;
 
 /// Usage events in, exact quantities and invoices out.
 ///
@@ -29,6 +30,7 @@ use crate::config::{self, Config, ConfigErrors};
 Getting started:
   meterhouse config init       write a commented meterhouse.toml to start from
   meterhouse config check      find every mistake in it, and in the catalog it names
+  meterhouse doctor            try the lake, Kafka and everything else that must work
 
 Settings come from meterhouse.toml; the environment variable METERHOUSE_<SECTION>_<KEY> overrides each. \
 METERHOUSE_LOG sets what is logged (error, warn, info, debug, or a filter like `info,ingest=debug`), and \
@@ -62,6 +64,7 @@ impl Globals {
 #[derive(Debug, Subcommand)]
 enum Command {
     Config(config::ConfigArgs),
+    Doctor(doctor::DoctorArgs),
 }
 
 /// How a job ended.
@@ -101,6 +104,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<Exit> {
     match cli.command {
         Command::Config(args) => config::run(&args, &cli.globals),
+        Command::Doctor(args) => doctor::run(&args, &cli.globals),
     }
 }
 

@@ -14,7 +14,7 @@ use rating::catalog::{Catalog, CatalogErrors};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, ConfigErrors};
-use crate::doctor;
+use crate::{doctor, generate};
 
 /// Usage events in, exact quantities and invoices out.
 ///
@@ -63,6 +63,7 @@ impl Globals {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Generate(generate::GenerateArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
 }
@@ -103,6 +104,7 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<Exit> {
     match cli.command {
+        Command::Generate(args) => generate::run(&args, &cli.globals),
         Command::Config(args) => config::run(&args, &cli.globals),
         Command::Doctor(args) => doctor::run(&args, &cli.globals),
     }

@@ -7,4 +7,5 @@
 pub mod cli;
 pub mod config;
 pub mod doctor;
+pub mod generate;
 pub mod output;

@@ -1,3 +1,16 @@
-//! The jobs that keep a lake in order and turn it into invoices, one module each.
+//! The jobs of Meterhouse, one module per subcommand of the `meterhouse` program.
+//!
+//! `cli` reads the command line and hands each job its settings; `config` owns the settings and where they
+//! come from; `output` prints what a job found. A job never parses arguments of another and never reads the
+//! environment on its own.
 
+pub mod cli;
 pub mod compact;
+pub mod config;
+pub mod demo;
+pub mod doctor;
+pub mod generate;
+pub mod ingest;
+pub mod metrics_server;
+pub mod output;
+pub mod vacuum;

@@ -7,6 +7,7 @@
 //! commit, which readers see whole or not at all. Ingest goes on meanwhile: files that arrive after the
 //! job looked are left for the next run. Of two jobs at once, the commit of the slower one is refused.
 
+mod command;
 mod conflict;
 mod filter;
 mod identity;
@@ -22,6 +23,8 @@ use ingest::day_file::{FileKind, FinishedFile};
 use serde_json::json;
 use sql::lake::{DataFile, Lake, Table, TableSnapshot};
 
+pub use command::{CompactArgs, run};
+pub use rows::fetch;
 use filter::{Found, IdentityFilters};
 use identity::{DayIdentities, LostEvent, RowId};
 use sort::DecodedDays;

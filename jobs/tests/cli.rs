@@ -1,0 +1,109 @@
+//! The program as people and scripts meet it: exit codes, and what goes to stdout and what to stderr.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn meterhouse(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meterhouse"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("METERHOUSE_") {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(folder).args(arguments).output().expect("the program starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+/// A folder with the catalog that the default settings look for.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = include_str!("../../testdata/catalogs/redline.yaml");
+    std::fs::write(folder.path().join("catalog.yaml"), catalog).unwrap();
+    folder
+}
+
+#[test]
+fn exit_codes() {
+    let folder = folder();
+    std::fs::write(folder.path().join("wrong.toml"), "[kafk]\n").unwrap();
+    for (name, arguments, code) in [
+        ("help", &["--help"][..], 0),
+        ("version", &["--version"], 0),
+        ("no subcommand", &[], 2),
+        ("an unknown subcommand", &["frobnicate"], 2),
+        ("an unknown flag", &["doctor", "--frobnicate"], 2),
+        ("no destination", &["generate"], 2),
+        ("a wrong percentage", &["generate", "--dry-run", "--poison", "many"], 2),
+        ("good settings", &["config", "check"], 0),
+        ("wrong settings", &["--config", "wrong.toml", "config", "check"], 1),
+        ("no such settings file", &["--config", "none.toml", "config", "check"], 1),
+        ("no such catalog", &["generate", "--catalog", "none.yaml", "--dry-run"], 1),
+        ("a dry run", &["generate", "--events", "10", "--dry-run"], 0),
+    ] {
+        let output = meterhouse(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(code), "{name}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn errors_name_the_whole_chain_on_stderr() {
+    let folder = folder();
+    let output = meterhouse(folder.path(), &["generate", "--catalog", "none.yaml", "--dry-run"]);
+    assert_eq!(stdout(&output), "");
+    let expected = "error: cannot read the catalog none.yaml: No such file or directory (os error 2)\n";
+    assert_eq!(stderr(&output), expected);
+}
+
+#[test]
+fn a_first_configuration() {
+    let folder = folder();
+    let output = meterhouse(folder.path(), &["config", "init"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let again = meterhouse(folder.path(), &["config", "init"]);
+    assert_eq!(again.status.code(), Some(1));
+    let output = meterhouse(folder.path(), &["config", "check", "--format", "csv"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(
+        text.starts_with("setting,value,from,overridden by\nlake,./lake,default,METERHOUSE_LAKE\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn generated_events_go_to_stdout_or_a_file_and_are_the_same() {
+    let folder = folder();
+    let arguments = ["generate", "--events", "1e3", "--duplicates", "1%", "--poison", "1%", "--to"];
+    let piped = meterhouse(folder.path(), &[&arguments[..], &["-"]].concat());
+    assert_eq!(piped.status.code(), Some(0), "{}", stderr(&piped));
+    assert_eq!(piped.stdout.iter().filter(|byte| **byte == b'\n').count(), 1020);
+    assert!(stderr(&piped).starts_with("1000 events (0 late), 10 duplicates, 10 poison: 1020 messages"));
+
+    let to_file = [&arguments[..], &["events.ndjson"]].concat();
+    assert_eq!(meterhouse(folder.path(), &to_file).status.code(), Some(0));
+    assert_eq!(std::fs::read(folder.path().join("events.ndjson")).unwrap(), piped.stdout);
+    let again = meterhouse(folder.path(), &to_file);
+    assert_eq!(stderr(&again), "error: events.ndjson exists; --force overwrites it\n");
+    let forced = meterhouse(folder.path(), &[&to_file[..], &["--force"]].concat());
+    assert_eq!(forced.status.code(), Some(0), "{}", stderr(&forced));
+}
+
+#[test]
+fn doctor_says_what_is_wrong_as_data() {
+    let folder = folder();
+    std::fs::remove_file(folder.path().join("catalog.yaml")).unwrap();
+    let output = meterhouse(folder.path(), &["doctor", "--format", "json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let findings: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let failed: Vec<_> =
+        findings.as_array().unwrap().iter().filter(|finding| finding["status"] == "FAIL").collect();
+    assert_eq!(failed.len(), 1, "{findings:#}");
+    assert_eq!(failed[0]["check"], "catalog");
+}

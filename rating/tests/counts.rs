@@ -167,7 +167,7 @@ fn cuts() -> impl Strategy<Value = Vec<i64>> {
 }
 
 proptest! {
-    #![proptest_config(config(10))]
+    #![proptest_config(config(5))]
 
     #[test]
     fn composed_deltas_equal_raw(events in events(), cuts_us in cuts()) {

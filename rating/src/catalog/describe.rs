@@ -11,8 +11,8 @@ use super::quota::{CleanUp, Limit, Quota, QuotaWindow, WhenReached};
 use crate::money::{Currency, MoneyRounding};
 use crate::period::BillingCycle;
 use crate::price::{
-    Allowance, Commitment, CommittedUsage, Discount, PriceModel, QuantityRounding,
-    RoundingDirection, Tier, ZeroUsage,
+    Allowance, Commitment, CommittedUsage, Discount, MatrixPrice, PercentagePrice, PriceModel,
+    QuantityRounding, RoundingDirection, Tier, ZeroUsage,
 };
 
 /// `a`, `b` and `c`.
@@ -79,56 +79,48 @@ pub(super) fn charge(model: &PriceModel, unit: &str, currency: Currency) -> Stri
                 tiers(&price.tiers, price.zero_usage, unit, currency)
             )
         }
-        PriceModel::Matrix(matrix) => {
-            let cells = matrix.cells.iter().map(|cell| {
-                format!(
-                    "{} for {}",
-                    charge(&cell.price, unit, currency),
-                    cell.values.join(" x ")
-                )
-            });
-            let otherwise = matrix
-                .otherwise
-                .iter()
-                .map(|price| format!("{} otherwise", charge(price, unit, currency)));
-            format!(
-                "by {}: {}",
-                matrix.dimensions.join(" x "),
-                cells.chain(otherwise).collect::<Vec<_>>().join(", ")
-            )
-        }
-        PriceModel::Percentage(price) => {
-            let mut words = format!("{} % of the amount", price.rate_percent);
-            let mut add = |before: &str, number: Option<String>, after: &str| {
-                if let Some(number) = number {
-                    let _ = write!(words, ", {before}{number}{after}");
-                }
-            };
-            let fee = Some(price.fee_per_transaction).filter(|fee| !fee.is_zero());
-            add("plus ", fee.map(|fee| fee.to_string()), " per transaction");
-            add(
-                "the first ",
-                price.free_transactions.map(|count| count.to_string()),
-                " transactions free",
-            );
-            add(
-                "free up to ",
-                price.free_amount.map(|amount| amount.to_string()),
-                "",
-            );
-            add(
-                "at least ",
-                price.minimum_per_transaction.map(|least| least.to_string()),
-                " per transaction",
-            );
-            add(
-                "at most ",
-                price.maximum_per_transaction.map(|most| most.to_string()),
-                " per transaction",
-            );
-            words
-        }
+        PriceModel::Matrix(matrix) => matrix_charge(matrix, unit, currency),
+        PriceModel::Percentage(price) => percentage(price),
     }
+}
+
+fn matrix_charge(matrix: &MatrixPrice, unit: &str, currency: Currency) -> String {
+    let cells = matrix.cells.iter().map(|cell| {
+        let charged = charge(&cell.price, unit, currency);
+        format!("{charged} for {}", cell.values.join(" x "))
+    });
+    let otherwise = matrix
+        .otherwise
+        .iter()
+        .map(|price| format!("{} otherwise", charge(price, unit, currency)));
+    let prices = cells.chain(otherwise).collect::<Vec<_>>().join(", ");
+    format!("by {}: {prices}", matrix.dimensions.join(" x "))
+}
+
+fn percentage(price: &PercentagePrice) -> String {
+    let fee = Some(price.fee_per_transaction).filter(|fee| !fee.is_zero());
+    let settings = [
+        fee.map(|fee| format!("plus {fee} per transaction")),
+        price
+            .free_transactions
+            .map(|count| format!("the first {count} transactions free")),
+        price
+            .free_amount
+            .map(|amount| format!("free up to {amount}")),
+        price
+            .minimum_per_transaction
+            .map(|least| format!("at least {least} per transaction")),
+        price
+            .maximum_per_transaction
+            .map(|most| format!("at most {most} per transaction")),
+    ];
+    let rate = format!("{} % of the amount", price.rate_percent);
+    [Some(rate)]
+        .into_iter()
+        .chain(settings)
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn tiers(tiers: &[Tier], zero_usage: ZeroUsage, unit: &str, currency: Currency) -> String {

@@ -76,6 +76,11 @@ impl<'n> Fields<'n> {
         node
     }
 
+    pub fn description(&mut self, mistakes: &mut Mistakes) -> Option<&'n str> {
+        let node = self.optional("description")?;
+        text(node, "`description`", mistakes)
+    }
+
     /// Reports every key that nobody asked for.
     pub fn close(self, mistakes: &mut Mistakes) {
         for entry in self.entries {

@@ -88,9 +88,7 @@ fn read(
     let what = format!("item `{}`", entry.key);
     fields::check_name(&entry.key, &what, entry.key_place, mistakes);
     let mut fields = Fields::open(&entry.value, what, entry.key_place, mistakes)?;
-    let description = fields
-        .optional("description")
-        .and_then(|node| fields::text(node, "`description`", mistakes));
+    let description = fields.description(mistakes);
     let elsewhere = fields.optional("sold_elsewhere");
     let elsewhere = elsewhere
         .is_some_and(|node| number::boolean(node, "`sold_elsewhere`", mistakes) == Some(true));
@@ -189,9 +187,7 @@ fn read_grant(entry: &Entry, mistakes: &mut Mistakes) -> Option<Grant> {
     let what = format!("grant `{}`", entry.key);
     fields::check_name(&entry.key, &what, entry.key_place, mistakes);
     let mut fields = Fields::open(&entry.value, what, entry.key_place, mistakes)?;
-    let description = fields
-        .optional("description")
-        .and_then(|node| fields::text(node, "`description`", mistakes));
+    let description = fields.description(mistakes);
     let amount = fields
         .required("amount", mistakes)
         .and_then(|node| number::above_zero(node, "`amount`", mistakes));
@@ -239,9 +235,7 @@ fn read_tax(entry: &Entry, mistakes: &mut Mistakes) -> Option<Tax> {
     let what = format!("tax `{}`", entry.key);
     fields::check_name(&entry.key, &what, entry.key_place, mistakes);
     let mut fields = Fields::open(&entry.value, what, entry.key_place, mistakes)?;
-    let description = fields
-        .optional("description")
-        .and_then(|node| fields::text(node, "`description`", mistakes));
+    let description = fields.description(mistakes);
     let percent = fields
         .required("percent", mistakes)
         .and_then(|node| number::percent(node, "`percent`", mistakes));

@@ -15,6 +15,7 @@ mod unit;
 mod when;
 
 mod meter;
+mod session;
 
 mod matrix;
 mod model;
@@ -41,7 +42,7 @@ mod tests;
 pub use diff::diff;
 pub use in_force::PriceSpan;
 pub use item::{Credits, Grant, Item, QuotaRaise, Tax};
-pub use meter::{Condition, ExcessDigits, Meter, MeterKind, SessionPaths, WhenMissing};
+pub use meter::{Condition, ExcessDigits, Meter, MeterKind, WhenMissing};
 pub use mistake::{CatalogErrors, Mistake, Place};
 pub use model::ModelSource;
 pub use overrides::{Override, OverrideTarget};
@@ -49,6 +50,7 @@ pub use path::Path;
 pub use plan::{Plan, PlanVersion};
 pub use price::{Price, PricedUsage};
 pub use quota::{CleanUp, Limit, Quota, QuotaWindow, Retention, WhenReached};
+pub use session::SessionPaths;
 pub use tenant::{Subscription, Tenant};
 pub use terms::TermsChange;
 pub use unit::{Measures, Unit};

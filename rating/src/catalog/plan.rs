@@ -76,9 +76,7 @@ fn read(entry: &Entry, context: Context<'_>, mistakes: &mut Mistakes) -> Option<
     let what = format!("plan `{}`", entry.key);
     fields::check_name(&entry.key, &what, entry.key_place, mistakes);
     let mut fields = Fields::open(&entry.value, what, entry.key_place, mistakes)?;
-    let description = fields
-        .optional("description")
-        .and_then(|node| fields::text(node, "`description`", mistakes));
+    let description = fields.description(mistakes);
     let own_currency = fields
         .optional("currency")
         .map(|node| read_currency(node, mistakes));

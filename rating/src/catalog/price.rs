@@ -84,9 +84,7 @@ pub(super) fn read_fields(
     context: Context<'_>,
     mistakes: &mut Mistakes,
 ) -> Option<Price> {
-    let description = fields
-        .optional("description")
-        .and_then(|node| fields::text(node, "`description`", mistakes));
+    let description = fields.description(mistakes);
     let once = fields.optional("charge").and_then(|node| {
         let words = [("every_period", false), ("once", true)];
         Some((

@@ -82,9 +82,7 @@ fn read(entry: &Entry, context: Context<'_>, mistakes: &mut Mistakes) -> Option<
     let what = format!("quota `{}`", entry.key);
     fields::check_name(&entry.key, &what, entry.key_place, mistakes);
     let mut fields = Fields::open(&entry.value, what, entry.key_place, mistakes)?;
-    let description = fields
-        .optional("description")
-        .and_then(|node| fields::text(node, "`description`", mistakes));
+    let description = fields.description(mistakes);
     fields.required("meter", mistakes);
     let usage = price::read_usage(&mut fields, context, mistakes);
     let limit = fields
@@ -160,9 +158,7 @@ fn read_rule(entry: &Entry, mistakes: &mut Mistakes) -> Option<Retention> {
     let what = format!("retention `{}`", entry.key);
     fields::check_name(&entry.key, &what, entry.key_place, mistakes);
     let mut fields = Fields::open(&entry.value, what, entry.key_place, mistakes)?;
-    let description = fields
-        .optional("description")
-        .and_then(|node| fields::text(node, "`description`", mistakes));
+    let description = fields.description(mistakes);
     let keep = fields
         .required("keep_days", mistakes)
         .and_then(|node| read_days(node, "`keep_days`", mistakes));

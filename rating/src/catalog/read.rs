@@ -22,9 +22,7 @@ const LINE_ROUNDINGS: [(&str, MoneyRounding); 2] = [
 
 pub(super) fn catalog(node: &Node, mistakes: &mut Mistakes) -> Option<Catalog> {
     let mut fields = Fields::open(node, "the catalog", Place::START, mistakes)?;
-    let name = fields
-        .required("catalog", mistakes)
-        .and_then(|node| read_name(node, mistakes));
+    let name = read_name(&mut fields, mistakes);
     let tenant_path = fields
         .optional("tenant")
         .and_then(|node| path::read(node, "`tenant`", mistakes));
@@ -52,16 +50,7 @@ pub(super) fn catalog(node: &Node, mistakes: &mut Mistakes) -> Option<Catalog> {
     let plans = plans_node
         .map(|node| plan::read_all(node, context, mistakes))
         .unwrap_or_default();
-    for key in ["items", "costs", "credits"] {
-        if let Some(node) = fields.optional(key).filter(|_| currency.is_none()) {
-            mistakes
-                .report(
-                    node.place,
-                    format!("`{key}` needs the catalog's `currency`"),
-                )
-                .hint("add `currency: USD` at the top of the catalog");
-        }
-    }
+    check_currency(currency.is_some(), &mut fields, mistakes);
     let items = fields
         .optional("items")
         .map(|node| item::read_all(node, &plans, context, mistakes));
@@ -75,19 +64,15 @@ pub(super) fn catalog(node: &Node, mistakes: &mut Mistakes) -> Option<Catalog> {
         .optional("taxes")
         .map(|node| item::read_taxes(node, mistakes))
         .unwrap_or_default();
-    let defaults = read_defaults(&mut fields, &taxes, mistakes);
     let declared_plans = keys(plans_node);
-    let (tenants, other_tenants) = read_tenants(
-        &mut fields,
-        TenantContext {
-            plans: &plans,
-            declared_plans: &declared_plans,
-            taxes: &taxes,
-            prices: context,
-            defaults: &defaults,
-        },
-        mistakes,
-    );
+    let tenants = TenantContext {
+        plans: &plans,
+        declared_plans: &declared_plans,
+        taxes: &taxes,
+        prices: context,
+        defaults: &read_defaults(&mut fields, &taxes, mistakes),
+    };
+    let (tenants, other_tenants) = read_tenants(&mut fields, tenants, mistakes);
     fields.close(mistakes);
     Some(Catalog {
         name: name?,
@@ -106,10 +91,25 @@ pub(super) fn catalog(node: &Node, mistakes: &mut Mistakes) -> Option<Catalog> {
     })
 }
 
-fn read_name(node: &Node, mistakes: &mut Mistakes) -> Option<String> {
+fn read_name(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<String> {
+    let node = fields.required("catalog", mistakes)?;
     let name = fields::text(node, "`catalog`", mistakes)?;
     fields::check_name(name, "`catalog`", node.place, mistakes);
     Some(name.to_owned())
+}
+
+/// Parts that hold amounts of money and name no currency of their own.
+fn check_currency(is_named: bool, fields: &mut Fields<'_>, mistakes: &mut Mistakes) {
+    for key in ["items", "costs", "credits"] {
+        if let Some(node) = fields.optional(key).filter(|_| !is_named) {
+            mistakes
+                .report(
+                    node.place,
+                    format!("`{key}` needs the catalog's `currency`"),
+                )
+                .hint("add `currency: USD` at the top of the catalog");
+        }
+    }
 }
 
 fn keys(node: Option<&Node>) -> Vec<String> {

@@ -5,8 +5,9 @@ use std::fmt::Write;
 use super::{matched, say_if_changed};
 use crate::catalog::Catalog;
 use crate::catalog::describe;
-use crate::catalog::meter::{ExcessDigits, Meter, MeterKind, SessionPaths, WhenMissing};
+use crate::catalog::meter::{ExcessDigits, Meter, MeterKind, WhenMissing};
 use crate::catalog::path::Path;
+use crate::catalog::session::SessionPaths;
 
 pub(super) fn compare(old: &Catalog, new: &Catalog, sentences: &mut Vec<String>) {
     let meters = matched(&old.meters, &new.meters, |meter| meter.key.clone());

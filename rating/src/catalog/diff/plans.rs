@@ -226,35 +226,32 @@ pub(super) fn compare_price(
         whom,
         sentences,
     );
-    let [old_usage, usage] =
-        [before, after].map(|price| describe::optional_usage(price.usage.as_ref()));
+    let usage_of = |price: &Price| describe::optional_usage(price.usage.as_ref());
     say_if_changed(
         &format!("{subject}, usage"),
-        &old_usage,
-        &usage,
+        &usage_of(before),
+        &usage_of(after),
         whom,
         sentences,
     );
-    let both_matrices = match (&before.terms.model, &after.terms.model) {
-        (PriceModel::Matrix(old), PriceModel::Matrix(new)) if old.dimensions == new.dimensions => {
-            Some((old, new))
-        }
-        _ => None,
-    };
-    if let Some((old, new)) = both_matrices {
-        compare_matrices(
-            (old, &old_unit, old_currency),
-            (new, &unit, currency),
+    if let (PriceModel::Matrix(old), PriceModel::Matrix(new)) =
+        (&before.terms.model, &after.terms.model)
+        && old.dimensions == new.dimensions
+    {
+        let (old, new) = (
+            (old, old_unit.as_str(), old_currency),
+            (new, unit.as_str(), currency),
+        );
+        compare_matrices(old, new, subject, whom, sentences);
+    } else {
+        let old_model = describe::model(before, old_currency);
+        say_if_changed(
             subject,
+            &old_model,
+            &describe::model(after, currency),
             whom,
             sentences,
         );
-    } else {
-        let (old_model, model) = (
-            describe::model(before, old_currency),
-            describe::model(after, currency),
-        );
-        say_if_changed(subject, &old_model, &model, whom, sentences);
     }
     let (old_terms, terms) = (&before.terms, &after.terms);
     for (old_words, words) in [

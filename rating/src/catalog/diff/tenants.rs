@@ -83,6 +83,16 @@ fn compare_one(
             describe::listed(&words)
         }
     });
+    compare_subscriptions(before, after, subject, sentences);
+    compare_overrides((old, before), (new, after), subject, sentences);
+}
+
+fn compare_subscriptions(
+    before: &Tenant,
+    after: &Tenant,
+    subject: &str,
+    sentences: &mut Vec<String>,
+) {
     let subscriptions = matched(
         &before.subscriptions,
         &after.subscriptions,
@@ -112,6 +122,14 @@ fn compare_one(
             }
         }
     }
+}
+
+fn compare_overrides(
+    (old, before): (&Catalog, &Tenant),
+    (new, after): (&Catalog, &Tenant),
+    subject: &str,
+    sentences: &mut Vec<String>,
+) {
     let overrides = matched(&before.overrides, &after.overrides, |by| {
         (by.plan.clone(), by.target_name(), by.from)
     });

@@ -23,21 +23,9 @@ fn deltas() {
     let rows: [DeltaRow; 5] = [
         ("nothing", &[], ["0", "0", "0", "0"]),
         ("one hour", &[(0, 1), (59, 2)], ["3", "2", "2", "3"]),
-        (
-            "busiest is not the highest value",
-            &[(0, 5), (60, 3), (119, 3), (120, 4)],
-            ["15", "4", "5", "6"],
-        ),
-        (
-            "negative corrections",
-            &[(0, 5), (1, -7)],
-            ["-2", "2", "5", "-2"],
-        ),
-        (
-            "same instant counts twice",
-            &[(7, 2), (7, 2)],
-            ["4", "2", "2", "4"],
-        ),
+        ("busiest is not the highest value", &[(0, 5), (60, 3), (119, 3), (120, 4)], ["15", "4", "5", "6"]),
+        ("negative corrections", &[(0, 5), (1, -7)], ["-2", "2", "5", "-2"]),
+        ("same instant counts twice", &[(7, 2), (7, 2)], ["4", "2", "2", "4"]),
     ];
     for (name, events, expected) in rows {
         let mut fold = DeltaFold::new(0);
@@ -45,12 +33,7 @@ fn deltas() {
             fold.event(minute * MINUTE_US, value * NANO).unwrap();
         }
         let rollup = fold.cut(600 * MINUTE_US).unwrap();
-        let found = [
-            rollup.sum(),
-            rollup.count(),
-            rollup.max(),
-            rollup.busiest_hour(),
-        ];
+        let found = [rollup.sum(), rollup.count(), rollup.max(), rollup.busiest_hour()];
         assert_eq!(found.map(|value| value.to_string()), expected, "{name}");
     }
 }
@@ -62,32 +45,12 @@ fn counters() {
     // name, (resource, value) one minute apart, then increase, resets; the period starts after the second
     let rows: [CounterRow; 7] = [
         ("nothing", &[], "0", 0),
-        (
-            "first ever adds nothing",
-            &[(0, 70), (1, 30), (2, 50)],
-            "0",
-            0,
-        ),
-        (
-            "carried over the start",
-            &[(0, 70), (1, 30), (0, 75), (1, 31)],
-            "6",
-            0,
-        ),
+        ("first ever adds nothing", &[(0, 70), (1, 30), (2, 50)], "0", 0),
+        ("carried over the start", &[(0, 70), (1, 30), (0, 75), (1, 31)], "6", 0),
         ("growth", &[(0, 1), (0, 2), (0, 3), (0, 5)], "3", 0),
-        (
-            "reset adds the new value",
-            &[(0, 10), (0, 20), (0, 4), (0, 6)],
-            "6",
-            1,
-        ),
+        ("reset adds the new value", &[(0, 10), (0, 20), (0, 4), (0, 6)], "6", 1),
         ("reset to zero", &[(0, 10), (0, 20), (0, 0), (0, 0)], "0", 1),
-        (
-            "each resource has its own counter",
-            &[(0, 10), (1, 100), (0, 12), (1, 90)],
-            "92",
-            1,
-        ),
+        ("each resource has its own counter", &[(0, 10), (1, 100), (0, 12), (1, 90)], "92", 1),
     ];
     for (name, samples, increase, resets) in rows {
         let mut fold = CumulativeFold::new(0, &CumulativeState::default());
@@ -95,21 +58,12 @@ fn counters() {
             if minute == 2 {
                 fold.cut(2 * MINUTE_US).unwrap();
             }
-            fold.sample(minute as i64 * MINUTE_US, resource, value * NANO)
-                .unwrap();
+            fold.sample(minute as i64 * MINUTE_US, resource, value * NANO).unwrap();
         }
         let rollup = fold.cut(600 * MINUTE_US).unwrap();
         let in_period = samples.len() > 2;
-        let found = if in_period {
-            rollup.increase().to_string()
-        } else {
-            "0".to_owned()
-        };
-        assert_eq!(
-            (found.as_str(), rollup.resets),
-            (increase, resets),
-            "{name}"
-        );
+        let found = if in_period { rollup.increase().to_string() } else { "0".to_owned() };
+        assert_eq!((found.as_str(), rollup.resets), (increase, resets), "{name}");
     }
 }
 
@@ -117,44 +71,23 @@ fn counters() {
 fn the_edges_of_128_bits_are_errors() {
     let mut fold = DeltaFold::new(0);
     fold.event(0, i128::MAX).unwrap();
-    assert_eq!(
-        fold.event(1, 1),
-        Err(FoldError::Overflow {
-            what: "sum",
-            at_us: 1
-        })
-    );
+    assert_eq!(fold.event(1, 1), Err(FoldError::Overflow { what: "sum", at_us: 1 }));
     let mut fold = CumulativeFold::new(0, &CumulativeState::default());
     fold.sample(0, 0, i128::MIN).unwrap();
-    assert_eq!(
-        fold.sample(1, 0, i128::MAX),
-        Err(FoldError::Overflow {
-            what: "increase",
-            at_us: 1
-        })
-    );
+    assert_eq!(fold.sample(1, 0, i128::MAX), Err(FoldError::Overflow { what: "increase", at_us: 1 }));
     let mut fold = CumulativeFold::new(0, &CumulativeState::default());
     for resource in 0..2 {
         fold.sample(0, resource, 0).unwrap();
     }
     fold.sample(1, 0, i128::MAX).unwrap();
-    assert_eq!(
-        fold.sample(2, 1, 1),
-        Err(FoldError::Overflow {
-            what: "increase",
-            at_us: 2
-        })
-    );
+    assert_eq!(fold.sample(2, 1, 1), Err(FoldError::Overflow { what: "increase", at_us: 2 }));
 }
 
 fn events() -> impl Strategy<Value = Vec<(i64, u32, i128)>> {
     let event = (0_i64..900, 0_u32..3, -5_i128..30);
     prop::collection::vec(event, 0..25).prop_map(|mut events| {
         events.sort_by_key(|event| event.0);
-        events
-            .into_iter()
-            .map(|(minute, resource, value)| (minute * MINUTE_US, resource, value))
-            .collect()
+        events.into_iter().map(|(minute, resource, value)| (minute * MINUTE_US, resource, value)).collect()
     })
 }
 

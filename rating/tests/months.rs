@@ -40,8 +40,8 @@ fn first_instant_us(date: Date, zone: &jiff::tz::TimeZone) -> i64 {
 
 /// Whether a period starts on that day: the anchor day, or the last day of a month that is too short for it.
 fn starts_on(date: Date, cycle: BillingCycle) -> bool {
-    let months = (i32::from(date.month()) - i32::from(cycle.anchor_month))
-        .rem_euclid(i32::from(cycle.months));
+    let months =
+        (i32::from(date.month()) - i32::from(cycle.anchor_month)).rem_euclid(i32::from(cycle.months));
     let last = date.days_in_month();
     months == 0 && date.day() == last.min(i8::try_from(cycle.anchor_day).unwrap())
 }
@@ -56,37 +56,20 @@ fn period_of(instant: Timestamp, cycle: BillingCycle, zone: &jiff::tz::TimeZone)
     while !starts_on(next, cycle) {
         next = next.tomorrow().unwrap();
     }
-    Span {
-        start_us: first_instant_us(first, zone),
-        end_us: first_instant_us(next, zone),
-    }
+    Span { start_us: first_instant_us(first, zone), end_us: first_instant_us(next, zone) }
 }
 
 fn cycle() -> impl Strategy<Value = BillingCycle> {
     let months = prop_oneof![4 => Just(1_u8), 1 => Just(3), 1 => Just(12)];
-    (months, 1_u8..13, prop_oneof![1_u8..32, 28_u8..32]).prop_map(
-        |(months, anchor_month, anchor_day)| BillingCycle {
-            months,
-            anchor_month,
-            anchor_day,
-        },
-    )
+    (months, 1_u8..13, prop_oneof![1_u8..32, 28_u8..32])
+        .prop_map(|(months, anchor_month, anchor_day)| BillingCycle { months, anchor_month, anchor_day })
 }
 
 /// What one gigabyte held since ever costs in a span at 0.10 a month, before rounding.
 fn price_of_a_gigabyte(measure: Measure, span: Span, period: Span) -> Exact {
-    let level = ResourceLevel {
-        resource: 0,
-        level_nano: 10_i128.pow(18),
-        since_us: span.start_us - 7,
-    };
-    let opening = GaugeState {
-        levels: vec![level],
-    };
-    let extras = GaugeExtras {
-        p95: true,
-        sum_of_peaks: true,
-    };
+    let level = ResourceLevel { resource: 0, level_nano: 10_i128.pow(18), since_us: span.start_us - 7 };
+    let opening = GaugeState { levels: vec![level] };
+    let extras = GaugeExtras { p95: true, sum_of_peaks: true };
     let mut fold = GaugeFold::new(None, extras, span.start_us, &opening).unwrap();
     let totals = fold.finish_span(span.end_us).unwrap();
     let unit_price = UnitPrice::new("0.10".parse().unwrap()).unwrap();
@@ -104,10 +87,7 @@ fn price_of_a_gigabyte(measure: Measure, span: Span, period: Span) -> Exact {
         billed_before: Decimal::ZERO,
     };
     let currency = Currency::from_code("USD").unwrap();
-    terms
-        .rate(&usage, currency, &mut PoolBalances::default())
-        .unwrap()
-        .model_amount
+    terms.rate(&usage, currency, &mut PoolBalances::default()).unwrap().model_amount
 }
 
 #[test]
@@ -115,23 +95,14 @@ fn a_gigabyte_month_costs_the_same_in_every_month_and_zone() {
     for zone in ZONES {
         let zone = time_zone(zone).unwrap();
         let start: Timestamp = "2023-12-15T12:00:00Z".parse().unwrap();
-        let mut period = BillingCycle::CALENDAR_MONTH
-            .period_containing(start.as_microsecond(), &zone)
-            .unwrap();
+        let mut period =
+            BillingCycle::CALENDAR_MONTH.period_containing(start.as_microsecond(), &zone).unwrap();
         for _ in 0..26 {
-            for measure in [
-                Measure::Average,
-                Measure::Peak,
-                Measure::P95,
-                Measure::Last,
-                Measure::Min,
-            ] {
+            for measure in [Measure::Average, Measure::Peak, Measure::P95, Measure::Last, Measure::Min] {
                 let amount = price_of_a_gigabyte(measure, period.span, period.span);
                 assert_eq!(amount.to_string(), "0.1", "{measure} of {}", period.name);
             }
-            period = BillingCycle::CALENDAR_MONTH
-                .period_after(&period, &zone)
-                .unwrap();
+            period = BillingCycle::CALENDAR_MONTH.period_after(&period, &zone).unwrap();
         }
     }
 }

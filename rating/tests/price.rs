@@ -8,10 +8,9 @@ use proptest::prelude::*;
 use rating::exact::Exact;
 use rating::money::{Currency, MoneyRounding, UnitPrice};
 use rating::price::{
-    Allowance, Commitment, CommittedUsage, Discount, FlatPrice, GraduatedPrice, MatrixCell,
-    MatrixPrice, PackagePrice, PerUnitPrice, PercentagePrice, Pool, PoolBalances, PriceError,
-    PriceModel, PriceTerms, PriceTrail, QuantityRounding, RoundingDirection, Tier, UnitConversion,
-    Usage, VolumePrice, ZeroUsage,
+    Allowance, Commitment, CommittedUsage, Discount, FlatPrice, GraduatedPrice, MatrixCell, MatrixPrice,
+    PackagePrice, PerUnitPrice, PercentagePrice, Pool, PoolBalances, PriceError, PriceModel, PriceTerms,
+    PriceTrail, QuantityRounding, RoundingDirection, Tier, UnitConversion, Usage, VolumePrice, ZeroUsage,
 };
 use rating::quantity::Dimensions;
 use rust_decimal::Decimal;
@@ -29,16 +28,12 @@ fn unit_price(text: &str) -> UnitPrice {
 }
 
 fn per_unit(price: &str) -> PriceModel {
-    PriceModel::PerUnit(PerUnitPrice {
-        unit_price: unit_price(price),
-    })
+    PriceModel::PerUnit(PerUnitPrice { unit_price: unit_price(price) })
 }
 
 fn tiers(rows: &[(&str, &str, &str)]) -> Vec<Tier> {
     let bound = |text: &str| (!text.is_empty()).then(|| decimal(text));
-    rows.iter()
-        .map(|row| Tier::new(bound(row.0), unit_price(row.1), decimal(row.2)))
-        .collect()
+    rows.iter().map(|row| Tier::new(bound(row.0), unit_price(row.1), decimal(row.2))).collect()
 }
 
 fn usd() -> Currency {
@@ -138,18 +133,9 @@ fn blocks_and_maxima_of_tiers() {
     let mut capped = tiers(&[("10", "1", "2"), ("", "1", "0")]);
     capped[0].maximum = Some(decimal("5"));
     let zero_usage = ZeroUsage::OwesNothing;
-    let volume = PriceModel::Volume(VolumePrice {
-        tiers: blocks.clone(),
-        zero_usage,
-    });
-    let graduated = PriceModel::Graduated(GraduatedPrice {
-        tiers: blocks,
-        zero_usage,
-    });
-    let capped = PriceModel::Graduated(GraduatedPrice {
-        tiers: capped,
-        zero_usage,
-    });
+    let volume = PriceModel::Volume(VolumePrice { tiers: blocks.clone(), zero_usage });
+    let graduated = PriceModel::Graduated(GraduatedPrice { tiers: blocks, zero_usage });
+    let capped = PriceModel::Graduated(GraduatedPrice { tiers: capped, zero_usage });
     for (model, quantity, amount) in [
         (&volume, "101000", "101"),
         (&volume, "101001", "51"),
@@ -160,9 +146,7 @@ fn blocks_and_maxima_of_tiers() {
         (&capped, "13", "8"),
     ] {
         assert_eq!(
-            rate(&PriceTerms::of(model.clone()), quantity)
-                .model_amount
-                .to_string(),
+            rate(&PriceTerms::of(model.clone()), quantity).model_amount.to_string(),
             amount,
             "{quantity}"
         );
@@ -176,10 +160,7 @@ fn session_matrix(otherwise: Option<Box<PriceModel>>) -> PriceTerms {
     };
     PriceTerms::of(PriceModel::Matrix(MatrixPrice {
         dimensions: vec!["type".into(), "size".into()],
-        cells: vec![
-            cell(["free", "small"], "0.05"),
-            cell(["pro", "gpu"], "0.125"),
-        ],
+        cells: vec![cell(["free", "small"], "0.05"), cell(["pro", "gpu"], "0.125")],
         otherwise,
     }))
 }
@@ -194,29 +175,17 @@ fn a_matrix_finds_its_cell_and_never_guesses() {
     let error = rate_with(&session_matrix(None), "8", "1", &missing, pools).unwrap_err();
     assert_eq!(error.to_string(), "no price for type, size = pro, huge");
     let fallback = session_matrix(Some(Box::new(per_unit("2"))));
-    assert_eq!(
-        rate_with(&fallback, "8", "1", &missing, pools)
-            .unwrap()
-            .amount()
-            .to_string(),
-        "16.00"
-    );
+    assert_eq!(rate_with(&fallback, "8", "1", &missing, pools).unwrap().amount().to_string(), "16.00");
     assert!(rate_with(&session_matrix(None), "8", "1", &[("type", "pro")], pools).is_err());
 }
 
 #[test]
 fn steps_apply_in_the_order_of_the_law() {
     let gib = UnitConversion::divide_by(decimal("1073741824"), "GiB");
-    let up = QuantityRounding::ToStep {
-        direction: RoundingDirection::Up,
-        step: Decimal::ONE,
-    };
+    let up = QuantityRounding::ToStep { direction: RoundingDirection::Up, step: Decimal::ONE };
     let terms = PriceTerms {
         conversion: gib,
-        allowance: Some(Allowance::Own {
-            quantity: decimal("5"),
-            prorated: true,
-        }),
+        allowance: Some(Allowance::Own { quantity: decimal("5"), prorated: true }),
         quantity_rounding: up,
         commitment: Some(Commitment {
             committed: CommittedUsage::Amount(decimal("1")),
@@ -241,15 +210,8 @@ fn steps_apply_in_the_order_of_the_law() {
     assert_eq!(trail.billable, exact("7"));
     assert_eq!(trail.model_amount, exact("1.4"));
     let commitment = trail.commitment.as_ref().unwrap();
-    assert_eq!(
-        (&commitment.within, &commitment.overage),
-        (&exact("0.5"), &exact("1.8"))
-    );
-    let taken: Vec<String> = trail
-        .discounts
-        .iter()
-        .map(|step| step.taken.to_string())
-        .collect();
+    assert_eq!((&commitment.within, &commitment.overage), (&exact("0.5"), &exact("1.8")));
+    let taken: Vec<String> = trail.discounts.iter().map(|step| step.taken.to_string()).collect();
     assert_eq!(taken, ["0.23", "0.05", "0.82"]);
     assert_eq!(trail.amount().to_string(), "1.20");
     // Nothing used: the commitment is trued up, and the discounts come off it.
@@ -263,79 +225,44 @@ fn a_tampered_trail_is_noticed() {
     let mut trail = rate(&PriceTerms::of(per_unit("0.5")), "3");
     assert_eq!(trail.check(), Ok(()));
     trail.line_rounding.amount = decimal("1.51");
-    assert!(matches!(
-        trail.check(),
-        Err(PriceError::BrokenIdentity { .. })
-    ));
+    assert!(matches!(trail.check(), Err(PriceError::BrokenIdentity { .. })));
     let mut trail = rate(&PriceTerms::of(per_unit("0.5")), "3");
     trail.parts[0].amount = exact("1.4");
-    assert_eq!(
-        trail.check(),
-        Err(PriceError::BrokenIdentity {
-            what: "parts of the model"
-        })
-    );
+    assert_eq!(trail.check(), Err(PriceError::BrokenIdentity { what: "parts of the model" }));
 }
 
 #[test]
 fn pools_are_drawn_in_the_order_of_the_plan() {
-    let pool = Pool {
-        name: "traffic".into(),
-        quantity: decimal("10"),
-        unit: "GB".into(),
-        prorated: true,
-    };
+    let pool = Pool { name: "traffic".into(), quantity: decimal("10"), unit: "GB".into(), prorated: true };
     let terms = |unit: &str| PriceTerms {
         conversion: UnitConversion::divide_by(decimal("1000000000"), unit),
-        allowance: Some(Allowance::Pool {
-            pool: "traffic".into(),
-        }),
+        allowance: Some(Allowance::Pool { pool: "traffic".into() }),
         ..PriceTerms::of(per_unit("1"))
     };
     let pools = &mut PoolBalances::open(&[pool], &exact("1/2"));
     // 5 GB for half the period: the first price draws 3, the second finds 2, the third nothing.
-    for (bytes, drawn, amount) in [
-        ("3000000000", "3", "0.00"),
-        ("4000000000", "2", "2.00"),
-        ("1", "0", "0.00"),
-    ] {
+    for (bytes, drawn, amount) in
+        [("3000000000", "3", "0.00"), ("4000000000", "2", "2.00"), ("1", "0", "0.00")]
+    {
         let trail = rate_with(&terms("GB"), bytes, "1/2", &[], pools).unwrap();
         assert_eq!(trail.allowance.as_ref().unwrap().drawn.to_string(), drawn);
         assert_eq!(trail.amount().to_string(), amount);
     }
     let differs = rate_with(&terms("GiB"), "1", "1", &[], pools).unwrap_err();
-    assert_eq!(
-        differs.to_string(),
-        "pool \"traffic\" is in \"GB\", the quantity in \"GiB\""
-    );
+    assert_eq!(differs.to_string(), "pool \"traffic\" is in \"GB\", the quantity in \"GiB\"");
     let unknown = rate_with(&terms("GB"), "1", "1", &[], &mut PoolBalances::default()).unwrap_err();
-    assert_eq!(
-        unknown,
-        PriceError::UnknownPool {
-            pool: "traffic".into()
-        }
-    );
+    assert_eq!(unknown, PriceError::UnknownPool { pool: "traffic".into() });
 }
 
 #[test]
 fn impossible_prices_are_errors_and_never_zero() {
     let graduated = |rows: &[(&str, &str, &str)]| {
         let zero_usage = ZeroUsage::default();
-        PriceTerms::of(PriceModel::Graduated(GraduatedPrice {
-            tiers: tiers(rows),
-            zero_usage,
-        }))
+        PriceTerms::of(PriceModel::Graduated(GraduatedPrice { tiers: tiers(rows), zero_usage }))
     };
     let up = RoundingDirection::Up;
-    let no_size = PackagePrice {
-        size: Decimal::ZERO,
-        package_price: Decimal::ONE,
-        rounding: up,
-    };
-    let no_step = QuantityRounding::ToStep {
-        direction: up,
-        step: Decimal::ZERO,
-    };
+    let no_size = PackagePrice { size: Decimal::ZERO, package_price: Decimal::ONE, rounding: up };
+    let no_step = QuantityRounding::ToStep { direction: up, step: Decimal::ZERO };
     let no_unit = UnitConversion::divide_by(Decimal::ZERO, "GB");
     for terms in [
         graduated(&[]),
@@ -343,20 +270,11 @@ fn impossible_prices_are_errors_and_never_zero() {
         graduated(&[("5", "1", "0")]),
         graduated(&[("", "1", "0"), ("", "1", "0")]),
         PriceTerms::of(PriceModel::Package(no_size)),
-        PriceTerms {
-            quantity_rounding: no_step,
-            ..PriceTerms::of(per_unit("1"))
-        },
-        PriceTerms {
-            conversion: no_unit,
-            ..PriceTerms::of(per_unit("1"))
-        },
+        PriceTerms { quantity_rounding: no_step, ..PriceTerms::of(per_unit("1")) },
+        PriceTerms { conversion: no_unit, ..PriceTerms::of(per_unit("1")) },
     ] {
         let error = rate_with(&terms, "7", "1", &[], &mut PoolBalances::default()).unwrap_err();
-        assert!(
-            matches!(error, PriceError::ImpossibleModel { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, PriceError::ImpossibleModel { .. }), "{error}");
     }
     let huge = rate_with(
         &PriceTerms::of(per_unit("79228162514264337593543950335")),
@@ -386,9 +304,7 @@ fn a_gigabyte_month_costs_its_price_in_every_month() {
             span_share: &exact(share),
             billed_before: Decimal::ZERO,
         };
-        let trail = terms
-            .rate(&usage, usd(), &mut PoolBalances::default())
-            .unwrap();
+        let trail = terms.rate(&usage, usd(), &mut PoolBalances::default()).unwrap();
         assert_eq!(trail.model_amount, exact(amount));
     }
 }
@@ -406,31 +322,22 @@ fn lines_round_to_the_minor_unit() {
         ("CLF", MoneyRounding::HalfEven, "1.00005", "1.0000"),
     ] {
         let currency = Currency::from_code(currency).unwrap();
-        assert_eq!(
-            currency.round(&exact(amount), rule).unwrap().to_string(),
-            line,
-            "{currency} {amount}"
-        );
+        assert_eq!(currency.round(&exact(amount), rule).unwrap().to_string(), line, "{currency} {amount}");
     }
 }
 
 fn oracle_tiers() -> impl Strategy<Value = Vec<OracleTier>> {
     let row = (1_i128..40_000, 0_i128..9_999, 0_i128..90_000);
-    (
-        prop::collection::vec(row, 0..4),
-        0_i128..9_999,
-        0_i128..90_000,
-    )
-        .prop_map(|(rows, unit, fee)| {
-            let mut bound = 0;
-            let mut tiers: Vec<OracleTier> = Vec::new();
-            for (width, unit_price, flat_fee) in rows {
-                bound += width;
-                tiers.push((Some(bound), unit_price, flat_fee));
-            }
-            tiers.push((None, unit, fee));
-            tiers
-        })
+    (prop::collection::vec(row, 0..4), 0_i128..9_999, 0_i128..90_000).prop_map(|(rows, unit, fee)| {
+        let mut bound = 0;
+        let mut tiers: Vec<OracleTier> = Vec::new();
+        for (width, unit_price, flat_fee) in rows {
+            bound += width;
+            tiers.push((Some(bound), unit_price, flat_fee));
+        }
+        tiers.push((None, unit, fee));
+        tiers
+    })
 }
 
 fn milli(value: i128) -> Decimal {

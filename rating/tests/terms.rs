@@ -10,9 +10,8 @@ use proptest::prelude::*;
 use rating::exact::Exact;
 use rating::money::{Currency, UnitPrice};
 use rating::price::{
-    Allowance, Commitment, CommittedUsage, Discount, PackagePrice, PerUnitPrice, PoolBalances,
-    PriceError, PriceModel, PriceTerms, PriceTrail, QuantityRounding, RoundingDirection,
-    UnitConversion, Usage,
+    Allowance, Commitment, CommittedUsage, Discount, PackagePrice, PerUnitPrice, PoolBalances, PriceError,
+    PriceModel, PriceTerms, PriceTrail, QuantityRounding, RoundingDirection, UnitConversion, Usage,
 };
 use rating::quantity::Dimensions;
 use rust_decimal::Decimal;
@@ -44,51 +43,28 @@ struct Case {
     maximum: Option<(Scaled, Scaled)>,
 }
 
-fn scaled(
-    range: std::ops::Range<i128>,
-    decimals: std::ops::Range<u32>,
-) -> impl Strategy<Value = Scaled> {
+fn scaled(range: std::ops::Range<i128>, decimals: std::ops::Range<u32>) -> impl Strategy<Value = Scaled> {
     (range, decimals)
 }
 
 fn direction() -> impl Strategy<Value = RoundingDirection> {
-    prop_oneof![
-        Just(RoundingDirection::Up),
-        Just(RoundingDirection::Down),
-        Just(RoundingDirection::Nearest)
-    ]
+    prop_oneof![Just(RoundingDirection::Up), Just(RoundingDirection::Down), Just(RoundingDirection::Nearest)]
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let quantity = (
-        prop_oneof![-1_000..5_000_i128, 0..10_i128.pow(30)],
-        1_i128..10_i128.pow(15),
-    );
+    let quantity = (prop_oneof![-1_000..5_000_i128, 0..10_i128.pow(30)], 1_i128..10_i128.pow(15));
     let share = (0_i128..40).prop_flat_map(|part| (Just(part), part.max(1)..41));
-    let divisor = prop_oneof![
-        Just((1_073_741_824, 0)),
-        Just((1_000_000_000, 0)),
-        scaled(1..50, 0..3),
-    ];
+    let divisor = prop_oneof![Just((1_073_741_824, 0)), Just((1_000_000_000, 0)), scaled(1..50, 0..3),];
     // Up to 28 digits with 12 decimals, and everyday prices.
-    let price =
-        prop_oneof![3 => scaled(0..10_000, 0..5), 1 => scaled(-50..10_i128.pow(28), 12..13)];
+    let price = prop_oneof![3 => scaled(0..10_000, 0..5), 1 => scaled(-50..10_i128.pow(28), 12..13)];
     let maybe = |range: std::ops::Range<i128>| proptest::option::of(scaled(range, 0..3));
-    let steps = (
-        proptest::option::of((direction(), scaled(1..500, 0..3))),
-        maybe(1..300),
-    );
+    let steps = (proptest::option::of((direction(), scaled(1..500, 0..3))), maybe(1..300));
     let off = (
         maybe(0..100),
         maybe(0..900),
         proptest::option::of((scaled(0..9_000, 2..3), scaled(0..9_000, 2..3))),
     );
-    let commitment = (
-        scaled(0..90_000, 2..3),
-        any::<bool>(),
-        scaled(0..400, 2..3),
-        any::<bool>(),
-    );
+    let commitment = (scaled(0..90_000, 2..3), any::<bool>(), scaled(0..400, 2..3), any::<bool>());
     (
         (quantity, share, any::<bool>(), divisor, price),
         proptest::option::of((scaled(0..5_000, 0..4), any::<bool>())),
@@ -97,13 +73,7 @@ fn case() -> impl Strategy<Value = Case> {
         off,
     )
         .prop_map(
-            |(
-                (quantity, share, weighs_by_time, divisor, price),
-                allowance,
-                steps,
-                commitment,
-                off,
-            )| Case {
+            |((quantity, share, weighs_by_time, divisor, price), allowance, steps, commitment, off)| Case {
                 quantity,
                 share,
                 weighs_by_time,
@@ -127,45 +97,28 @@ fn terms(case: &Case) -> PriceTerms {
             package_price: decimal(case.price),
             rounding: RoundingDirection::Up,
         }),
-        None => PriceModel::PerUnit(PerUnitPrice {
-            unit_price: UnitPrice::new(decimal(case.price)).unwrap(),
-        }),
+        None => {
+            PriceModel::PerUnit(PerUnitPrice { unit_price: UnitPrice::new(decimal(case.price)).unwrap() })
+        }
     };
     let mut discounts = Vec::new();
-    discounts.extend(
-        case.maximum
-            .map(|(maximum, _)| Discount::MaximumSpend(decimal(maximum))),
-    );
-    discounts.extend(
-        case.amount_off
-            .map(|amount| Discount::Amount(decimal(amount))),
-    );
-    discounts.extend(
-        case.percent_off
-            .map(|percent| Discount::Percent(decimal(percent))),
-    );
+    discounts.extend(case.maximum.map(|(maximum, _)| Discount::MaximumSpend(decimal(maximum))));
+    discounts.extend(case.amount_off.map(|amount| Discount::Amount(decimal(amount))));
+    discounts.extend(case.percent_off.map(|percent| Discount::Percent(decimal(percent))));
     PriceTerms {
         conversion: UnitConversion::divide_by(decimal(case.divisor), "unit"),
-        allowance: case.allowance.map(|(quantity, prorated)| Allowance::Own {
-            quantity: decimal(quantity),
+        allowance: case
+            .allowance
+            .map(|(quantity, prorated)| Allowance::Own { quantity: decimal(quantity), prorated }),
+        quantity_rounding: case.step.map_or(QuantityRounding::None, |(direction, step)| {
+            QuantityRounding::ToStep { direction, step: decimal(step) }
+        }),
+        commitment: case.commitment.map(|(committed, true_up, factor, prorated)| Commitment {
+            committed: CommittedUsage::Amount(decimal(committed)),
+            true_up,
+            overage_factor: decimal(factor),
             prorated,
         }),
-        quantity_rounding: case
-            .step
-            .map_or(QuantityRounding::None, |(direction, step)| {
-                QuantityRounding::ToStep {
-                    direction,
-                    step: decimal(step),
-                }
-            }),
-        commitment: case
-            .commitment
-            .map(|(committed, true_up, factor, prorated)| Commitment {
-                committed: CommittedUsage::Amount(decimal(committed)),
-                true_up,
-                overage_factor: decimal(factor),
-                prorated,
-            }),
         discounts,
         ..PriceTerms::of(model)
     }
@@ -179,22 +132,12 @@ fn rate(case: &Case) -> Result<PriceTrail, PriceError> {
         transactions: None,
         weighs_by_time: case.weighs_by_time,
         span_share: &Exact::ratio(case.share.0, case.share.1).unwrap(),
-        billed_before: case
-            .maximum
-            .map_or(Decimal::ZERO, |(_, before)| decimal(before)),
+        billed_before: case.maximum.map_or(Decimal::ZERO, |(_, before)| decimal(before)),
     };
-    terms(case).rate(
-        &usage,
-        Currency::from_code("USD").unwrap(),
-        &mut PoolBalances::default(),
-    )
+    terms(case).rate(&usage, Currency::from_code("USD").unwrap(), &mut PoolBalances::default())
 }
 
-fn to_step(
-    quantity: &BigRational,
-    direction: RoundingDirection,
-    step: &BigRational,
-) -> BigRational {
+fn to_step(quantity: &BigRational, direction: RoundingDirection, step: &BigRational) -> BigRational {
     let steps = quantity / step;
     let whole = match direction {
         RoundingDirection::Up => steps.ceil(),
@@ -208,22 +151,16 @@ fn to_step(
 fn oracle_line(case: &Case) -> (BigRational, BigRational) {
     let share = ratio(case.share.0, case.share.1);
     let portion = |prorated: bool| if prorated { share.clone() } else { ratio(1, 1) };
-    let mut quantity = ratio(case.quantity.0, case.quantity.1) * portion(case.weighs_by_time)
-        / value(case.divisor);
+    let mut quantity =
+        ratio(case.quantity.0, case.quantity.1) * portion(case.weighs_by_time) / value(case.divisor);
     if let Some((allowance, prorated)) = case.allowance {
         let left = &quantity - value(allowance) * portion(prorated);
-        quantity = if quantity > zero() {
-            left.max(zero())
-        } else {
-            quantity
-        };
+        quantity = if quantity > zero() { left.max(zero()) } else { quantity };
     }
     if let Some((direction, step)) = case.step {
         quantity = to_step(&quantity, direction, &value(step));
     }
-    let units = case
-        .package_size
-        .map_or(quantity.clone(), |size| (&quantity / value(size)).ceil());
+    let units = case.package_size.map_or(quantity.clone(), |size| (&quantity / value(size)).ceil());
     let mut amount = units * value(case.price);
     if let Some((committed, true_up, factor, prorated)) = case.commitment {
         let committed = value(committed) * portion(prorated);

@@ -1,1 +1,3 @@
-//! The lake as SQL sees it.
+//! The lake as SQL sees it: which tables there are, what their columns mean, and how to query them.
+
+pub mod lake;

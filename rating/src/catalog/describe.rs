@@ -25,20 +25,12 @@ pub(super) fn listed(names: &[String]) -> String {
 }
 
 pub(super) fn quoted<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    listed(
-        &names
-            .into_iter()
-            .map(|name| format!("`{name}`"))
-            .collect::<Vec<_>>(),
-    )
+    listed(&names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>())
 }
 
 /// What a price charges: its model with the unit it counts in.
 pub(super) fn model(price: &Price, currency: Currency) -> String {
-    let unit = price
-        .usage
-        .as_ref()
-        .map_or("unit", |usage| usage.unit.name.as_str());
+    let unit = price.usage.as_ref().map_or("unit", |usage| usage.unit.name.as_str());
     if let (PriceModel::Flat(flat), true) = (&price.terms.model, price.once) {
         return format!("{} {currency} once", flat.amount);
     }
@@ -48,11 +40,7 @@ pub(super) fn model(price: &Price, currency: Currency) -> String {
 pub(super) fn charge(model: &PriceModel, unit: &str, currency: Currency) -> String {
     match model {
         PriceModel::Flat(flat) => {
-            let share = if flat.prorated {
-                ""
-            } else {
-                ", whole even for a part of it"
-            };
+            let share = if flat.prorated { "" } else { ", whole even for a part of it" };
             format!("{} {currency} per period{share}", flat.amount)
         }
         PriceModel::PerUnit(price) => format!("{} {currency} per {unit}", price.unit_price),
@@ -68,10 +56,7 @@ pub(super) fn charge(model: &PriceModel, unit: &str, currency: Currency) -> Stri
             )
         }
         PriceModel::Graduated(price) => {
-            format!(
-                "by graduated tiers {}",
-                tiers(&price.tiers, price.zero_usage, unit, currency)
-            )
+            format!("by graduated tiers {}", tiers(&price.tiers, price.zero_usage, unit, currency))
         }
         PriceModel::Volume(price) => {
             format!(
@@ -89,10 +74,8 @@ fn matrix_charge(matrix: &MatrixPrice, unit: &str, currency: Currency) -> String
         let charged = charge(&cell.price, unit, currency);
         format!("{charged} for {}", cell.values.join(" x "))
     });
-    let otherwise = matrix
-        .otherwise
-        .iter()
-        .map(|price| format!("{} otherwise", charge(price, unit, currency)));
+    let otherwise =
+        matrix.otherwise.iter().map(|price| format!("{} otherwise", charge(price, unit, currency)));
     let prices = cells.chain(otherwise).collect::<Vec<_>>().join(", ");
     format!("by {}: {prices}", matrix.dimensions.join(" x "))
 }
@@ -101,26 +84,13 @@ fn percentage(price: &PercentagePrice) -> String {
     let fee = Some(price.fee_per_transaction).filter(|fee| !fee.is_zero());
     let settings = [
         fee.map(|fee| format!("plus {fee} per transaction")),
-        price
-            .free_transactions
-            .map(|count| format!("the first {count} transactions free")),
-        price
-            .free_amount
-            .map(|amount| format!("free up to {amount}")),
-        price
-            .minimum_per_transaction
-            .map(|least| format!("at least {least} per transaction")),
-        price
-            .maximum_per_transaction
-            .map(|most| format!("at most {most} per transaction")),
+        price.free_transactions.map(|count| format!("the first {count} transactions free")),
+        price.free_amount.map(|amount| format!("free up to {amount}")),
+        price.minimum_per_transaction.map(|least| format!("at least {least} per transaction")),
+        price.maximum_per_transaction.map(|most| format!("at most {most} per transaction")),
     ];
     let rate = format!("{} % of the amount", price.rate_percent);
-    [Some(rate)]
-        .into_iter()
-        .chain(settings)
-        .flatten()
-        .collect::<Vec<_>>()
-        .join(", ")
+    [Some(rate)].into_iter().chain(settings).flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn tiers(tiers: &[Tier], zero_usage: ZeroUsage, unit: &str, currency: Currency) -> String {
@@ -151,10 +121,7 @@ fn tiers(tiers: &[Tier], zero_usage: ZeroUsage, unit: &str, currency: Currency) 
 }
 
 pub(super) fn usage(usage: &PricedUsage) -> String {
-    let mut words = format!(
-        "the {} of `{}` in {}",
-        usage.measure, usage.meter, usage.unit
-    );
+    let mut words = format!("the {} of `{}` in {}", usage.measure, usage.meter, usage.unit);
     for (dimension, values) in &usage.only {
         let _ = write!(words, ", only {dimension} {}", values.join(" or "));
     }
@@ -172,11 +139,7 @@ pub(super) fn allowance(allowance: Option<&Allowance>, unit: &str) -> String {
     match allowance {
         None => "nothing included".to_owned(),
         Some(Allowance::Own { quantity, prorated }) => {
-            let share = if *prorated {
-                ""
-            } else {
-                ", whole even for a part of the period"
-            };
+            let share = if *prorated { "" } else { ", whole even for a part of the period" };
             format!("{quantity} {unit} included{share}")
         }
         Some(Allowance::Pool { pool }) => format!("included usage from the pool `{pool}`"),
@@ -197,11 +160,7 @@ pub(super) fn rounding(rounding: &QuantityRounding, unit: &str) -> String {
     }
 }
 
-pub(super) fn commitment(
-    commitment: Option<&Commitment>,
-    unit: &str,
-    currency: Currency,
-) -> String {
+pub(super) fn commitment(commitment: Option<&Commitment>, unit: &str, currency: Currency) -> String {
     let Some(commitment) = commitment else {
         return "no commitment".to_owned();
     };
@@ -215,11 +174,7 @@ pub(super) fn commitment(
         words.push_str(" without true-up");
     }
     if commitment.overage_factor != rust_decimal::Decimal::ONE {
-        let _ = write!(
-            words,
-            ", {} times the price beyond it",
-            commitment.overage_factor
-        );
+        let _ = write!(words, ", {} times the price beyond it", commitment.overage_factor);
     }
     if !commitment.prorated {
         words.push_str(", whole even for a part of the period");
@@ -257,22 +212,14 @@ pub(super) fn limit(limit: Limit, unit: &str) -> String {
 }
 
 pub(super) fn quota(quota: &Quota) -> String {
-    let mut words = format!(
-        "{} for {}",
-        limit(quota.limit, &quota.usage.unit.name),
-        usage(&quota.usage)
-    );
+    let mut words = format!("{} for {}", limit(quota.limit, &quota.usage.unit.name), usage(&quota.usage));
     words.push_str(match quota.window {
         QuotaWindow::Period => " of the period",
         QuotaWindow::Hour => " of the hour",
         QuotaWindow::Lifetime => " since ever",
     });
     if !quota.alert_at_percent.is_empty() {
-        let percentages: Vec<String> = quota
-            .alert_at_percent
-            .iter()
-            .map(|at| format!("{at} %"))
-            .collect();
+        let percentages: Vec<String> = quota.alert_at_percent.iter().map(|at| format!("{at} %")).collect();
         let _ = write!(words, ", alerts at {}", listed(&percentages));
     }
     if quota.when_reached == WhenReached::Refuse {
@@ -292,10 +239,9 @@ pub(super) fn clean_up(then: CleanUp) -> &'static str {
 pub(super) fn cycle(cycle: BillingCycle) -> String {
     match cycle.months {
         1 => format!("monthly from day {}", cycle.anchor_day),
-        months => format!(
-            "every {months} months from day {} of month {}",
-            cycle.anchor_day, cycle.anchor_month
-        ),
+        months => {
+            format!("every {months} months from day {} of month {}", cycle.anchor_day, cycle.anchor_month)
+        }
     }
 }
 
@@ -307,11 +253,7 @@ pub(super) fn conditions(conditions: &[Condition]) -> String {
         .iter()
         .map(|condition| {
             let verb = if condition.negate { "is not" } else { "is" };
-            format!(
-                "`{}` {verb} {}",
-                condition.path,
-                condition.any_of.join(" or ")
-            )
+            format!("`{}` {verb} {}", condition.path, condition.any_of.join(" or "))
         })
         .collect();
     format!("events where {}", listed(&words))
@@ -321,9 +263,7 @@ pub(super) fn values_by_name(values: &BTreeMap<String, Vec<String>>) -> String {
     if values.is_empty() {
         return "everybody".to_owned();
     }
-    let words: Vec<String> = values
-        .iter()
-        .map(|(name, values)| format!("{name} {}", values.join(" or ")))
-        .collect();
+    let words: Vec<String> =
+        values.iter().map(|(name, values)| format!("{name} {}", values.join(" or "))).collect();
     listed(&words)
 }

@@ -46,26 +46,16 @@ impl<'n> Fields<'n> {
                 return None;
             }
             let found = node.found();
-            mistakes.report(
-                node.place,
-                format!("{what}: expected a mapping of keys to values, found {found}"),
-            );
+            mistakes
+                .report(node.place, format!("{what}: expected a mapping of keys to values, found {found}"));
             return None;
         };
-        Some(Self {
-            what,
-            place,
-            entries,
-            asked: Vec::new(),
-        })
+        Some(Self { what, place, entries, asked: Vec::new() })
     }
 
     pub fn optional(&mut self, key: &'static str) -> Option<&'n Node> {
         self.asked.push(key);
-        self.entries
-            .iter()
-            .find(|entry| entry.key == key)
-            .map(|entry| &entry.value)
+        self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
     }
 
     pub fn required(&mut self, key: &'static str, mistakes: &mut Mistakes) -> Option<&'n Node> {
@@ -85,17 +75,9 @@ impl<'n> Fields<'n> {
     pub fn close(self, mistakes: &mut Mistakes) {
         for entry in self.entries {
             if !self.asked.contains(&entry.key.as_str()) {
-                let known = self
-                    .asked
-                    .iter()
-                    .map(|key| format!("`{key}`"))
-                    .collect::<Vec<_>>()
-                    .join(", ");
+                let known = self.asked.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
                 mistakes
-                    .report(
-                        entry.key_place,
-                        format!("{} has no key `{}`", self.what, entry.key),
-                    )
+                    .report(entry.key_place, format!("{} has no key `{}`", self.what, entry.key))
                     .hint(format!("expected one of {known}"))
                     .did_you_mean(&entry.key, self.asked.iter().copied());
             }
@@ -109,10 +91,7 @@ pub(super) fn text<'n>(node: &'n Node, what: &str, mistakes: &mut Mistakes) -> O
         Content::Text { text, .. } => return Some(text),
         Content::Alias => {}
         _ => {
-            mistakes.report(
-                node.place,
-                format!("{what}: expected text, found {}", node.found()),
-            );
+            mistakes.report(node.place, format!("{what}: expected text, found {}", node.found()));
         }
     }
     None
@@ -121,9 +100,7 @@ pub(super) fn text<'n>(node: &'n Node, what: &str, mistakes: &mut Mistakes) -> O
 /// A name: a lower-case letter, then lower-case letters, digits and underscores.
 pub(super) fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 pub(super) fn check_name(name: &str, what: &str, place: Place, mistakes: &mut Mistakes) {
@@ -142,21 +119,11 @@ pub(super) fn word<T: Clone>(
     mistakes: &mut Mistakes,
 ) -> Option<T> {
     let written = text(node, what, mistakes)?;
-    let found = words
-        .iter()
-        .find(|(name, _)| *name == written)
-        .map(|(_, value)| value.clone());
+    let found = words.iter().find(|(name, _)| *name == written).map(|(_, value)| value.clone());
     if found.is_none() {
-        let known = words
-            .iter()
-            .map(|(name, _)| format!("`{name}`"))
-            .collect::<Vec<_>>()
-            .join(", ");
+        let known = words.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         mistakes
-            .report(
-                node.place,
-                format!("{what}: expected one of {known}, found `{written}`"),
-            )
+            .report(node.place, format!("{what}: expected one of {known}, found `{written}`"))
             .did_you_mean(written, words.iter().map(|(name, _)| *name));
     }
     found
@@ -175,11 +142,7 @@ pub(super) fn texts(node: &Node, what: &str, mistakes: &mut Mistakes) -> Vec<Str
     if items.is_empty() {
         mistakes.report(node.place, format!("{what}: the list is empty"));
     }
-    items
-        .iter()
-        .filter_map(|item| text(item, what, mistakes))
-        .map(str::to_owned)
-        .collect()
+    items.iter().filter_map(|item| text(item, what, mistakes)).map(str::to_owned).collect()
 }
 
 const CENTURY: SignedDuration = SignedDuration::from_hours(100 * 366 * 24);
@@ -189,19 +152,13 @@ pub(super) fn duration(node: &Node, what: &str, mistakes: &mut Mistakes) -> Opti
     let written = text(node, what, mistakes)?;
     let Ok(duration) = written.parse::<SignedDuration>() else {
         mistakes
-            .report(
-                node.place,
-                format!("{what}: expected a length of time, found `{written}`"),
-            )
+            .report(node.place, format!("{what}: expected a length of time, found `{written}`"))
             .hint("write hours, minutes and seconds like `90s`, `35m` or `2h 30m`");
         return None;
     };
     if !duration.is_positive() || duration > CENTURY || duration.subsec_nanos() % 1000 != 0 {
         mistakes
-            .report(
-                node.place,
-                format!("{what}: `{written}` is not a length of time that can be used"),
-            )
+            .report(node.place, format!("{what}: `{written}` is not a length of time that can be used"))
             .hint("it must be above zero, at most a century, and whole in microseconds");
         return None;
     }

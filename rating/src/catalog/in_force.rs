@@ -51,11 +51,7 @@ impl PriceSpan<'_> {
             PriceModel::Matrix(matrix) => &matrix.dimensions,
             _ => &[],
         };
-        let split: &[String] = self
-            .price
-            .usage
-            .as_ref()
-            .map_or(&[], |usage| usage.split_by.as_slice());
+        let split: &[String] = self.price.usage.as_ref().map_or(&[], |usage| usage.split_by.as_slice());
         let mut dimensions: Vec<&str> = matrix.iter().chain(split).map(String::as_str).collect();
         dimensions.sort_unstable();
         dimensions.dedup();
@@ -98,25 +94,18 @@ impl Subscription {
         span: Span,
     ) -> impl Iterator<Item = (&'p PlanVersion, Span)> {
         let pinned_us = self.prices_as_of.map(|as_of| as_of.instant_us(zone));
-        let starts: Vec<i64> = plan
-            .versions
-            .iter()
-            .map(|version| version.start_us(zone))
-            .collect();
+        let starts: Vec<i64> = plan.versions.iter().map(|version| version.start_us(zone)).collect();
         let own_span = self.span;
-        plan.versions
-            .iter()
-            .enumerate()
-            .filter_map(move |(at, version)| {
-                let until_us = starts.get(at + 1).copied().unwrap_or(i64::MAX);
-                let in_force = Span::new(starts[at], until_us)?;
-                let held = match pinned_us {
-                    Some(pinned_us) if in_force.contains(pinned_us) => own_span,
-                    Some(_) => return None,
-                    None => in_force.intersection(&own_span)?,
-                };
-                Some((version, held.intersection(&span)?))
-            })
+        plan.versions.iter().enumerate().filter_map(move |(at, version)| {
+            let until_us = starts.get(at + 1).copied().unwrap_or(i64::MAX);
+            let in_force = Span::new(starts[at], until_us)?;
+            let held = match pinned_us {
+                Some(pinned_us) if in_force.contains(pinned_us) => own_span,
+                Some(_) => return None,
+                None => in_force.intersection(&own_span)?,
+            };
+            Some((version, held.intersection(&span)?))
+        })
     }
 }
 
@@ -136,14 +125,7 @@ impl Catalog {
                     if !order.contains(&price.key.as_str()) {
                         order.push(&price.key);
                     }
-                    spans.extend(price_spans(
-                        tenant,
-                        subscription,
-                        plan,
-                        version,
-                        price,
-                        span,
-                    ));
+                    spans.extend(price_spans(tenant, subscription, plan, version, price, span));
                 }
             }
             for key in order {
@@ -154,15 +136,8 @@ impl Catalog {
     }
 
     /// The tenant's quota at an instant with its limit, overrides applied.
-    pub fn quotas_in_force<'c>(
-        &'c self,
-        tenant: &'c Tenant,
-        instant_us: i64,
-    ) -> Vec<(&'c Quota, Limit)> {
-        let instant = Span {
-            start_us: instant_us,
-            end_us: instant_us.saturating_add(1),
-        };
+    pub fn quotas_in_force<'c>(&'c self, tenant: &'c Tenant, instant_us: i64) -> Vec<(&'c Quota, Limit)> {
+        let instant = Span { start_us: instant_us, end_us: instant_us.saturating_add(1) };
         let mut quotas = Vec::new();
         for subscription in &tenant.subscriptions {
             let Some(plan) = self.plan(&subscription.plan) else {
@@ -172,8 +147,7 @@ impl Catalog {
                 for quota in &version.quotas {
                     let own = tenant.overrides.iter().find_map(|by| match &by.target {
                         OverrideTarget::Quota { limit, .. }
-                            if by.is_of_quota(&plan.key, &quota.key)
-                                && by.span.contains(instant_us) =>
+                            if by.is_of_quota(&plan.key, &quota.key) && by.span.contains(instant_us) =>
                         {
                             Some(*limit)
                         }
@@ -196,43 +170,23 @@ fn price_spans<'c>(
     price: &'c Price,
     span: Span,
 ) -> Vec<PriceSpan<'c>> {
-    let own: Vec<&Override> = tenant
-        .overrides
-        .iter()
-        .filter(|by| by.is_of_price(&plan.key, &price.key))
-        .collect();
-    let cuts: Vec<i64> = own
-        .iter()
-        .flat_map(|by| [by.span.start_us, by.span.end_us])
-        .collect();
+    let own: Vec<&Override> =
+        tenant.overrides.iter().filter(|by| by.is_of_price(&plan.key, &price.key)).collect();
+    let cuts: Vec<i64> = own.iter().flat_map(|by| [by.span.start_us, by.span.end_us]).collect();
     span.split_at(&cuts)
         .into_iter()
         .map(|span| {
-            let by = own
-                .iter()
-                .copied()
-                .find(|by| by.span.contains(span.start_us));
+            let by = own.iter().copied().find(|by| by.span.contains(span.start_us));
             let terms = match by.map(|by| &by.target) {
                 Some(OverrideTarget::Price { change, .. }) => change.applied_to(&price.terms),
                 _ => price.terms.clone(),
             };
-            PriceSpan {
-                span,
-                subscription,
-                plan,
-                version,
-                price,
-                terms,
-                overridden_by: by,
-            }
+            PriceSpan { span, subscription, plan, version, price, terms, overridden_by: by }
         })
         .collect()
 }
 
-fn join<'s, 'c: 's>(
-    spans: impl Iterator<Item = &'s PriceSpan<'c>>,
-    joined: &mut Vec<PriceSpan<'c>>,
-) {
+fn join<'s, 'c: 's>(spans: impl Iterator<Item = &'s PriceSpan<'c>>, joined: &mut Vec<PriceSpan<'c>>) {
     let first = joined.len();
     for span in spans {
         match joined[first..].last_mut() {

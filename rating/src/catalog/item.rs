@@ -79,41 +79,26 @@ pub(super) fn read_all(
         .collect()
 }
 
-fn read(
-    entry: &Entry,
-    plans: &[Plan],
-    context: Context<'_>,
-    mistakes: &mut Mistakes,
-) -> Option<Item> {
+fn read(entry: &Entry, plans: &[Plan], context: Context<'_>, mistakes: &mut Mistakes) -> Option<Item> {
     let what = format!("item `{}`", entry.key);
     fields::check_name(&entry.key, &what, entry.key_place, mistakes);
     let mut fields = Fields::open(&entry.value, what, entry.key_place, mistakes)?;
     let description = fields.description(mistakes);
     let elsewhere = fields.optional("sold_elsewhere");
-    let elsewhere = elsewhere
-        .is_some_and(|node| number::boolean(node, "`sold_elsewhere`", mistakes) == Some(true));
-    let raises = fields
-        .optional("raises")
-        .map(|node| read_raise(node, plans, mistakes));
-    let lasts = fields
-        .optional("lasts_days")
-        .map(|node| quota::read_days(node, "`lasts_days`", mistakes));
+    let elsewhere =
+        elsewhere.is_some_and(|node| number::boolean(node, "`sold_elsewhere`", mistakes) == Some(true));
+    let raises = fields.optional("raises").map(|node| read_raise(node, plans, mistakes));
+    let lasts = fields.optional("lasts_days").map(|node| quota::read_days(node, "`lasts_days`", mistakes));
     let price = if elsewhere {
         None
     } else {
-        Some(price::read_fields(
-            &entry.key,
-            &mut fields,
-            &[],
-            context,
-            mistakes,
-        ))
+        Some(price::read_fields(&entry.key, &mut fields, &[], context, mistakes))
     };
     fields.close(mistakes);
     if elsewhere && raises.is_none() {
-        mistakes.report(entry.key_place, format!("item `{}` has no effect", entry.key)).hint(
-            "an item that is sold elsewhere needs `raises: { quota: ... }` to mean something here",
-        );
+        mistakes
+            .report(entry.key_place, format!("item `{}` has no effect", entry.key))
+            .hint("an item that is sold elsewhere needs `raises: { quota: ... }` to mean something here");
     }
     let mut price = unless_wrong!(price);
     if let Some(price) = price.as_mut().filter(|price| price.usage.is_none()) {
@@ -136,28 +121,19 @@ fn read_raise(node: &Node, plans: &[Plan], mistakes: &mut Mistakes) -> Option<Qu
     let mut fields = Fields::open(node, "`raises`", node.place, mistakes)?;
     let quota = fields.required("quota", mistakes).and_then(|node| {
         let key = fields::text(node, "`quota`", mistakes)?;
-        if !plans
-            .iter()
-            .flat_map(Plan::quota_keys)
-            .any(|known| known == key)
-        {
+        if !plans.iter().flat_map(Plan::quota_keys).any(|known| known == key) {
             mistakes
                 .report(node.place, format!("no plan has a quota `{key}`"))
                 .did_you_mean(key, plans.iter().flat_map(Plan::quota_keys));
         }
         Some(key.to_owned())
     });
-    let by = fields
-        .required("by", mistakes)
-        .and_then(|node| match &node.content {
-            Content::Text { text, .. } if text == "quantity" => Some(None),
-            _ => number::above_zero(node, "`by`", mistakes).map(Some),
-        });
+    let by = fields.required("by", mistakes).and_then(|node| match &node.content {
+        Content::Text { text, .. } if text == "quantity" => Some(None),
+        _ => number::above_zero(node, "`by`", mistakes).map(Some),
+    });
     fields.close(mistakes);
-    Some(QuotaRaise {
-        quota: quota?,
-        by: by?,
-    })
+    Some(QuotaRaise { quota: quota?, by: by? })
 }
 
 /// Reads the mapping below `credits:`.
@@ -168,19 +144,11 @@ pub(super) fn read_credits(node: &Node, mistakes: &mut Mistakes) -> Credits {
     let minimum_purchase = fields
         .optional("minimum_purchase")
         .and_then(|node| number::above_zero(node, "`minimum_purchase`", mistakes));
-    let grants = fields
-        .optional("grants")
-        .map(|node| quota::entries(node, "`grants`", mistakes))
-        .unwrap_or_default();
-    let grants = grants
-        .iter()
-        .filter_map(|entry| read_grant(entry, mistakes))
-        .collect();
+    let grants =
+        fields.optional("grants").map(|node| quota::entries(node, "`grants`", mistakes)).unwrap_or_default();
+    let grants = grants.iter().filter_map(|entry| read_grant(entry, mistakes)).collect();
     fields.close(mistakes);
-    Credits {
-        minimum_purchase,
-        grants,
-    }
+    Credits { minimum_purchase, grants }
 }
 
 fn read_grant(entry: &Entry, mistakes: &mut Mistakes) -> Option<Grant> {
@@ -188,25 +156,15 @@ fn read_grant(entry: &Entry, mistakes: &mut Mistakes) -> Option<Grant> {
     fields::check_name(&entry.key, &what, entry.key_place, mistakes);
     let mut fields = Fields::open(&entry.value, what, entry.key_place, mistakes)?;
     let description = fields.description(mistakes);
-    let amount = fields
-        .required("amount", mistakes)
-        .and_then(|node| number::above_zero(node, "`amount`", mistakes));
-    let only = fields
-        .optional("only")
-        .map(|node| quota::entries(node, "`only`", mistakes))
-        .unwrap_or_default();
+    let amount =
+        fields.required("amount", mistakes).and_then(|node| number::above_zero(node, "`amount`", mistakes));
+    let only =
+        fields.optional("only").map(|node| quota::entries(node, "`only`", mistakes)).unwrap_or_default();
     let only = only
         .iter()
-        .map(|entry| {
-            (
-                entry.key.clone(),
-                fields::texts(&entry.value, "`only`", mistakes),
-            )
-        })
+        .map(|entry| (entry.key.clone(), fields::texts(&entry.value, "`only`", mistakes)))
         .collect();
-    let priority = fields
-        .optional("priority")
-        .and_then(|node| number::whole(node, "`priority`", mistakes));
+    let priority = fields.optional("priority").and_then(|node| number::whole(node, "`priority`", mistakes));
     let expires = fields.optional("expires_after_days");
     let expires = expires.and_then(|node| quota::read_days(node, "`expires_after_days`", mistakes));
     fields.close(mistakes);
@@ -216,19 +174,14 @@ fn read_grant(entry: &Entry, mistakes: &mut Mistakes) -> Option<Grant> {
         place: entry.key_place,
         amount: amount?,
         only,
-        priority: priority
-            .and_then(|priority| u32::try_from(priority).ok())
-            .unwrap_or(100),
+        priority: priority.and_then(|priority| u32::try_from(priority).ok()).unwrap_or(100),
         expires_after_days: expires,
     })
 }
 
 /// Reads the mapping below `taxes:`.
 pub(super) fn read_taxes(node: &Node, mistakes: &mut Mistakes) -> Vec<Tax> {
-    quota::entries(node, "`taxes`", mistakes)
-        .iter()
-        .filter_map(|entry| read_tax(entry, mistakes))
-        .collect()
+    quota::entries(node, "`taxes`", mistakes).iter().filter_map(|entry| read_tax(entry, mistakes)).collect()
 }
 
 fn read_tax(entry: &Entry, mistakes: &mut Mistakes) -> Option<Tax> {
@@ -236,9 +189,8 @@ fn read_tax(entry: &Entry, mistakes: &mut Mistakes) -> Option<Tax> {
     fields::check_name(&entry.key, &what, entry.key_place, mistakes);
     let mut fields = Fields::open(&entry.value, what, entry.key_place, mistakes)?;
     let description = fields.description(mistakes);
-    let percent = fields
-        .required("percent", mistakes)
-        .and_then(|node| number::percent(node, "`percent`", mistakes));
+    let percent =
+        fields.required("percent", mistakes).and_then(|node| number::percent(node, "`percent`", mistakes));
     fields.close(mistakes);
     Some(Tax {
         key: entry.key.clone(),

@@ -8,19 +8,11 @@ use super::model;
 use super::yaml::{Content, Node};
 use crate::price::{MatrixCell, MatrixPrice};
 
-pub(super) fn read(
-    node: &Node,
-    places: &mut Vec<Place>,
-    mistakes: &mut Mistakes,
-) -> Option<MatrixPrice> {
+pub(super) fn read(node: &Node, places: &mut Vec<Place>, mistakes: &mut Mistakes) -> Option<MatrixPrice> {
     let mut fields = Fields::open(node, "`matrix`", node.place, mistakes)?;
-    let by = fields
-        .required("by", mistakes)
-        .map(|node| (fields::texts(node, "`by`", mistakes), node.place));
+    let by = fields.required("by", mistakes).map(|node| (fields::texts(node, "`by`", mistakes), node.place));
     let rows = fields.required("rows", mistakes);
-    let otherwise = fields
-        .optional("otherwise")
-        .map(|node| model::read_cell(node, "`otherwise`", mistakes));
+    let otherwise = fields.optional("otherwise").map(|node| model::read_cell(node, "`otherwise`", mistakes));
     fields.close(mistakes);
     let ((dimensions, _), rows) = by.zip(rows)?;
     if dimensions.is_empty() {
@@ -28,14 +20,7 @@ pub(super) fn read(
     }
     let before = mistakes.count();
     let mut cells = Vec::new();
-    read_rows(
-        rows,
-        &dimensions,
-        &mut Vec::new(),
-        &mut cells,
-        places,
-        mistakes,
-    );
+    read_rows(rows, &dimensions, &mut Vec::new(), &mut cells, places, mistakes);
     if mistakes.count() > before {
         return None;
     }
@@ -46,11 +31,7 @@ pub(super) fn read(
         Some(read) => Some(Box::new(read?)),
         None => None,
     };
-    Some(MatrixPrice {
-        dimensions,
-        cells,
-        otherwise,
-    })
+    Some(MatrixPrice { dimensions, cells, otherwise })
 }
 
 /// `values` are those of the dimensions above this level.
@@ -65,32 +46,19 @@ fn read_rows(
     let Some(dimension) = dimensions.get(values.len()) else {
         let what = format!("the price for {}", shown(values));
         if let Some(price) = model::read_cell(node, &what, mistakes) {
-            cells.push(MatrixCell {
-                values: values.clone(),
-                price,
-            });
+            cells.push(MatrixCell { values: values.clone(), price });
             places.push(node.place);
         }
         return;
     };
     let Content::Map(entries) = &node.content else {
-        let below = if values.is_empty() {
-            "`rows`".to_owned()
-        } else {
-            shown(values)
-        };
+        let below = if values.is_empty() { "`rows`".to_owned() } else { shown(values) };
         mistakes
             .report(
                 node.place,
-                format!(
-                    "{below}: expected a price for each value of `{dimension}`, found {}",
-                    node.found()
-                ),
+                format!("{below}: expected a price for each value of `{dimension}`, found {}", node.found()),
             )
-            .hint(format!(
-                "the rows are nested in the order of `by`: {}",
-                dimensions.join(", ")
-            ));
+            .hint(format!("the rows are nested in the order of `by`: {}", dimensions.join(", ")));
         return;
     };
     for entry in entries {
@@ -101,20 +69,11 @@ fn read_rows(
 }
 
 fn shown(values: &[String]) -> String {
-    values
-        .iter()
-        .map(|value| format!("`{value}`"))
-        .collect::<Vec<_>>()
-        .join(" x ")
+    values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(" x ")
 }
 
 /// A value that occurs in one row is expected in all: a hole in the table is usage without a price.
-fn report_forgotten(
-    dimensions: &[String],
-    cells: &[MatrixCell],
-    place: Place,
-    mistakes: &mut Mistakes,
-) {
+fn report_forgotten(dimensions: &[String], cells: &[MatrixCell], place: Place, mistakes: &mut Mistakes) {
     let mut combinations: Vec<Vec<String>> = vec![Vec::new()];
     for at in 0..dimensions.len() {
         let mut values: Vec<&String> = Vec::new();
@@ -129,9 +88,7 @@ fn report_forgotten(
         combinations = combinations
             .iter()
             .flat_map(|start| {
-                values
-                    .iter()
-                    .map(move |value| [start.as_slice(), &[(*value).clone()]].concat())
+                values.iter().map(move |value| [start.as_slice(), &[(*value).clone()]].concat())
             })
             .collect();
     }
@@ -142,13 +99,7 @@ fn report_forgotten(
         .collect();
     if !forgotten.is_empty() {
         mistakes
-            .report(
-                place,
-                format!(
-                    "the matrix has a gap: no price for {}",
-                    forgotten.join(", ")
-                ),
-            )
+            .report(place, format!("the matrix has a gap: no price for {}", forgotten.join(", ")))
             .hint("add the missing prices, or `otherwise:` for all values that no row names");
     }
 }

@@ -68,20 +68,18 @@ impl MeterKind {
         let microseconds =
             |duration: &SignedDuration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         match self {
-            Self::Gauge { expires_after } => quantity::MeterKind::Gauge {
-                expires_after_us: expires_after.as_ref().map(microseconds),
-            },
+            Self::Gauge { expires_after } => {
+                quantity::MeterKind::Gauge { expires_after_us: expires_after.as_ref().map(microseconds) }
+            }
             Self::Delta => quantity::MeterKind::Delta,
             Self::Cumulative => quantity::MeterKind::Cumulative,
-            Self::Session {
-                heartbeat_timeout,
-                increment,
-                minimum,
-            } => quantity::MeterKind::Session(quantity::measure::SessionRules {
-                timeout_us: heartbeat_timeout.as_ref().map(microseconds),
-                increment_us: increment.as_ref().map(microseconds),
-                minimum_us: minimum.as_ref().map(microseconds),
-            }),
+            Self::Session { heartbeat_timeout, increment, minimum } => {
+                quantity::MeterKind::Session(quantity::measure::SessionRules {
+                    timeout_us: heartbeat_timeout.as_ref().map(microseconds),
+                    increment_us: increment.as_ref().map(microseconds),
+                    minimum_us: minimum.as_ref().map(microseconds),
+                })
+            }
             Self::Unique => quantity::MeterKind::Unique,
         }
     }
@@ -141,13 +139,10 @@ const KINDS: [(&str, KindWord); 5] = [
     ("unique", KindWord::Unique),
 ];
 
-const WHEN_MISSING: [(&str, WhenMissing); 2] =
-    [("reject", WhenMissing::Reject), ("skip", WhenMissing::Skip)];
+const WHEN_MISSING: [(&str, WhenMissing); 2] = [("reject", WhenMissing::Reject), ("skip", WhenMissing::Skip)];
 
-const EXCESS_DIGITS: [(&str, ExcessDigits); 2] = [
-    ("reject", ExcessDigits::Reject),
-    ("round", ExcessDigits::Round),
-];
+const EXCESS_DIGITS: [(&str, ExcessDigits); 2] =
+    [("reject", ExcessDigits::Reject), ("round", ExcessDigits::Round)];
 
 /// Reads the mapping below `meters:`.
 pub(super) fn read_all(node: &Node, mistakes: &mut Mistakes) -> Vec<Meter> {
@@ -155,58 +150,34 @@ pub(super) fn read_all(node: &Node, mistakes: &mut Mistakes) -> Vec<Meter> {
         mistakes
             .report(
                 node.place,
-                format!(
-                    "`meters`: expected a mapping of meter names, found {}",
-                    node.found()
-                ),
+                format!("`meters`: expected a mapping of meter names, found {}", node.found()),
             )
             .hint("write each meter as `name:` with its keys indented below");
         return Vec::new();
     };
-    entries
-        .iter()
-        .filter_map(|entry| read(entry, mistakes))
-        .collect()
+    entries.iter().filter_map(|entry| read(entry, mistakes)).collect()
 }
 
 fn read(entry: &Entry, mistakes: &mut Mistakes) -> Option<Meter> {
     let key = &entry.key;
     fields::check_name(key, "meter", entry.key_place, mistakes);
-    let mut fields = Fields::open(
-        &entry.value,
-        format!("meter `{key}`"),
-        entry.key_place,
-        mistakes,
-    )?;
+    let mut fields = Fields::open(&entry.value, format!("meter `{key}`"), entry.key_place, mistakes)?;
     let description = fields.description(mistakes);
-    let kind_word = fields
-        .required("kind", mistakes)
-        .and_then(|node| fields::word(node, "`kind`", &KINDS, mistakes));
-    let event_type = fields
-        .required("event_type", mistakes)
-        .and_then(|node| read_event_type(node, mistakes));
+    let kind_word =
+        fields.required("kind", mistakes).and_then(|node| fields::word(node, "`kind`", &KINDS, mistakes));
+    let event_type = fields.required("event_type", mistakes).and_then(|node| read_event_type(node, mistakes));
     let value = read_path("value", &mut fields, mistakes);
     let resource = read_path("resource", &mut fields, mistakes);
-    let dimensions = fields
-        .optional("dimensions")
-        .map(|node| read_dimensions(node, mistakes))
-        .unwrap_or_default();
+    let dimensions =
+        fields.optional("dimensions").map(|node| read_dimensions(node, mistakes)).unwrap_or_default();
     let mut only_when = read_conditions("only_when", false, &mut fields, mistakes);
     only_when.extend(read_conditions("except", true, &mut fields, mistakes));
-    let unit = fields
-        .required("unit", mistakes)
-        .and_then(|node| unit::read(node, "`unit`", mistakes));
+    let unit = fields.required("unit", mistakes).and_then(|node| unit::read(node, "`unit`", mistakes));
     let when_missing = read_word("when_missing", &WHEN_MISSING, &mut fields, mistakes);
     let excess_digits = read_word("excess_digits", &EXCESS_DIGITS, &mut fields, mistakes);
     let Some(kind_word) = kind_word else {
         // Which of these belong here depends on the kind; all others are wrong for any kind.
-        for key in [
-            "expires_after",
-            "heartbeat_timeout",
-            "increment",
-            "minimum",
-            "session",
-        ] {
+        for key in ["expires_after", "heartbeat_timeout", "increment", "minimum", "session"] {
             fields.optional(key);
         }
         fields.close(mistakes);
@@ -248,11 +219,7 @@ fn read_word<T: Clone>(
     fields::word(node, &format!("`{key}`"), words, mistakes)
 }
 
-pub(super) fn read_path(
-    key: &'static str,
-    fields: &mut Fields<'_>,
-    mistakes: &mut Mistakes,
-) -> Option<Path> {
+pub(super) fn read_path(key: &'static str, fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<Path> {
     let node = fields.optional(key)?;
     path::read(node, &format!("`{key}`"), mistakes)
 }
@@ -274,10 +241,7 @@ fn read_dimensions(node: &Node, mistakes: &mut Mistakes) -> BTreeMap<String, Pat
         mistakes
             .report(
                 node.place,
-                format!(
-                    "`dimensions`: expected a mapping of names to paths, found {}",
-                    node.found()
-                ),
+                format!("`dimensions`: expected a mapping of names to paths, found {}", node.found()),
             )
             .hint("for example `dimensions: { region: $.region }`");
         return BTreeMap::new();
@@ -306,27 +270,17 @@ fn read_conditions(
         mistakes
             .report(
                 node.place,
-                format!(
-                    "`{key}`: expected a mapping of paths to values, found {}",
-                    node.found()
-                ),
+                format!("`{key}`: expected a mapping of paths to values, found {}", node.found()),
             )
-            .hint(format!(
-                "for example `{key}: {{ $.category: [device, admin] }}`"
-            ));
+            .hint(format!("for example `{key}: {{ $.category: [device, admin] }}`"));
         return Vec::new();
     };
     entries
         .iter()
         .filter_map(|entry| {
-            let path =
-                path::read_written(&entry.key, &format!("`{key}`"), entry.key_place, mistakes);
+            let path = path::read_written(&entry.key, &format!("`{key}`"), entry.key_place, mistakes);
             let any_of = fields::texts(&entry.value, &format!("`{key}`"), mistakes);
-            Some(Condition {
-                path: path?,
-                any_of,
-                negate,
-            })
+            Some(Condition { path: path?, any_of, negate })
         })
         .collect()
 }
@@ -339,10 +293,7 @@ fn check_value_and_resource(
     mistakes: &mut Mistakes,
 ) -> bool {
     let place_of = |key: &str| match &node.content {
-        Content::Map(entries) => entries
-            .iter()
-            .find(|entry| entry.key == key)
-            .map(|entry| entry.key_place),
+        Content::Map(entries) => entries.iter().find(|entry| entry.key == key).map(|entry| entry.key_place),
         _ => None,
     };
     let (takes_value, needs_value, needs_resource, name) = match kind {
@@ -354,44 +305,32 @@ fn check_value_and_resource(
     };
     match place_of("value") {
         Some(place) if !takes_value => {
-            mistakes
-                .report(place, format!("{name} takes no `value`"))
-                .hint("its quantity is what it counts or how long it lasts; use a `delta` meter to add up values");
+            mistakes.report(place, format!("{name} takes no `value`")).hint(
+                "its quantity is what it counts or how long it lasts; use a `delta` meter to add up values",
+            );
         }
         None if needs_value => {
             mistakes
                 .report(fields.place, format!("{} has no `value`", fields.what))
-                .hint(format!(
-                    "{name} needs the path of its figure, like `value: $.bytes`"
-                ));
+                .hint(format!("{name} needs the path of its figure, like `value: $.bytes`"));
         }
         _ => {}
     }
     if needs_resource && place_of("resource").is_none() {
-        let example = if kind == KindWord::Session {
-            "$.session_id"
-        } else {
-            "$.device_id"
-        };
+        let example = if kind == KindWord::Session { "$.session_id" } else { "$.device_id" };
         mistakes
             .report(fields.place, format!("{} has no `resource`", fields.what))
-            .hint(format!(
-                "{name} needs the path of what it tells apart, like `resource: {example}`"
-            ));
+            .hint(format!("{name} needs the path of what it tells apart, like `resource: {example}`"));
     }
     takes_value
 }
 
 fn read_kind(kind: KindWord, fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> MeterKind {
     let mut duration = |key: &'static str, mistakes: &mut Mistakes| {
-        fields
-            .optional(key)
-            .and_then(|node| fields::duration(node, &format!("`{key}`"), mistakes))
+        fields.optional(key).and_then(|node| fields::duration(node, &format!("`{key}`"), mistakes))
     };
     match kind {
-        KindWord::Gauge => MeterKind::Gauge {
-            expires_after: duration("expires_after", mistakes),
-        },
+        KindWord::Gauge => MeterKind::Gauge { expires_after: duration("expires_after", mistakes) },
         KindWord::Delta => MeterKind::Delta,
         KindWord::Cumulative => MeterKind::Cumulative,
         KindWord::Session => MeterKind::Session {
@@ -406,10 +345,7 @@ fn read_kind(kind: KindWord, fields: &mut Fields<'_>, mistakes: &mut Mistakes) -
 fn check_unit(kind: KindWord, unit: &Unit, entry: &Entry, mistakes: &mut Mistakes) {
     if kind == KindWord::Session && unit.name != "second" {
         let place = match &entry.value.content {
-            Content::Map(entries) => entries
-                .iter()
-                .find(|e| e.key == "unit")
-                .map(|e| e.value.place),
+            Content::Map(entries) => entries.iter().find(|e| e.key == "unit").map(|e| e.value.place),
             _ => None,
         };
         mistakes

@@ -17,18 +17,10 @@ pub struct Place {
 }
 
 impl Place {
-    pub const START: Self = Self {
-        line: 1,
-        column: 1,
-        width: 1,
-    };
+    pub const START: Self = Self { line: 1, column: 1, width: 1 };
 
     pub(super) fn of_marker(marker: &Marker) -> Self {
-        Self {
-            line: marker.line().max(1),
-            column: marker.col() + 1,
-            width: 1,
-        }
+        Self { line: marker.line().max(1), column: marker.col() + 1, width: 1 }
     }
 
     pub(super) fn of_span(span: Span) -> Self {
@@ -37,10 +29,7 @@ impl Place {
         } else {
             1
         };
-        Self {
-            width: width.max(1),
-            ..Self::of_marker(&span.start)
-        }
+        Self { width: width.max(1), ..Self::of_marker(&span.start) }
     }
 
     pub(super) fn first_character(self) -> Self {
@@ -79,10 +68,7 @@ impl Mistake {
 }
 
 /// The known name nearest to what was written, if it is near enough to be a slip of the hand.
-pub(super) fn closest<'a>(
-    written: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(super) fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let slips_max = (written.chars().count() / 3).max(1);
     known
         .into_iter()
@@ -101,10 +87,7 @@ pub(super) struct Mistakes<'t> {
 
 impl<'t> Mistakes<'t> {
     pub fn new(text: &'t str) -> Self {
-        Self {
-            lines: text.lines().collect(),
-            list: Vec::new(),
-        }
+        Self { lines: text.lines().collect(), list: Vec::new() }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -116,18 +99,8 @@ impl<'t> Mistakes<'t> {
     }
 
     pub fn report(&mut self, place: Place, message: impl Into<String>) -> &mut Mistake {
-        let source_line = self
-            .lines
-            .get(place.line - 1)
-            .copied()
-            .unwrap_or_default()
-            .to_owned();
-        self.list.push(Mistake {
-            place,
-            message: message.into(),
-            hint: None,
-            source_line,
-        });
+        let source_line = self.lines.get(place.line - 1).copied().unwrap_or_default().to_owned();
+        self.list.push(Mistake { place, message: message.into(), hint: None, source_line });
         let last = self.list.len() - 1;
         &mut self.list[last]
     }
@@ -144,10 +117,7 @@ impl<'t> Mistakes<'t> {
         self.list.sort_by_key(|mistake| mistake.place);
         // An override is checked against each version of its plan, and may be told the same by several.
         self.list.dedup();
-        CatalogErrors {
-            file_name: file_name.to_owned(),
-            mistakes: self.list,
-        }
+        CatalogErrors { file_name: file_name.to_owned(), mistakes: self.list }
     }
 }
 
@@ -172,11 +142,7 @@ impl fmt::Display for CatalogErrors {
 }
 
 fn show(file_name: &str, mistake: &Mistake, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let Place {
-        line,
-        column,
-        width,
-    } = mistake.place;
+    let Place { line, column, width } = mistake.place;
     let number = line.to_string();
     let margin = " ".repeat(number.len());
     writeln!(out, "error: {}", mistake.message)?;
@@ -184,19 +150,10 @@ fn show(file_name: &str, mistake: &Mistake, out: &mut fmt::Formatter<'_>) -> fmt
     writeln!(out, "{margin} |")?;
     writeln!(out, "{number} | {}", mistake.source_line.trim_end())?;
     // Tabs stay tabs under the line, so that the caret stands where the terminal puts the text.
-    let indent: String = mistake
-        .source_line
-        .chars()
-        .take(column - 1)
-        .map(|c| if c == '\t' { '\t' } else { ' ' })
-        .collect();
+    let indent: String =
+        mistake.source_line.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
     let missing = (column - 1).saturating_sub(indent.chars().count());
-    writeln!(
-        out,
-        "{margin} | {indent}{}{}",
-        " ".repeat(missing),
-        "^".repeat(width)
-    )?;
+    writeln!(out, "{margin} | {indent}{}{}", " ".repeat(missing), "^".repeat(width))?;
     if let Some(hint) = &mistake.hint {
         writeln!(out, "{margin} = {hint}")?;
     }

@@ -88,8 +88,7 @@ impl Catalog {
     /// `file_name` only serves to name the file in the mistakes; nothing is read from disk.
     pub fn parse(text: &str, file_name: &str) -> Result<Self, CatalogErrors> {
         let mut mistakes = Mistakes::new(text);
-        let catalog =
-            yaml::read(text, &mut mistakes).and_then(|node| read::catalog(&node, &mut mistakes));
+        let catalog = yaml::read(text, &mut mistakes).and_then(|node| read::catalog(&node, &mut mistakes));
         match catalog {
             Some(catalog) if mistakes.is_empty() => Ok(catalog),
             _ => Err(mistakes.into_errors(file_name)),
@@ -115,25 +114,13 @@ impl Catalog {
     /// Whether any plan or item charges for the meter. Usage of one that nobody prices is only measured; usage of one
     /// that is priced, but not for this tenant, deserves a warning.
     pub fn is_priced(&self, meter: &str) -> bool {
-        let plans = self
-            .plans
-            .iter()
-            .flat_map(|plan| &plan.versions)
-            .flat_map(|version| &version.prices);
+        let plans = self.plans.iter().flat_map(|plan| &plan.versions).flat_map(|version| &version.prices);
         let items = self.items.iter().filter_map(|item| item.price.as_ref());
-        plans.chain(items).any(|price| {
-            price
-                .usage
-                .as_ref()
-                .is_some_and(|usage| usage.meter == meter)
-        })
+        plans.chain(items).any(|price| price.usage.as_ref().is_some_and(|usage| usage.meter == meter))
     }
 
     /// The tenant's own entry, or the terms of all others; none if the tenant is not set up.
     pub fn tenant_terms(&self, key: &str) -> Option<&Tenant> {
-        self.tenants
-            .iter()
-            .find(|tenant| tenant.key == key)
-            .or(self.other_tenants.as_ref())
+        self.tenants.iter().find(|tenant| tenant.key == key).or(self.other_tenants.as_ref())
     }
 }

@@ -13,8 +13,8 @@ use super::number::{self, Placed};
 use super::yaml::{Content, Node};
 use crate::money::UnitPrice;
 use crate::price::{
-    FlatPrice, GraduatedPrice, PackagePrice, PerUnitPrice, PercentagePrice, PriceModel,
-    RoundingDirection, Tier, VolumePrice, ZeroUsage,
+    FlatPrice, GraduatedPrice, PackagePrice, PerUnitPrice, PercentagePrice, PriceModel, RoundingDirection,
+    Tier, VolumePrice, ZeroUsage,
 };
 
 /// Where the parts of a price stand, so that `explain` can name the very line.
@@ -34,42 +34,25 @@ pub(super) struct ReadModel {
     pub place: Place,
 }
 
-const MODELS: [&str; 7] = [
-    "flat",
-    "per_unit",
-    "package",
-    "graduated",
-    "volume",
-    "matrix",
-    "percentage",
-];
+const MODELS: [&str; 7] = ["flat", "per_unit", "package", "graduated", "volume", "matrix", "percentage"];
 
 /// Reads the model among the keys of a price. `required` says whether its absence is a mistake.
-pub(super) fn read(
-    fields: &mut Fields<'_>,
-    required: bool,
-    mistakes: &mut Mistakes,
-) -> Option<ReadModel> {
-    let written: Vec<(&str, &Node)> = MODELS
-        .iter()
-        .filter_map(|name| fields.optional(name).map(|node| (*name, node)))
-        .collect();
-    let prorated = fields
-        .optional("prorate")
-        .map(|node| (node, number::boolean(node, "`prorate`", mistakes)));
+pub(super) fn read(fields: &mut Fields<'_>, required: bool, mistakes: &mut Mistakes) -> Option<ReadModel> {
+    let written: Vec<(&str, &Node)> =
+        MODELS.iter().filter_map(|name| fields.optional(name).map(|node| (*name, node))).collect();
+    let prorated =
+        fields.optional("prorate").map(|node| (node, number::boolean(node, "`prorate`", mistakes)));
     let zero_usage = fields.optional("zero_usage").map(|node| {
-        let words = [
-            ("owes_first_fee", ZeroUsage::OwesFirstFlatFee),
-            ("owes_nothing", ZeroUsage::OwesNothing),
-        ];
+        let words =
+            [("owes_first_fee", ZeroUsage::OwesFirstFlatFee), ("owes_nothing", ZeroUsage::OwesNothing)];
         (node, fields::word(node, "`zero_usage`", &words, mistakes))
     });
     match written.as_slice() {
         [] => {
             if required {
-                mistakes
-                    .report(fields.place, format!("{} has no price", fields.what))
-                    .hint("add one of `flat`, `per_unit`, `package`, `graduated`, `volume`, `matrix`, `percentage`");
+                mistakes.report(fields.place, format!("{} has no price", fields.what)).hint(
+                    "add one of `flat`, `per_unit`, `package`, `graduated`, `volume`, `matrix`, `percentage`",
+                );
             }
             return None;
         }
@@ -77,10 +60,7 @@ pub(super) fn read(
         [(first, _), others @ ..] => {
             for (name, node) in others {
                 mistakes
-                    .report(
-                        node.place,
-                        format!("{} has both `{first}` and `{name}`", fields.what),
-                    )
+                    .report(node.place, format!("{} has both `{first}` and `{name}`", fields.what))
                     .hint("a price has one model: split it into two prices");
             }
             return None;
@@ -92,14 +72,8 @@ pub(super) fn read(
             .report(misplaced.place, "`prorate` belongs to a `flat` price")
             .hint("an allowance is prorated by `included: { quantity: 10, prorate: true }`");
     }
-    if let Some((misplaced, _)) = zero_usage
-        .as_ref()
-        .filter(|_| name != "graduated" && name != "volume")
-    {
-        mistakes.report(
-            misplaced.place,
-            "`zero_usage` belongs to `graduated` and `volume` prices",
-        );
+    if let Some((misplaced, _)) = zero_usage.as_ref().filter(|_| name != "graduated" && name != "volume") {
+        mistakes.report(misplaced.place, "`zero_usage` belongs to `graduated` and `volume` prices");
     }
     let settings = Settings {
         prorated: prorated.and_then(|(_, value)| value).unwrap_or(true),
@@ -107,11 +81,7 @@ pub(super) fn read(
     };
     let mut source = ModelSource::default();
     let model = read_one(name, node, settings, &mut source, mistakes)?;
-    Some(ReadModel {
-        model,
-        source,
-        place: node.place,
-    })
+    Some(ReadModel { model, source, place: node.place })
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -127,15 +97,11 @@ fn read_one(
     source: &mut ModelSource,
     mistakes: &mut Mistakes,
 ) -> Option<PriceModel> {
-    let Settings {
-        prorated,
-        zero_usage,
-    } = settings;
+    let Settings { prorated, zero_usage } = settings;
     Some(match name {
-        "flat" => PriceModel::Flat(FlatPrice {
-            amount: number::decimal(node, "`flat`", mistakes)?,
-            prorated,
-        }),
+        "flat" => {
+            PriceModel::Flat(FlatPrice { amount: number::decimal(node, "`flat`", mistakes)?, prorated })
+        }
         "per_unit" => PriceModel::PerUnit(PerUnitPrice {
             unit_price: number::unit_price(node, "`per_unit`", mistakes)?,
         }),
@@ -175,15 +141,12 @@ pub(super) fn read_cell(node: &Node, what: &str, mistakes: &mut Mistakes) -> Opt
 
 fn read_package(node: &Node, mistakes: &mut Mistakes) -> Option<PackagePrice> {
     let mut fields = Fields::open(node, "`package`", node.place, mistakes)?;
-    let size = fields
-        .required("size", mistakes)
-        .and_then(|node| number::above_zero(node, "`size`", mistakes));
-    let price = fields
-        .required("price", mistakes)
-        .and_then(|node| number::decimal(node, "`price`", mistakes));
-    let rounding = fields
-        .optional("round")
-        .and_then(|node| fields::word(node, "`round`", &DIRECTIONS, mistakes));
+    let size =
+        fields.required("size", mistakes).and_then(|node| number::above_zero(node, "`size`", mistakes));
+    let price =
+        fields.required("price", mistakes).and_then(|node| number::decimal(node, "`price`", mistakes));
+    let rounding =
+        fields.optional("round").and_then(|node| fields::word(node, "`round`", &DIRECTIONS, mistakes));
     fields.close(mistakes);
     Some(PackagePrice {
         size: size?,
@@ -200,37 +163,22 @@ pub(super) const DIRECTIONS: [(&str, RoundingDirection); 3] = [
 
 fn read_percentage(node: &Node, mistakes: &mut Mistakes) -> Option<PercentagePrice> {
     if !matches!(node.content, Content::Map(_)) {
-        return Some(PercentagePrice::rate(number::decimal(
-            node,
-            "`percentage`",
-            mistakes,
-        )?));
+        return Some(PercentagePrice::rate(number::decimal(node, "`percentage`", mistakes)?));
     }
     let mut fields = Fields::open(node, "`percentage`", node.place, mistakes)?;
-    let rate = fields
-        .required("rate", mistakes)
-        .and_then(|node| number::decimal(node, "`rate`", mistakes));
+    let rate = fields.required("rate", mistakes).and_then(|node| number::decimal(node, "`rate`", mistakes));
     let mut amount = |key: &'static str, mistakes: &mut Mistakes| {
-        fields
-            .optional(key)
-            .and_then(|node| number::at_least_zero(node, &format!("`{key}`"), mistakes))
+        fields.optional(key).and_then(|node| number::at_least_zero(node, &format!("`{key}`"), mistakes))
     };
     let fee_per_transaction = amount("fee_per_transaction", mistakes).unwrap_or_default();
     let free_amount = amount("free_amount", mistakes);
     let minimum_per_transaction = amount("minimum_per_transaction", mistakes);
     let maximum_per_transaction = amount("maximum_per_transaction", mistakes);
     let free = fields.optional("free_transactions");
-    let free_transactions =
-        free.and_then(|node| number::whole(node, "`free_transactions`", mistakes));
+    let free_transactions = free.and_then(|node| number::whole(node, "`free_transactions`", mistakes));
     fields.close(mistakes);
-    if minimum_per_transaction
-        .zip(maximum_per_transaction)
-        .is_some_and(|(least, most)| least > most)
-    {
-        mistakes.report(
-            node.place,
-            "`minimum_per_transaction` is above `maximum_per_transaction`",
-        );
+    if minimum_per_transaction.zip(maximum_per_transaction).is_some_and(|(least, most)| least > most) {
+        mistakes.report(node.place, "`minimum_per_transaction` is above `maximum_per_transaction`");
     }
     Some(PercentagePrice {
         rate_percent: rate?,
@@ -250,13 +198,8 @@ fn read_tiers(
 ) -> Option<Vec<Tier>> {
     let Content::List(items) = &node.content else {
         mistakes
-            .report(
-                node.place,
-                format!("{what}: expected a list of tiers, found {}", node.found()),
-            )
-            .hint(
-                "write `- { up_to: 100, per_unit: 0.10 }` and so on; the last tier has no `up_to`",
-            );
+            .report(node.place, format!("{what}: expected a list of tiers, found {}", node.found()))
+            .hint("write `- { up_to: 100, per_unit: 0.10 }` and so on; the last tier has no `up_to`");
         return None;
     };
     if items.is_empty() {
@@ -265,10 +208,7 @@ fn read_tiers(
     }
     let before = mistakes.count();
     let mut tiers = Vec::new();
-    let mut bound = Placed {
-        number: Decimal::ZERO,
-        place: node.place,
-    };
+    let mut bound = Placed { number: Decimal::ZERO, place: node.place };
     for (at, item) in items.iter().enumerate() {
         let is_last = at + 1 == items.len();
         places.push(item.place);
@@ -293,27 +233,18 @@ fn read_tier(
     }
     let up_to = up_to.and_then(|node| {
         let number = number::above_zero(node, "`up_to`", mistakes)?;
-        Some(Placed {
-            number,
-            place: node.place,
-        })
+        Some(Placed { number, place: node.place })
     });
     check_end(up_to, ordinal, is_last, *bound, node.place, mistakes);
     if let Some(up_to) = up_to {
         *bound = up_to;
     }
-    let unit_price = fields
-        .optional("per_unit")
-        .map(|node| number::unit_price(node, "`per_unit`", mistakes));
-    let flat_fee = fields
-        .optional("flat")
-        .map(|node| number::decimal(node, "`flat`", mistakes));
-    let block = fields
-        .optional("block_size")
-        .and_then(|node| number::above_zero(node, "`block_size`", mistakes));
-    let maximum = fields
-        .optional("maximum")
-        .and_then(|node| number::at_least_zero(node, "`maximum`", mistakes));
+    let unit_price = fields.optional("per_unit").map(|node| number::unit_price(node, "`per_unit`", mistakes));
+    let flat_fee = fields.optional("flat").map(|node| number::decimal(node, "`flat`", mistakes));
+    let block =
+        fields.optional("block_size").and_then(|node| number::above_zero(node, "`block_size`", mistakes));
+    let maximum =
+        fields.optional("maximum").and_then(|node| number::at_least_zero(node, "`maximum`", mistakes));
     if unit_price.is_none() && flat_fee.is_none() {
         mistakes
             .report(node.place, format!("tier {ordinal} has no price"))
@@ -337,17 +268,13 @@ fn check_start(node: &Node, ordinal: usize, expected: Decimal, mistakes: &mut Mi
         return;
     }
     let problem = if start > expected {
-        format!(
-            "there is a gap before tier {ordinal}: nothing prices usage from {expected} to {start}"
-        )
+        format!("there is a gap before tier {ordinal}: nothing prices usage from {expected} to {start}")
     } else {
-        format!(
-            "tier {ordinal} overlaps the one before: both price usage from {start} to {expected}"
-        )
+        format!("tier {ordinal} overlaps the one before: both price usage from {start} to {expected}")
     };
-    mistakes.report(node.place, problem).hint(format!(
-        "`from` may be left out, or must be {expected}, where the tier before ends"
-    ));
+    mistakes
+        .report(node.place, problem)
+        .hint(format!("`from` may be left out, or must be {expected}, where the tier before ends"));
 }
 
 fn check_end(
@@ -379,9 +306,7 @@ fn check_end(
             mistakes
                 .report(
                     tier,
-                    format!(
-                        "tier {ordinal} has no `up_to` but is not the last, so it overlaps the next"
-                    ),
+                    format!("tier {ordinal} has no `up_to` but is not the last, so it overlaps the next"),
                 )
                 .hint("only the last tier is open at its end");
         }

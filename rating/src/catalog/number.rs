@@ -14,26 +14,20 @@ pub(super) fn decimal(node: &Node, what: &str, mistakes: &mut Mistakes) -> Optio
         Content::Text { text, .. } => text,
         Content::Alias => return None,
         _ => {
-            mistakes.report(
-                node.place,
-                format!("{what}: expected a number, found {}", node.found()),
-            );
+            mistakes.report(node.place, format!("{what}: expected a number, found {}", node.found()));
             return None;
         }
     };
     match exact(written) {
         Ok(number) => Some(number),
         Err(NotExact::Spelling) => {
-            mistakes
-                .report(node.place, format!("{what}: expected a number, found `{written}`"))
-                .hint("write digits and at most one point, like `0.085`; no currency sign, exponent or separators");
+            mistakes.report(node.place, format!("{what}: expected a number, found `{written}`")).hint(
+                "write digits and at most one point, like `0.085`; no currency sign, exponent or separators",
+            );
             None
         }
         Err(NotExact::Digits(problem)) => {
-            mistakes.report(
-                node.place,
-                format!("{what}: `{written}` has {problem} are allowed"),
-            );
+            mistakes.report(node.place, format!("{what}: `{written}` has {problem} are allowed"));
             None
         }
     }
@@ -42,10 +36,7 @@ pub(super) fn decimal(node: &Node, what: &str, mistakes: &mut Mistakes) -> Optio
 pub(super) fn at_least_zero(node: &Node, what: &str, mistakes: &mut Mistakes) -> Option<Decimal> {
     let number = decimal(node, what, mistakes)?;
     if number.is_sign_negative() && !number.is_zero() {
-        mistakes.report(
-            node.place,
-            format!("{what}: expected zero or more, found `{number}`"),
-        );
+        mistakes.report(node.place, format!("{what}: expected zero or more, found `{number}`"));
         return None;
     }
     Some(number)
@@ -54,10 +45,7 @@ pub(super) fn at_least_zero(node: &Node, what: &str, mistakes: &mut Mistakes) ->
 pub(super) fn above_zero(node: &Node, what: &str, mistakes: &mut Mistakes) -> Option<Decimal> {
     let number = decimal(node, what, mistakes)?;
     if number <= Decimal::ZERO {
-        mistakes.report(
-            node.place,
-            format!("{what}: expected more than zero, found `{number}`"),
-        );
+        mistakes.report(node.place, format!("{what}: expected more than zero, found `{number}`"));
         return None;
     }
     Some(number)
@@ -71,10 +59,7 @@ pub(super) fn unit_price(node: &Node, what: &str, mistakes: &mut Mistakes) -> Op
 pub(super) fn percent(node: &Node, what: &str, mistakes: &mut Mistakes) -> Option<Decimal> {
     let number = at_least_zero(node, what, mistakes)?;
     if number > Decimal::ONE_HUNDRED {
-        mistakes.report(
-            node.place,
-            format!("{what}: expected a percentage from 0 to 100, found `{number}`"),
-        );
+        mistakes.report(node.place, format!("{what}: expected a percentage from 0 to 100, found `{number}`"));
         return None;
     }
     Some(number)
@@ -84,10 +69,7 @@ pub(super) fn whole(node: &Node, what: &str, mistakes: &mut Mistakes) -> Option<
     let written = fields::text(node, what, mistakes)?;
     let number = written.parse().ok();
     if number.is_none() {
-        mistakes.report(
-            node.place,
-            format!("{what}: expected a whole number, found `{written}`"),
-        );
+        mistakes.report(node.place, format!("{what}: expected a whole number, found `{written}`"));
     }
     number
 }
@@ -106,17 +88,14 @@ enum NotExact {
 fn exact(written: &str) -> Result<Decimal, NotExact> {
     let unsigned = written.strip_prefix('-').unwrap_or(written);
     let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
-    let all_digits =
-        |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     if !all_digits(whole) || !all_digits(fraction) {
         return Err(NotExact::Spelling);
     }
     let fraction = fraction.trim_end_matches('0');
     let decimals = fraction.len();
     if decimals > UNIT_PRICE_DECIMALS_MAX as usize {
-        return Err(NotExact::Digits(format!(
-            "{decimals} decimals, at most {UNIT_PRICE_DECIMALS_MAX}"
-        )));
+        return Err(NotExact::Digits(format!("{decimals} decimals, at most {UNIT_PRICE_DECIMALS_MAX}")));
     }
     let sign = if written.starts_with('-') { "-" } else { "" };
     let point = if fraction.is_empty() { "" } else { "." };

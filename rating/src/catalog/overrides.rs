@@ -30,25 +30,17 @@ pub struct Override {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OverrideTarget {
-    Price {
-        price: String,
-        change: Box<TermsChange>,
-    },
-    Quota {
-        quota: String,
-        limit: Limit,
-    },
+    Price { price: String, change: Box<TermsChange> },
+    Quota { quota: String, limit: Limit },
 }
 
 impl Override {
     pub fn is_of_price(&self, plan: &str, key: &str) -> bool {
-        self.plan == plan
-            && matches!(&self.target, OverrideTarget::Price { price, .. } if price == key)
+        self.plan == plan && matches!(&self.target, OverrideTarget::Price { price, .. } if price == key)
     }
 
     pub fn is_of_quota(&self, plan: &str, key: &str) -> bool {
-        self.plan == plan
-            && matches!(&self.target, OverrideTarget::Quota { quota, .. } if quota == key)
+        self.plan == plan && matches!(&self.target, OverrideTarget::Quota { quota, .. } if quota == key)
     }
 
     /// The name of what it overrides, for sentences.
@@ -91,22 +83,13 @@ pub(super) fn read_all(
         if !check_reachable(&read, tenant, zone, subscriptions, context, mistakes) {
             continue;
         }
-        let rival = overrides.iter().find(|other| {
-            other.same_target(&read) && other.span.intersection(&read.span).is_some()
-        });
+        let rival = overrides
+            .iter()
+            .find(|other| other.same_target(&read) && other.span.intersection(&read.span).is_some());
         if let Some(rival) = rival {
             mistakes
-                .report(
-                    read.place,
-                    format!(
-                        "this override of {} overlaps another one",
-                        read.target_name()
-                    ),
-                )
-                .hint(format!(
-                    "the other stands in line {}: end it with `until`",
-                    rival.place.line
-                ));
+                .report(read.place, format!("this override of {} overlaps another one", read.target_name()))
+                .hint(format!("the other stands in line {}: end it with `until`", rival.place.line));
         }
         overrides.push(read);
     }
@@ -120,19 +103,13 @@ fn read(
     mistakes: &mut Mistakes,
 ) -> Option<Override> {
     let mut fields = Fields::open(node, "an override", node.place, mistakes)?;
-    let plan = fields
-        .required("plan", mistakes)
-        .and_then(|node| tenant::find_plan(node, context, mistakes));
-    let from = fields
-        .optional("from")
-        .map(|node| tenant::read_when(node, "`from`", zone, mistakes));
+    let plan = fields.required("plan", mistakes).and_then(|node| tenant::find_plan(node, context, mistakes));
+    let from = fields.optional("from").map(|node| tenant::read_when(node, "`from`", zone, mistakes));
     let until_node = fields.optional("until");
     let until = until_node.map(|node| tenant::read_when(node, "`until`", zone, mistakes));
     let price_node = fields.optional("price");
     let quota_node = fields.optional("quota");
-    let found_plan = plan
-        .as_ref()
-        .and_then(|key| context.plans.iter().find(|plan| plan.key == *key));
+    let found_plan = plan.as_ref().and_then(|key| context.plans.iter().find(|plan| plan.key == *key));
     let target = match (price_node, quota_node) {
         (Some(node), None) => read_price_target(node, found_plan, &mut fields, context, mistakes),
         (None, Some(node)) => read_quota_target(node, found_plan, &mut fields, mistakes),
@@ -146,14 +123,7 @@ fn read(
     fields.close(mistakes);
     let (from, until) = (unless_wrong!(from), unless_wrong!(until));
     let span = tenant::span_between(from, until, zone, until_node, mistakes)?;
-    Some(Override {
-        place: node.place,
-        plan: plan?,
-        target: target?,
-        from,
-        until,
-        span,
-    })
+    Some(Override { place: node.place, plan: plan?, target: target?, from, until, span })
 }
 
 fn read_price_target(
@@ -176,11 +146,7 @@ fn read_price_target(
             report_unknown(node, "price", key, plan, plan.price_keys(), mistakes);
             return None;
         }
-        for price in plan
-            .versions
-            .iter()
-            .filter_map(|version| version.price(key))
-        {
+        for price in plan.versions.iter().filter_map(|version| version.price(key)) {
             match &price.usage {
                 Some(usage) => price::check_against_usage(&read, usage, context.prices, mistakes),
                 None => price::check_without_usage(&read, &format!("price `{key}`"), mistakes),
@@ -188,24 +154,16 @@ fn read_price_target(
         }
         check_pool(&read, plan, key, mistakes);
     }
-    Some(OverrideTarget::Price {
-        price: key.to_owned(),
-        change: Box::new(read.change),
-    })
+    Some(OverrideTarget::Price { price: key.to_owned(), change: Box::new(read.change) })
 }
 
 /// The pool must exist in some version that has the price.
 fn check_pool(read: &ReadTerms, plan: &Plan, key: &str, mistakes: &mut Mistakes) {
-    let (Some(Allowance::Pool { pool }), Some(place)) =
-        (&read.change.allowance, read.allowance_place)
-    else {
+    let (Some(Allowance::Pool { pool }), Some(place)) = (&read.change.allowance, read.allowance_place) else {
         return;
     };
-    let with_price: Vec<&PlanVersion> = plan
-        .versions
-        .iter()
-        .filter(|version| version.price(key).is_some())
-        .collect();
+    let with_price: Vec<&PlanVersion> =
+        plan.versions.iter().filter(|version| version.price(key).is_some()).collect();
     let has_pool = |version: &&&PlanVersion| version.pools.iter().any(|known| known.name == *pool);
     let Some(version) = with_price.iter().find(has_pool).or(with_price.first()) else {
         return;
@@ -221,17 +179,12 @@ fn read_quota_target(
     mistakes: &mut Mistakes,
 ) -> Option<OverrideTarget> {
     let key = fields::text(node, "`quota`", mistakes)?;
-    let limit = fields
-        .required("limit", mistakes)
-        .and_then(|node| quota::read_limit(node, mistakes));
+    let limit = fields.required("limit", mistakes).and_then(|node| quota::read_limit(node, mistakes));
     if let Some(plan) = plan.filter(|plan| !plan.quota_keys().any(|known| known == key)) {
         report_unknown(node, "quota", key, plan, plan.quota_keys(), mistakes);
         return None;
     }
-    Some(OverrideTarget::Quota {
-        quota: key.to_owned(),
-        limit: limit?,
-    })
+    Some(OverrideTarget::Quota { quota: key.to_owned(), limit: limit? })
 }
 
 fn report_unknown<'a>(
@@ -245,10 +198,7 @@ fn report_unknown<'a>(
     mistakes
         .report(
             node.place,
-            format!(
-                "this override is unreachable: plan `{}` has no {kind} `{key}`",
-                plan.key
-            ),
+            format!("this override is unreachable: plan `{}` has no {kind} `{key}`", plan.key),
         )
         .did_you_mean(key, known);
 }
@@ -265,47 +215,32 @@ fn check_reachable(
     let Some(plan) = context.plans.iter().find(|plan| plan.key == read.plan) else {
         return true; // The plan has mistakes of its own.
     };
-    let of_plan: Vec<&Subscription> = subscriptions
-        .iter()
-        .filter(|subscription| subscription.plan == read.plan)
-        .collect();
+    let of_plan: Vec<&Subscription> =
+        subscriptions.iter().filter(|subscription| subscription.plan == read.plan).collect();
     if of_plan.is_empty() {
         mistakes
             .report(
                 read.place,
-                format!(
-                    "this override is unreachable: {tenant} never subscribes to `{}`",
-                    read.plan
-                ),
+                format!("this override is unreachable: {tenant} never subscribes to `{}`", read.plan),
             )
             .hint("override a plan that the tenant has, or add the subscription");
         return false;
     }
     let shared: Vec<(&Subscription, Span)> = of_plan
         .iter()
-        .filter_map(|subscription| {
-            Some((*subscription, subscription.span.intersection(&read.span)?))
-        })
+        .filter_map(|subscription| Some((*subscription, subscription.span.intersection(&read.span)?)))
         .collect();
     if shared.is_empty() {
         mistakes
             .report(
                 read.place,
-                format!(
-                    "this override is unreachable: {tenant} has `{}` only at other times",
-                    read.plan
-                ),
+                format!("this override is unreachable: {tenant} has `{}` only at other times", read.plan),
             )
-            .hint(format!(
-                "the subscription stands in line {}",
-                of_plan[0].place.line
-            ));
+            .hint(format!("the subscription stands in line {}", of_plan[0].place.line));
         return false;
     }
     let meets = shared.iter().any(|(subscription, span)| {
-        subscription
-            .versions(plan, zone, *span)
-            .any(|(version, _)| read.exists_in(version))
+        subscription.versions(plan, zone, *span).any(|(version, _)| read.exists_in(version))
     });
     if !meets {
         mistakes

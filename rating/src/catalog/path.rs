@@ -43,16 +43,12 @@ impl Path {
         if let Some(rest) = written.strip_prefix('$') {
             return data_keys(rest).map(Self::Data);
         }
-        let is_attribute = !written.is_empty()
-            && written
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        let is_attribute =
+            !written.is_empty() && written.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
         if !is_attribute {
-            return Err(
-                "the name of an event attribute has only lower-case letters and digits; \
+            return Err("the name of an event attribute has only lower-case letters and digits; \
                         a key of the event's data is written `$.key`"
-                    .to_owned(),
-            );
+                .to_owned());
         }
         if written == "data" {
             return Err("`data` is the whole payload: name a key in it, like `$.key`".to_owned());
@@ -65,13 +61,9 @@ fn data_keys(rest: &str) -> Result<Vec<String>, String> {
     let mut keys = Vec::new();
     let mut rest = rest;
     while !rest.is_empty() {
-        let after_dot = rest
-            .strip_prefix('.')
-            .ok_or("after `$` each key starts with a dot, like `$.a.b`")?;
+        let after_dot = rest.strip_prefix('.').ok_or("after `$` each key starts with a dot, like `$.a.b`")?;
         let (key, after_key) = if let Some(quoted) = after_dot.strip_prefix('"') {
-            quoted
-                .split_once('"')
-                .ok_or("the quote around a key is not closed")?
+            quoted.split_once('"').ok_or("the quote around a key is not closed")?
         } else {
             after_dot.split_at(after_dot.find('.').unwrap_or(after_dot.len()))
         };
@@ -101,12 +93,7 @@ pub(super) fn read_written(
     match Path::from_written(written) {
         Ok(path) => Some(path),
         Err(reason) => {
-            mistakes
-                .report(
-                    place,
-                    format!("{what}: `{written}` is not a path into an event"),
-                )
-                .hint(reason);
+            mistakes.report(place, format!("{what}: `{written}` is not a path into an event")).hint(reason);
             None
         }
     }

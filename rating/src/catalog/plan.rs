@@ -38,15 +38,11 @@ pub struct PlanVersion {
 
 impl Plan {
     pub fn price_keys(&self) -> impl Iterator<Item = &str> {
-        self.versions
-            .iter()
-            .flat_map(|version| version.prices.iter().map(|price| price.key.as_str()))
+        self.versions.iter().flat_map(|version| version.prices.iter().map(|price| price.key.as_str()))
     }
 
     pub fn quota_keys(&self) -> impl Iterator<Item = &str> {
-        self.versions
-            .iter()
-            .flat_map(|version| version.quotas.iter().map(|quota| quota.key.as_str()))
+        self.versions.iter().flat_map(|version| version.quotas.iter().map(|quota| quota.key.as_str()))
     }
 }
 
@@ -77,17 +73,12 @@ fn read(entry: &Entry, context: Context<'_>, mistakes: &mut Mistakes) -> Option<
     fields::check_name(&entry.key, &what, entry.key_place, mistakes);
     let mut fields = Fields::open(&entry.value, what, entry.key_place, mistakes)?;
     let description = fields.description(mistakes);
-    let own_currency = fields
-        .optional("currency")
-        .map(|node| read_currency(node, mistakes));
+    let own_currency = fields.optional("currency").map(|node| read_currency(node, mistakes));
     if own_currency.is_none() && !context.names_currency {
         mistakes
             .report(
                 entry.key_place,
-                format!(
-                    "{} has no `currency`, and neither has the catalog",
-                    fields.what
-                ),
+                format!("{} has no `currency`, and neither has the catalog", fields.what),
             )
             .hint("add `currency: USD` at the top of the catalog");
     }
@@ -111,15 +102,10 @@ fn read(entry: &Entry, context: Context<'_>, mistakes: &mut Mistakes) -> Option<
 
 pub(super) fn read_currency(node: &Node, mistakes: &mut Mistakes) -> Option<Currency> {
     let written = fields::text(node, "`currency`", mistakes)?;
-    let currency = Currency::from_code(written)
-        .ok()
-        .filter(|currency| currency.code() == written);
+    let currency = Currency::from_code(written).ok().filter(|currency| currency.code() == written);
     if currency.is_none() {
         mistakes
-            .report(
-                node.place,
-                format!("`currency`: `{written}` is no currency of ISO 4217"),
-            )
+            .report(node.place, format!("`currency`: `{written}` is no currency of ISO 4217"))
             .hint("write its three capital letters, like `USD` or `EUR`");
     }
     currency
@@ -141,10 +127,7 @@ fn read_versions(
             mistakes
                 .report(
                     node.place,
-                    format!(
-                        "`versions`: expected a list of versions, found {}",
-                        node.found()
-                    ),
+                    format!("`versions`: expected a list of versions, found {}", node.found()),
                 )
                 .hint("write `- from: 2026-01-01` with the version's `prices:` below it");
             return Vec::new();
@@ -183,14 +166,9 @@ fn check_order(
             mistakes
                 .report(
                     fields.place,
-                    format!(
-                        "{} starts at {from}, not after the version before",
-                        fields.what
-                    ),
+                    format!("{} starts at {from}, not after the version before", fields.what),
                 )
-                .hint(format!(
-                    "the version in line {line} would never end: versions stand in order of time"
-                ));
+                .hint(format!("the version in line {line} would never end: versions stand in order of time"));
         }
         _ => {}
     }
@@ -202,13 +180,8 @@ fn read_version(
     context: Context<'_>,
     mistakes: &mut Mistakes,
 ) -> PlanVersion {
-    let from = fields
-        .optional("from")
-        .and_then(|node| when::read(node, "`from`", mistakes));
-    let pools = fields
-        .optional("pools")
-        .map(|node| pool::read_all(node, mistakes))
-        .unwrap_or_default();
+    let from = fields.optional("from").and_then(|node| when::read(node, "`from`", mistakes));
+    let pools = fields.optional("pools").map(|node| pool::read_all(node, mistakes)).unwrap_or_default();
     let prices = fields.required("prices", mistakes);
     let prices: Vec<Price> = prices
         .map(|node| quota::entries(node, "`prices`", mistakes))
@@ -216,20 +189,9 @@ fn read_version(
         .iter()
         .filter_map(|entry| price::read(entry, "price", &pools, context, mistakes))
         .collect();
-    let quotas = fields
-        .optional("quotas")
-        .map(|node| quota::read_all(node, context, mistakes))
-        .unwrap_or_default();
-    let retention = fields
-        .optional("retention")
-        .map(|node| quota::read_retention(node, mistakes))
-        .unwrap_or_default();
-    PlanVersion {
-        place,
-        from,
-        pools,
-        prices,
-        quotas,
-        retention,
-    }
+    let quotas =
+        fields.optional("quotas").map(|node| quota::read_all(node, context, mistakes)).unwrap_or_default();
+    let retention =
+        fields.optional("retention").map(|node| quota::read_retention(node, mistakes)).unwrap_or_default();
+    PlanVersion { place, from, pools, prices, quotas, retention }
 }

@@ -13,10 +13,7 @@ use crate::price::Pool;
 
 /// Reads the mapping below `pools:`.
 pub(super) fn read_all(node: &Node, mistakes: &mut Mistakes) -> Vec<Pool> {
-    quota::entries(node, "`pools`", mistakes)
-        .iter()
-        .filter_map(|entry| read(entry, mistakes))
-        .collect()
+    quota::entries(node, "`pools`", mistakes).iter().filter_map(|entry| read(entry, mistakes)).collect()
 }
 
 fn read(entry: &Entry, mistakes: &mut Mistakes) -> Option<Pool> {
@@ -26,12 +23,8 @@ fn read(entry: &Entry, mistakes: &mut Mistakes) -> Option<Pool> {
     let quantity = fields
         .required("quantity", mistakes)
         .and_then(|node| number::at_least_zero(node, "`quantity`", mistakes));
-    let unit = fields
-        .required("unit", mistakes)
-        .and_then(|node| unit::read(node, "`unit`", mistakes));
-    let prorated = fields
-        .optional("prorate")
-        .map(|node| number::boolean(node, "`prorate`", mistakes));
+    let unit = fields.required("unit", mistakes).and_then(|node| unit::read(node, "`unit`", mistakes));
+    let prorated = fields.optional("prorate").map(|node| number::boolean(node, "`prorate`", mistakes));
     fields.close(mistakes);
     Some(Pool {
         name: entry.key.clone(),

@@ -87,10 +87,7 @@ pub(super) fn read_fields(
     let description = fields.description(mistakes);
     let once = fields.optional("charge").and_then(|node| {
         let words = [("every_period", false), ("once", true)];
-        Some((
-            fields::word(node, "`charge`", &words, mistakes)?,
-            node.place,
-        ))
+        Some((fields::word(node, "`charge`", &words, mistakes)?, node.place))
     });
     let has_meter = fields.optional("meter").is_some();
     let usage = read_usage(fields, context, mistakes);
@@ -99,10 +96,7 @@ pub(super) fn read_fields(
         check_without_usage(&read, &fields.what, mistakes);
     }
     if let Some((_, place)) = once.filter(|(once, _)| *once && has_meter) {
-        mistakes.report(
-            place,
-            "`charge: once` belongs to a `flat` price without a meter",
-        );
+        mistakes.report(place, "`charge: once` belongs to a `flat` price without a meter");
     }
     if let Some(usage) = &usage {
         check_against_usage(&read, usage, context, mistakes);
@@ -115,11 +109,7 @@ pub(super) fn read_fields(
         return None; // Reported while reading the usage.
     }
     let once = once.is_some_and(|(once, _)| once);
-    let ReadTerms {
-        change,
-        model_place,
-        ..
-    } = read;
+    let ReadTerms { change, model_place, .. } = read;
     let mut model = change.model?;
     if let PriceModel::Flat(flat) = &mut model {
         flat.prorated &= !once;
@@ -157,12 +147,9 @@ pub(super) fn read_usage(
     let only_node = fields.optional("only");
     let split_node = fields.optional("split_by");
     let Some(meter_node) = meter_node else {
-        for (node, key) in [
-            (measure_node, "measure"),
-            (unit_node, "unit"),
-            (only_node, "only"),
-            (split_node, "split_by"),
-        ] {
+        for (node, key) in
+            [(measure_node, "measure"), (unit_node, "unit"), (only_node, "only"), (split_node, "split_by")]
+        {
             if let Some(node) = node {
                 mistakes.report(node.place, format!("`{key}` without a `meter`"));
             }
@@ -170,33 +157,16 @@ pub(super) fn read_usage(
         return None;
     };
     let meter = find_meter(meter_node, context, mistakes)?;
-    let measure = read_measure(
-        measure_node,
-        meter,
-        meter_node.place,
-        &fields.what,
-        mistakes,
-    );
-    let only = only_node
-        .map(|node| read_only(node, meter, mistakes))
-        .unwrap_or_default();
-    let split_by = split_node
-        .map(|node| read_split(node, meter, mistakes))
-        .unwrap_or_default();
+    let measure = read_measure(measure_node, meter, meter_node.place, &fields.what, mistakes);
+    let only = only_node.map(|node| read_only(node, meter, mistakes)).unwrap_or_default();
+    let split_by = split_node.map(|node| read_split(node, meter, mistakes)).unwrap_or_default();
     let measure = measure?;
     let measured_unit = measured_unit(meter, measure);
     let unit = match unit_node {
         Some(node) => read_price_unit(node, &measured_unit, measure, mistakes)?,
         None => measured_unit.clone(),
     };
-    Some(PricedUsage {
-        meter: meter.key.clone(),
-        measure,
-        only,
-        split_by,
-        measured_unit,
-        unit,
-    })
+    Some(PricedUsage { meter: meter.key.clone(), measure, only, split_by, measured_unit, unit })
 }
 
 fn find_meter<'c>(node: &Node, context: Context<'c>, mistakes: &mut Mistakes) -> Option<&'c Meter> {
@@ -230,16 +200,11 @@ fn read_measure(
             MeterKind::Cumulative => Some(Measure::Increase),
             MeterKind::Session { .. } => Some(Measure::SessionTime),
             MeterKind::Gauge { .. } | MeterKind::Unique => {
-                let names = possible
-                    .iter()
-                    .map(|(name, _)| format!("`{name}`"))
-                    .collect::<Vec<_>>()
-                    .join(", ");
+                let names =
+                    possible.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
                 mistakes
                     .report(meter_place, format!("{what} has no `measure`"))
-                    .hint(format!(
-                        "a {kind} meter can be measured in several ways, so say which: {names}"
-                    ));
+                    .hint(format!("a {kind} meter can be measured in several ways, so say which: {names}"));
                 None
             }
         };
@@ -248,11 +213,7 @@ fn read_measure(
     if let Ok(measure) = written.parse::<Measure>()
         && !possible.iter().any(|(_, other)| *other == measure)
     {
-        let names = possible
-            .iter()
-            .map(|(name, _)| format!("`{name}`"))
-            .collect::<Vec<_>>()
-            .join(", ");
+        let names = possible.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         mistakes
             .report(
                 node.place,
@@ -270,11 +231,7 @@ fn read_measure(
 
 /// In what a measure of a meter counts.
 pub(super) fn measured_unit(meter: &Meter, measure: Measure) -> Unit {
-    let counted = |name: String| Unit {
-        measures: Measures::Count(name.clone()),
-        name,
-        size: 1,
-    };
+    let counted = |name: String| Unit { measures: Measures::Count(name.clone()), name, size: 1 };
     match (measure, &meter.unit.measures) {
         (Measure::Count, _) => counted("event".to_owned()),
         (Measure::UnitHours, Measures::Data) => Unit {
@@ -282,23 +239,19 @@ pub(super) fn measured_unit(meter: &Meter, measure: Measure) -> Unit {
             measures: Measures::DataTime,
             size: meter.unit.size * 3600,
         },
-        (Measure::UnitHours | Measure::ResourceHours, _) => {
-            counted(format!("{}_hour", meter.unit.name))
-        }
+        (Measure::UnitHours | Measure::ResourceHours, _) => counted(format!("{}_hour", meter.unit.name)),
         _ => meter.unit.clone(),
     }
 }
 
-fn read_price_unit(
-    node: &Node,
-    measured: &Unit,
-    measure: Measure,
-    mistakes: &mut Mistakes,
-) -> Option<Unit> {
+fn read_price_unit(node: &Node, measured: &Unit, measure: Measure, mistakes: &mut Mistakes) -> Option<Unit> {
     let unit = unit::read(node, "`unit`", mistakes)?;
     if !unit.converts_to(measured) {
         mistakes
-            .report(node.place, format!("the measure `{measure}` counts in `{measured}`, which does not convert to `{unit}`"))
+            .report(
+                node.place,
+                format!("the measure `{measure}` counts in `{measured}`, which does not convert to `{unit}`"),
+            )
             .hint("GB is 1000^3 and GiB 1024^3 bytes; counted things convert into nothing else");
         return None;
     }
@@ -310,10 +263,7 @@ fn read_only(node: &Node, meter: &Meter, mistakes: &mut Mistakes) -> BTreeMap<St
         mistakes
             .report(
                 node.place,
-                format!(
-                    "`only`: expected a mapping of dimensions to values, found {}",
-                    node.found()
-                ),
+                format!("`only`: expected a mapping of dimensions to values, found {}", node.found()),
             )
             .hint("for example `only: { region: [eu, us] }`");
         return BTreeMap::new();
@@ -321,10 +271,7 @@ fn read_only(node: &Node, meter: &Meter, mistakes: &mut Mistakes) -> BTreeMap<St
     let mut only = BTreeMap::new();
     for entry in entries {
         check_dimension(&entry.key, meter, entry.key_place, mistakes);
-        only.insert(
-            entry.key.clone(),
-            fields::texts(&entry.value, "`only`", mistakes),
-        );
+        only.insert(entry.key.clone(), fields::texts(&entry.value, "`only`", mistakes));
     }
     only
 }
@@ -339,22 +286,10 @@ fn read_split(node: &Node, meter: &Meter, mistakes: &mut Mistakes) -> Vec<String
 
 fn check_dimension(dimension: &str, meter: &Meter, place: Place, mistakes: &mut Mistakes) {
     if !meter.dimensions.contains_key(dimension) {
-        let known = meter
-            .dimensions
-            .keys()
-            .map(|key| format!("`{key}`"))
-            .collect::<Vec<_>>()
-            .join(", ");
-        let hint = if known.is_empty() {
-            "it has none".to_owned()
-        } else {
-            format!("it has {known}")
-        };
+        let known = meter.dimensions.keys().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+        let hint = if known.is_empty() { "it has none".to_owned() } else { format!("it has {known}") };
         mistakes
-            .report(
-                place,
-                format!("meter `{}` has no dimension `{dimension}`", meter.key),
-            )
+            .report(place, format!("meter `{}` has no dimension `{dimension}`", meter.key))
             .hint(hint)
             .did_you_mean(dimension, meter.dimensions.keys().map(String::as_str));
     }
@@ -362,24 +297,16 @@ fn check_dimension(dimension: &str, meter: &Meter, place: Place, mistakes: &mut 
 
 /// Checks of a price that reads no usage; also used for a tenant's override of one.
 pub(super) fn check_without_usage(read: &ReadTerms, what: &str, mistakes: &mut Mistakes) {
-    for (place, key) in [
-        (read.allowance_place, "included"),
-        (read.rounding_place, "round"),
-    ] {
+    for (place, key) in [(read.allowance_place, "included"), (read.rounding_place, "round")] {
         if let Some(place) = place {
-            mistakes
-                .report(place, format!("`{key}` without a `meter`"))
-                .hint("a flat price has no quantity");
+            mistakes.report(place, format!("`{key}` without a `meter`")).hint("a flat price has no quantity");
         }
     }
     if let (Some(model), Some(place)) = (&read.change.model, read.model_place)
         && !matches!(model, PriceModel::Flat(_))
     {
         mistakes
-            .report(
-                place,
-                format!("{what} has no `meter`, so there is no usage to price"),
-            )
+            .report(place, format!("{what} has no `meter`, so there is no usage to price"))
             .hint("add `meter:`, or make it a `flat` price");
     }
 }
@@ -397,10 +324,7 @@ pub(super) fn check_against_usage(
     match model {
         PriceModel::Flat(_) => {
             mistakes
-                .report(
-                    place,
-                    "a `flat` price reads no usage, so it takes no `meter`",
-                )
+                .report(place, "a `flat` price reads no usage, so it takes no `meter`")
                 .hint("remove `meter`, or use `per_unit`");
         }
         PriceModel::Matrix(matrix) => {
@@ -410,20 +334,14 @@ pub(super) fn check_against_usage(
             for (at, dimension) in matrix.dimensions.iter().enumerate() {
                 check_dimension(dimension, meter, place, mistakes);
                 if matrix.dimensions[..at].contains(dimension) {
-                    mistakes.report(
-                        place,
-                        format!("the matrix names the dimension `{dimension}` twice"),
-                    );
+                    mistakes.report(place, format!("the matrix names the dimension `{dimension}` twice"));
                 }
             }
         }
         _ => {}
     }
-    let rounds = read
-        .change
-        .quantity_rounding
-        .as_ref()
-        .is_some_and(|rounding| *rounding != QuantityRounding::None);
+    let rounds =
+        read.change.quantity_rounding.as_ref().is_some_and(|rounding| *rounding != QuantityRounding::None);
     if let (true, PriceModel::Percentage(_), Some(place)) = (rounds, model, read.rounding_place) {
         mistakes.report(
             place,

@@ -72,10 +72,7 @@ pub enum CleanUp {
 
 /// Reads the mapping below `quotas:`.
 pub(super) fn read_all(node: &Node, context: Context<'_>, mistakes: &mut Mistakes) -> Vec<Quota> {
-    entries(node, "`quotas`", mistakes)
-        .iter()
-        .filter_map(|entry| read(entry, context, mistakes))
-        .collect()
+    entries(node, "`quotas`", mistakes).iter().filter_map(|entry| read(entry, context, mistakes)).collect()
 }
 
 fn read(entry: &Entry, context: Context<'_>, mistakes: &mut Mistakes) -> Option<Quota> {
@@ -85,25 +82,13 @@ fn read(entry: &Entry, context: Context<'_>, mistakes: &mut Mistakes) -> Option<
     let description = fields.description(mistakes);
     fields.required("meter", mistakes);
     let usage = price::read_usage(&mut fields, context, mistakes);
-    let limit = fields
-        .required("limit", mistakes)
-        .and_then(|node| read_limit(node, mistakes));
-    let windows = [
-        ("period", QuotaWindow::Period),
-        ("hour", QuotaWindow::Hour),
-        ("lifetime", QuotaWindow::Lifetime),
-    ];
-    let window = fields
-        .optional("window")
-        .and_then(|node| fields::word(node, "`window`", &windows, mistakes));
-    let alert_at = fields
-        .optional("alert_at")
-        .map(|node| read_alerts(node, mistakes))
-        .unwrap_or_default();
-    let outcomes = [
-        ("notify", WhenReached::Notify),
-        ("refuse", WhenReached::Refuse),
-    ];
+    let limit = fields.required("limit", mistakes).and_then(|node| read_limit(node, mistakes));
+    let windows =
+        [("period", QuotaWindow::Period), ("hour", QuotaWindow::Hour), ("lifetime", QuotaWindow::Lifetime)];
+    let window =
+        fields.optional("window").and_then(|node| fields::word(node, "`window`", &windows, mistakes));
+    let alert_at = fields.optional("alert_at").map(|node| read_alerts(node, mistakes)).unwrap_or_default();
+    let outcomes = [("notify", WhenReached::Notify), ("refuse", WhenReached::Refuse)];
     let when_reached = fields
         .optional("when_reached")
         .and_then(|node| fields::word(node, "`when_reached`", &outcomes, mistakes));
@@ -148,10 +133,7 @@ fn read_alerts(node: &Node, mistakes: &mut Mistakes) -> Vec<Decimal> {
 
 /// Reads the mapping below `retention:`.
 pub(super) fn read_retention(node: &Node, mistakes: &mut Mistakes) -> Vec<Retention> {
-    entries(node, "`retention`", mistakes)
-        .iter()
-        .filter_map(|entry| read_rule(entry, mistakes))
-        .collect()
+    entries(node, "`retention`", mistakes).iter().filter_map(|entry| read_rule(entry, mistakes)).collect()
 }
 
 fn read_rule(entry: &Entry, mistakes: &mut Mistakes) -> Option<Retention> {
@@ -159,17 +141,11 @@ fn read_rule(entry: &Entry, mistakes: &mut Mistakes) -> Option<Retention> {
     fields::check_name(&entry.key, &what, entry.key_place, mistakes);
     let mut fields = Fields::open(&entry.value, what, entry.key_place, mistakes)?;
     let description = fields.description(mistakes);
-    let keep = fields
-        .required("keep_days", mistakes)
-        .and_then(|node| read_days(node, "`keep_days`", mistakes));
-    let actions = [
-        ("delete", CleanUp::Delete),
-        ("archive", CleanUp::Archive),
-        ("notify", CleanUp::Notify),
-    ];
-    let then = fields
-        .required("then", mistakes)
-        .and_then(|node| fields::word(node, "`then`", &actions, mistakes));
+    let keep =
+        fields.required("keep_days", mistakes).and_then(|node| read_days(node, "`keep_days`", mistakes));
+    let actions = [("delete", CleanUp::Delete), ("archive", CleanUp::Archive), ("notify", CleanUp::Notify)];
+    let then =
+        fields.required("then", mistakes).and_then(|node| fields::word(node, "`then`", &actions, mistakes));
     fields.close(mistakes);
     Some(Retention {
         key: entry.key.clone(),
@@ -182,14 +158,9 @@ fn read_rule(entry: &Entry, mistakes: &mut Mistakes) -> Option<Retention> {
 
 pub(super) fn read_days(node: &Node, what: &str, mistakes: &mut Mistakes) -> Option<u32> {
     let days = number::whole(node, what, mistakes)?;
-    let in_range = u32::try_from(days)
-        .ok()
-        .filter(|days| (1..=36_525).contains(days));
+    let in_range = u32::try_from(days).ok().filter(|days| (1..=36_525).contains(days));
     if in_range.is_none() {
-        mistakes.report(
-            node.place,
-            format!("{what}: expected 1 to 36525 days, found `{days}`"),
-        );
+        mistakes.report(node.place, format!("{what}: expected 1 to 36525 days, found `{days}`"));
     }
     in_range
 }
@@ -200,10 +171,7 @@ pub(super) fn entries<'n>(node: &'n Node, what: &str, mistakes: &mut Mistakes) -
     }
     if node.content != Content::Alias {
         let found = node.found();
-        mistakes.report(
-            node.place,
-            format!("{what}: expected a mapping of names, found {found}"),
-        );
+        mistakes.report(node.place, format!("{what}: expected a mapping of names, found {found}"));
     }
     &[]
 }

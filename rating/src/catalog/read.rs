@@ -15,28 +15,20 @@ use super::yaml::{Content, Entry, Node};
 use crate::money::MoneyRounding;
 use crate::period::{BillingCycle, TimeZone};
 
-const LINE_ROUNDINGS: [(&str, MoneyRounding); 2] = [
-    ("half_away_from_zero", MoneyRounding::HalfAwayFromZero),
-    ("half_even", MoneyRounding::HalfEven),
-];
+const LINE_ROUNDINGS: [(&str, MoneyRounding); 2] =
+    [("half_away_from_zero", MoneyRounding::HalfAwayFromZero), ("half_even", MoneyRounding::HalfEven)];
 
 pub(super) fn catalog(node: &Node, mistakes: &mut Mistakes) -> Option<Catalog> {
     let mut fields = Fields::open(node, "the catalog", Place::START, mistakes)?;
     let name = read_name(&mut fields, mistakes);
-    let tenant_path = fields
-        .optional("tenant")
-        .and_then(|node| path::read(node, "`tenant`", mistakes));
-    let currency = fields
-        .optional("currency")
-        .map(|node| plan::read_currency(node, mistakes));
+    let tenant_path = fields.optional("tenant").and_then(|node| path::read(node, "`tenant`", mistakes));
+    let currency = fields.optional("currency").map(|node| plan::read_currency(node, mistakes));
     let line_rounding = fields
         .optional("line_rounding")
         .and_then(|node| fields::word(node, "`line_rounding`", &LINE_ROUNDINGS, mistakes))
         .unwrap_or_default();
     let meters_node = fields.required("meters", mistakes);
-    let meters = meters_node
-        .map(|node| meter::read_all(node, mistakes))
-        .unwrap_or_default();
+    let meters = meters_node.map(|node| meter::read_all(node, mistakes)).unwrap_or_default();
     let declared = keys(meters_node);
     let context = Context {
         meters: &meters,
@@ -47,23 +39,12 @@ pub(super) fn catalog(node: &Node, mistakes: &mut Mistakes) -> Option<Catalog> {
     };
 
     let plans_node = fields.optional("plans");
-    let plans = plans_node
-        .map(|node| plan::read_all(node, context, mistakes))
-        .unwrap_or_default();
+    let plans = plans_node.map(|node| plan::read_all(node, context, mistakes)).unwrap_or_default();
     check_currency(currency.is_some(), &mut fields, mistakes);
-    let items = fields
-        .optional("items")
-        .map(|node| item::read_all(node, &plans, context, mistakes));
-    let costs = fields
-        .optional("costs")
-        .map(|node| read_costs(node, context, mistakes));
-    let credits = fields
-        .optional("credits")
-        .map(|node| item::read_credits(node, mistakes));
-    let taxes = fields
-        .optional("taxes")
-        .map(|node| item::read_taxes(node, mistakes))
-        .unwrap_or_default();
+    let items = fields.optional("items").map(|node| item::read_all(node, &plans, context, mistakes));
+    let costs = fields.optional("costs").map(|node| read_costs(node, context, mistakes));
+    let credits = fields.optional("credits").map(|node| item::read_credits(node, mistakes));
+    let taxes = fields.optional("taxes").map(|node| item::read_taxes(node, mistakes)).unwrap_or_default();
     let declared_plans = keys(plans_node);
     let tenants = TenantContext {
         plans: &plans,
@@ -103,10 +84,7 @@ fn check_currency(is_named: bool, fields: &mut Fields<'_>, mistakes: &mut Mistak
     for key in ["items", "costs", "credits"] {
         if let Some(node) = fields.optional(key).filter(|_| !is_named) {
             mistakes
-                .report(
-                    node.place,
-                    format!("`{key}` needs the catalog's `currency`"),
-                )
+                .report(node.place, format!("`{key}` needs the catalog's `currency`"))
                 .hint("add `currency: USD` at the top of the catalog");
         }
     }
@@ -126,20 +104,10 @@ fn read_costs(node: &Node, context: Context<'_>, mistakes: &mut Mistakes) -> Vec
         .collect()
 }
 
-fn read_defaults(
-    fields: &mut Fields<'_>,
-    taxes: &[item::Tax],
-    mistakes: &mut Mistakes,
-) -> Defaults {
-    let zone = fields
-        .optional("time_zone")
-        .and_then(|node| tenant::read_time_zone(node, mistakes));
-    let cycle = fields
-        .optional("billing")
-        .and_then(|node| tenant::read_cycle(node, mistakes));
-    let tax = fields
-        .optional("tax")
-        .and_then(|node| tenant::read_tax_choice(node, taxes, mistakes));
+fn read_defaults(fields: &mut Fields<'_>, taxes: &[item::Tax], mistakes: &mut Mistakes) -> Defaults {
+    let zone = fields.optional("time_zone").and_then(|node| tenant::read_time_zone(node, mistakes));
+    let cycle = fields.optional("billing").and_then(|node| tenant::read_cycle(node, mistakes));
+    let tax = fields.optional("tax").and_then(|node| tenant::read_tax_choice(node, taxes, mistakes));
     Defaults {
         time_zone: zone.unwrap_or(TimeZone::UTC),
         cycle: cycle.unwrap_or(BillingCycle::CALENDAR_MONTH),
@@ -153,16 +121,10 @@ fn read_tenants(
     mistakes: &mut Mistakes,
 ) -> (Vec<Tenant>, Option<Tenant>) {
     let tenants = fields.optional("tenants");
-    let tenants = tenants
-        .map(|node| tenant::read_all(node, context, mistakes))
-        .unwrap_or_default();
+    let tenants = tenants.map(|node| tenant::read_all(node, context, mistakes)).unwrap_or_default();
     let others = fields.optional("other_tenants").and_then(|node| {
         let key_place = node.place;
-        let entry = Entry {
-            key: "all others".to_owned(),
-            key_place,
-            value: node.clone(),
-        };
+        let entry = Entry { key: "all others".to_owned(), key_place, value: node.clone() };
         tenant::read(&entry, context, mistakes)
     });
     (tenants, others)

@@ -30,12 +30,7 @@ pub(super) fn read(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<S
     let mut inner = Fields::open(node, "`session`", fields.place, mistakes)?;
     let signal = read_path("signal", &mut inner, mistakes);
     let mut words = |key: &'static str, mistakes: &mut Mistakes| {
-        inner.optional(key).map(|node| {
-            (
-                fields::texts(node, &format!("`{key}`"), mistakes),
-                node.place,
-            )
-        })
+        inner.optional(key).map(|node| (fields::texts(node, &format!("`{key}`"), mistakes), node.place))
     };
     let (start, stop) = (words("start", mistakes), words("stop", mistakes));
     let heartbeat = words("heartbeat", mistakes);
@@ -63,8 +58,7 @@ pub(super) fn read(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<S
         }
     }
     check_signal_values([&start, &stop, &heartbeat], mistakes);
-    let values =
-        |read: Option<(Vec<String>, Place)>| read.map(|(values, _)| values).unwrap_or_default();
+    let values = |read: Option<(Vec<String>, Place)>| read.map(|(values, _)| values).unwrap_or_default();
     Some(SessionPaths {
         signal,
         start: values(start),
@@ -82,10 +76,7 @@ fn check_signal_values(lists: [&Option<(Vec<String>, Place)>; 3], mistakes: &mut
     for (values, place) in lists.into_iter().flatten() {
         for value in values {
             if seen.contains(&value) {
-                mistakes.report(
-                    *place,
-                    format!("the signal value `{value}` is given two meanings"),
-                );
+                mistakes.report(*place, format!("the signal value `{value}` is given two meanings"));
             }
             seen.push(value);
         }

@@ -66,11 +66,7 @@ pub(super) struct Defaults {
 }
 
 /// Reads the mapping below `tenants:`.
-pub(super) fn read_all(
-    node: &Node,
-    context: TenantContext<'_>,
-    mistakes: &mut Mistakes,
-) -> Vec<Tenant> {
+pub(super) fn read_all(node: &Node, context: TenantContext<'_>, mistakes: &mut Mistakes) -> Vec<Tenant> {
     quota::entries(node, "`tenants`", mistakes)
         .iter()
         .filter_map(|entry| {
@@ -82,39 +78,22 @@ pub(super) fn read_all(
         .collect()
 }
 
-pub(super) fn read(
-    entry: &Entry,
-    context: TenantContext<'_>,
-    mistakes: &mut Mistakes,
-) -> Option<Tenant> {
+pub(super) fn read(entry: &Entry, context: TenantContext<'_>, mistakes: &mut Mistakes) -> Option<Tenant> {
     let what = format!("tenant `{}`", entry.key);
     let mut fields = Fields::open(&entry.value, what, entry.key_place, mistakes)?;
-    let name = fields
-        .optional("name")
-        .and_then(|node| fields::text(node, "`name`", mistakes));
-    let zone = fields
-        .optional("time_zone")
-        .and_then(|node| read_time_zone(node, mistakes));
-    let cycle = fields
-        .optional("billing")
-        .and_then(|node| read_cycle(node, mistakes));
-    let tax = fields
-        .optional("tax")
-        .map(|node| read_tax_choice(node, context.taxes, mistakes));
-    let attributes = fields
-        .optional("attributes")
-        .map(|node| read_attributes(node, mistakes))
-        .unwrap_or_default();
+    let name = fields.optional("name").and_then(|node| fields::text(node, "`name`", mistakes));
+    let zone = fields.optional("time_zone").and_then(|node| read_time_zone(node, mistakes));
+    let cycle = fields.optional("billing").and_then(|node| read_cycle(node, mistakes));
+    let tax = fields.optional("tax").map(|node| read_tax_choice(node, context.taxes, mistakes));
+    let attributes =
+        fields.optional("attributes").map(|node| read_attributes(node, mistakes)).unwrap_or_default();
     let subscriptions = fields.optional("subscriptions");
     let overrides = fields.optional("overrides");
     let zone = zone.unwrap_or_else(|| context.defaults.time_zone.clone());
-    let subscriptions = subscriptions
-        .map(|node| read_subscriptions(node, &zone, context, mistakes))
-        .unwrap_or_default();
+    let subscriptions =
+        subscriptions.map(|node| read_subscriptions(node, &zone, context, mistakes)).unwrap_or_default();
     let overrides = overrides
-        .map(|node| {
-            overrides::read_all(node, &fields.what, &zone, &subscriptions, context, mistakes)
-        })
+        .map(|node| overrides::read_all(node, &fields.what, &zone, &subscriptions, context, mistakes))
         .unwrap_or_default();
     fields.close(mistakes);
     Some(Tenant {
@@ -135,10 +114,7 @@ pub(super) fn read_time_zone(node: &Node, mistakes: &mut Mistakes) -> Option<Tim
     let zone = time_zone(written).ok();
     if zone.is_none() {
         mistakes
-            .report(
-                node.place,
-                format!("`time_zone`: there is no time zone `{written}`"),
-            )
+            .report(node.place, format!("`time_zone`: there is no time zone `{written}`"))
             .hint("write a name of the IANA database, like `Europe/Berlin` or `UTC`");
     }
     zone
@@ -151,36 +127,29 @@ pub(super) fn read_cycle(node: &Node, mistakes: &mut Mistakes) -> Option<Billing
         let words = [("calendar_month", BillingCycle::CALENDAR_MONTH)];
         let cycle = fields::word(node, "`billing`", &words, mistakes);
         if mistakes.count() > before {
-            mistakes.hint_last("or the day from which periods are counted, like `{ every_months: 1, anchor: 2026-01-15 }`");
+            mistakes.hint_last(
+                "or the day from which periods are counted, like `{ every_months: 1, anchor: 2026-01-15 }`",
+            );
         }
         return cycle;
     }
     let mut fields = Fields::open(node, "`billing`", node.place, mistakes)?;
     let months = fields.optional("every_months").map(|node| {
         let months = number::whole(node, "`every_months`", mistakes)?;
-        let in_range = u8::try_from(months)
-            .ok()
-            .filter(|months| (1..=120).contains(months));
+        let in_range = u8::try_from(months).ok().filter(|months| (1..=120).contains(months));
         if in_range.is_none() {
-            mistakes.report(
-                node.place,
-                format!("`every_months`: expected 1 to 120, found `{months}`"),
-            );
+            mistakes.report(node.place, format!("`every_months`: expected 1 to 120, found `{months}`"));
         }
         in_range
     });
-    let anchor = fields.required("anchor", mistakes).and_then(|node| {
-        match when::read(node, "`anchor`", mistakes)? {
+    let anchor =
+        fields.required("anchor", mistakes).and_then(|node| match when::read(node, "`anchor`", mistakes)? {
             When::Day(date) => Some(date),
             other => {
-                mistakes.report(
-                    node.place,
-                    format!("`anchor`: expected a day, found the time `{other}`"),
-                );
+                mistakes.report(node.place, format!("`anchor`: expected a day, found the time `{other}`"));
                 None
             }
-        }
-    });
+        });
     fields.close(mistakes);
     let anchor = anchor?;
     Some(BillingCycle {
@@ -190,11 +159,7 @@ pub(super) fn read_cycle(node: &Node, mistakes: &mut Mistakes) -> Option<Billing
     })
 }
 
-pub(super) fn read_tax_choice(
-    node: &Node,
-    taxes: &[Tax],
-    mistakes: &mut Mistakes,
-) -> Option<String> {
+pub(super) fn read_tax_choice(node: &Node, taxes: &[Tax], mistakes: &mut Mistakes) -> Option<String> {
     let written = fields::text(node, "`tax`", mistakes)?;
     if written == "none" {
         return None;
@@ -212,11 +177,7 @@ fn read_attributes(node: &Node, mistakes: &mut Mistakes) -> BTreeMap<String, Str
     quota::entries(node, "`attributes`", mistakes)
         .iter()
         .filter_map(|entry| {
-            let text = fields::text(
-                &entry.value,
-                &format!("attribute `{}`", entry.key),
-                mistakes,
-            )?;
+            let text = fields::text(&entry.value, &format!("attribute `{}`", entry.key), mistakes)?;
             Some((entry.key.clone(), text.to_owned()))
         })
         .collect()
@@ -246,20 +207,13 @@ fn read_subscription(
     mistakes: &mut Mistakes,
 ) -> Option<Subscription> {
     let mut fields = Fields::open(node, "a subscription", node.place, mistakes)?;
-    let id = fields
-        .optional("id")
-        .and_then(|node| fields::text(node, "`id`", mistakes));
+    let id = fields.optional("id").and_then(|node| fields::text(node, "`id`", mistakes));
     let plan = fields.required("plan", mistakes);
-    let plan =
-        plan.and_then(|node| find_plan(node, context, mistakes).map(|plan| (plan, node.place)));
-    let from = fields
-        .required("from", mistakes)
-        .and_then(|node| read_when(node, "`from`", zone, mistakes));
+    let plan = plan.and_then(|node| find_plan(node, context, mistakes).map(|plan| (plan, node.place)));
+    let from = fields.required("from", mistakes).and_then(|node| read_when(node, "`from`", zone, mistakes));
     let until_node = fields.optional("until");
     let until = until_node.map(|node| read_when(node, "`until`", zone, mistakes));
-    let as_of = fields
-        .optional("prices_as_of")
-        .map(|node| read_when(node, "`prices_as_of`", zone, mistakes));
+    let as_of = fields.optional("prices_as_of").map(|node| read_when(node, "`prices_as_of`", zone, mistakes));
     fields.close(mistakes);
     let (from, until, as_of) = (from?, unless_wrong!(until), unless_wrong!(as_of));
     let span = span_between(Some(from), until, zone, until_node, mistakes)?;
@@ -278,11 +232,7 @@ fn read_subscription(
     })
 }
 
-pub(super) fn find_plan(
-    node: &Node,
-    context: TenantContext<'_>,
-    mistakes: &mut Mistakes,
-) -> Option<String> {
+pub(super) fn find_plan(node: &Node, context: TenantContext<'_>, mistakes: &mut Mistakes) -> Option<String> {
     let written = fields::text(node, "`plan`", mistakes)?;
     if !context.declared_plans.iter().any(|key| key == written) {
         mistakes
@@ -295,20 +245,12 @@ pub(super) fn find_plan(
 }
 
 /// Reads an instant and refuses local times that the tenant's clock skips or shows twice.
-pub(super) fn read_when(
-    node: &Node,
-    what: &str,
-    zone: &TimeZone,
-    mistakes: &mut Mistakes,
-) -> Option<When> {
+pub(super) fn read_when(node: &Node, what: &str, zone: &TimeZone, mistakes: &mut Mistakes) -> Option<When> {
     let when = when::read(node, what, mistakes)?;
     if let Some(problem) = when.problem_in(zone) {
         let zone = zone.iana_name().unwrap_or("the tenant's time zone");
         mistakes
-            .report(
-                node.place,
-                format!("{what}: `{when}` is not one instant in {zone}: {problem}"),
-            )
+            .report(node.place, format!("{what}: `{when}` is not one instant in {zone}: {problem}"))
             .hint("write the exact time with its offset, like `2026-03-29T01:30:00Z`");
         return None;
     }
@@ -325,9 +267,7 @@ pub(super) fn span_between(
 ) -> Option<Span> {
     let start_us = from.map_or(i64::MIN, |from| from.instant_us(zone));
     let end_us = until.map_or(i64::MAX, |until| until.instant_us(zone));
-    if let (Some(from), Some(until), true, Some(node)) =
-        (from, until, start_us >= end_us, until_node)
-    {
+    if let (Some(from), Some(until), true, Some(node)) = (from, until, start_us >= end_us, until_node) {
         mistakes
             .report(node.place, format!("`until`: {until} is not after `from`, {from}"))
             .hint("the end itself is not included: `until: 2026-02-01` is in force through 31 January");
@@ -337,28 +277,13 @@ pub(super) fn span_between(
 }
 
 /// A subscription must not begin before its plan has prices.
-fn check_versions(
-    plan: &Plan,
-    start: When,
-    zone: &TimeZone,
-    place: Place,
-    mistakes: &mut Mistakes,
-) {
+fn check_versions(plan: &Plan, start: When, zone: &TimeZone, place: Place, mistakes: &mut Mistakes) {
     let Some(first) = plan.versions.first() else {
         return;
     };
-    if let Some(first_from) = first
-        .from
-        .filter(|from| from.instant_us(zone) > start.instant_us(zone))
-    {
+    if let Some(first_from) = first.from.filter(|from| from.instant_us(zone) > start.instant_us(zone)) {
         mistakes
-            .report(
-                place,
-                format!(
-                    "there is a gap: plan `{}` has no prices before {first_from}",
-                    plan.key
-                ),
-            )
+            .report(place, format!("there is a gap: plan `{}` has no prices before {first_from}", plan.key))
             .hint(format!(
                 "the subscription needs them from {start} on; its first version stands in line {}",
                 first.place.line
@@ -379,45 +304,26 @@ fn check_among(
         mistakes
             .report(
                 subscription.place,
-                format!(
-                    "this subscription to `{}` overlaps another one",
-                    subscription.plan
-                ),
+                format!("this subscription to `{}` overlaps another one", subscription.plan),
             )
-            .hint(format!(
-                "the other stands in line {}: end it with `until`",
-                other.place.line
-            ));
+            .hint(format!("the other stands in line {}: end it with `until`", other.place.line));
     } else if let Some(other) = others.iter().find(|other| other.key == subscription.key) {
         mistakes
-            .report(
-                subscription.place,
-                format!("two subscriptions are called `{}`", subscription.key),
-            )
+            .report(subscription.place, format!("two subscriptions are called `{}`", subscription.key))
             .hint(format!(
                 "the other stands in line {}: give one of them an `id` of its own",
                 other.place.line
             ));
     }
-    let currency_of = |key: &str| {
-        context
-            .plans
-            .iter()
-            .find(|plan| plan.key == key)
-            .map(|plan| plan.currency)
-    };
+    let currency_of = |key: &str| context.plans.iter().find(|plan| plan.key == key).map(|plan| plan.currency);
     let own = currency_of(&subscription.plan);
-    let other = others
-        .iter()
-        .find(|other| own.is_some() && currency_of(&other.plan).is_some_and(|c| Some(c) != own));
+    let other =
+        others.iter().find(|other| own.is_some() && currency_of(&other.plan).is_some_and(|c| Some(c) != own));
     if let (Some(own), Some(other)) = (own, other) {
         mistakes
             .report(
                 subscription.place,
-                format!(
-                    "plan `{}` is in {own}, but another subscription is not",
-                    subscription.plan
-                ),
+                format!("plan `{}` is in {own}, but another subscription is not", subscription.plan),
             )
             .hint(format!(
                 "an invoice has one currency; see the subscription to `{}` in line {}",

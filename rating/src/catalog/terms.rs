@@ -12,8 +12,8 @@ use super::number;
 use super::unit::Unit;
 use super::yaml::{Content, Node};
 use crate::price::{
-    Allowance, Commitment, CommittedUsage, Discount, FlatPrice, PriceModel, PriceTerms,
-    QuantityRounding, RoundingDirection, UnitConversion,
+    Allowance, Commitment, CommittedUsage, Discount, FlatPrice, PriceModel, PriceTerms, QuantityRounding,
+    RoundingDirection, UnitConversion,
 };
 
 /// What a price says about its terms; `None` is left unsaid. An override replaces what it says and leaves the rest.
@@ -39,10 +39,7 @@ impl TermsChange {
                 .unwrap_or_else(|| terms.quantity_rounding.clone()),
             model: self.model_instead_of(&terms.model),
             commitment: self.commitment.clone().or_else(|| terms.commitment.clone()),
-            discounts: self
-                .discounts
-                .clone()
-                .unwrap_or_else(|| terms.discounts.clone()),
+            discounts: self.discounts.clone().unwrap_or_else(|| terms.discounts.clone()),
             line_rounding: terms.line_rounding,
         }
     }
@@ -52,10 +49,7 @@ impl TermsChange {
             // What the plan charges whole, like a one-off fee, stays whole at another amount.
             (Some(PriceModel::Flat(own)), PriceModel::Flat(plans)) => {
                 let prorated = own.prorated && plans.prorated;
-                PriceModel::Flat(FlatPrice {
-                    amount: own.amount,
-                    prorated,
-                })
+                PriceModel::Flat(FlatPrice { amount: own.amount, prorated })
             }
             (Some(own), _) => own.clone(),
             (None, _) => model.clone(),
@@ -76,11 +70,7 @@ pub(super) struct ReadTerms {
     pub rounding_place: Option<Place>,
 }
 
-pub(super) fn read(
-    fields: &mut Fields<'_>,
-    model_required: bool,
-    mistakes: &mut Mistakes,
-) -> ReadTerms {
+pub(super) fn read(fields: &mut Fields<'_>, model_required: bool, mistakes: &mut Mistakes) -> ReadTerms {
     let allowance = fields.optional("included");
     let rounding = fields.optional("round");
     let commitment = fields.optional("commitment");
@@ -120,17 +110,12 @@ fn place_of_pool(allowance: &Node) -> Place {
 fn read_allowance(node: &Node, mistakes: &mut Mistakes) -> Option<Allowance> {
     if !matches!(node.content, Content::Map(_)) {
         let quantity = number::at_least_zero(node, "`included`", mistakes)?;
-        return Some(Allowance::Own {
-            quantity,
-            prorated: true,
-        });
+        return Some(Allowance::Own { quantity, prorated: true });
     }
     let mut fields = Fields::open(node, "`included`", node.place, mistakes)?;
     let pool = fields.optional("pool");
     let quantity = fields.optional("quantity");
-    let prorated = fields
-        .optional("prorate")
-        .map(|node| number::boolean(node, "`prorate`", mistakes));
+    let prorated = fields.optional("prorate").map(|node| number::boolean(node, "`prorate`", mistakes));
     fields.close(mistakes);
     match (pool, quantity) {
         (Some(pool), None) => {
@@ -142,10 +127,7 @@ fn read_allowance(node: &Node, mistakes: &mut Mistakes) -> Option<Allowance> {
         }
         (None, Some(quantity)) => {
             let quantity = number::at_least_zero(quantity, "`quantity`", mistakes)?;
-            Some(Allowance::Own {
-                quantity,
-                prorated: prorated.unwrap_or(Some(true))?,
-            })
+            Some(Allowance::Own { quantity, prorated: prorated.unwrap_or(Some(true))? })
         }
         _ => {
             mistakes
@@ -163,54 +145,36 @@ fn read_rounding(node: &Node, mistakes: &mut Mistakes) -> Option<QuantityRoundin
             .chain(DIRECTIONS.map(|(name, direction)| (name, Some(direction))))
             .collect();
         let direction = fields::word(node, "`round`", &words, mistakes)?;
-        return Some(direction.map_or(QuantityRounding::None, |direction| {
-            QuantityRounding::ToStep {
-                direction,
-                step: Decimal::ONE,
-            }
+        return Some(direction.map_or(QuantityRounding::None, |direction| QuantityRounding::ToStep {
+            direction,
+            step: Decimal::ONE,
         }));
     }
     let mut fields = Fields::open(node, "`round`", node.place, mistakes)?;
     let direction = fields
         .required("direction", mistakes)
         .and_then(|node| fields::word(node, "`direction`", &DIRECTIONS, mistakes));
-    let step = fields
-        .required("step", mistakes)
-        .and_then(|node| number::above_zero(node, "`step`", mistakes));
+    let step =
+        fields.required("step", mistakes).and_then(|node| number::above_zero(node, "`step`", mistakes));
     fields.close(mistakes);
-    Some(QuantityRounding::ToStep {
-        direction: direction?,
-        step: step?,
-    })
+    Some(QuantityRounding::ToStep { direction: direction?, step: step? })
 }
 
 fn read_commitment(node: &Node, mistakes: &mut Mistakes) -> Option<Commitment> {
     let mut fields = Fields::open(node, "`commitment`", node.place, mistakes)?;
-    let amount = fields
-        .optional("amount")
-        .map(|node| number::above_zero(node, "`amount`", mistakes));
-    let quantity = fields
-        .optional("quantity")
-        .map(|node| number::above_zero(node, "`quantity`", mistakes));
-    let true_up = fields
-        .optional("true_up")
-        .map(|node| number::boolean(node, "`true_up`", mistakes));
-    let overage_factor = fields
-        .optional("overage_factor")
-        .map(|node| number::above_zero(node, "`overage_factor`", mistakes));
-    let prorated = fields
-        .optional("prorate")
-        .map(|node| number::boolean(node, "`prorate`", mistakes));
+    let amount = fields.optional("amount").map(|node| number::above_zero(node, "`amount`", mistakes));
+    let quantity = fields.optional("quantity").map(|node| number::above_zero(node, "`quantity`", mistakes));
+    let true_up = fields.optional("true_up").map(|node| number::boolean(node, "`true_up`", mistakes));
+    let overage_factor =
+        fields.optional("overage_factor").map(|node| number::above_zero(node, "`overage_factor`", mistakes));
+    let prorated = fields.optional("prorate").map(|node| number::boolean(node, "`prorate`", mistakes));
     fields.close(mistakes);
     let committed = match (amount, quantity) {
         (Some(amount), None) => CommittedUsage::Amount(amount?),
         (None, Some(quantity)) => CommittedUsage::Quantity(quantity?),
         _ => {
             mistakes
-                .report(
-                    node.place,
-                    "`commitment` needs either `amount` or `quantity`",
-                )
+                .report(node.place, "`commitment` needs either `amount` or `quantity`")
                 .hint("an amount of money, or a quantity that the price itself values");
             return None;
         }
@@ -224,10 +188,7 @@ fn read_commitment(node: &Node, mistakes: &mut Mistakes) -> Option<Commitment> {
 }
 
 fn read_discounts(node: &Node, mistakes: &mut Mistakes) -> Vec<Discount> {
-    fields::list(node)
-        .iter()
-        .filter_map(|item| read_discount(item, mistakes))
-        .collect()
+    fields::list(node).iter().filter_map(|item| read_discount(item, mistakes)).collect()
 }
 
 fn read_discount(node: &Node, mistakes: &mut Mistakes) -> Option<Discount> {
@@ -238,19 +199,16 @@ fn read_discount(node: &Node, mistakes: &mut Mistakes) -> Option<Discount> {
     let amount = fields
         .optional("amount")
         .map(|node| number::above_zero(node, "`amount`", mistakes).map(Discount::Amount));
-    let maximum = fields.optional("maximum_spend").map(|node| {
-        number::at_least_zero(node, "`maximum_spend`", mistakes).map(Discount::MaximumSpend)
-    });
+    let maximum = fields
+        .optional("maximum_spend")
+        .map(|node| number::at_least_zero(node, "`maximum_spend`", mistakes).map(Discount::MaximumSpend));
     fields.close(mistakes);
     let mut given = [percent, amount, maximum].into_iter().flatten();
     if let (Some(discount), None) = (given.next(), given.next()) {
         return discount;
     }
     mistakes
-        .report(
-            node.place,
-            "a discount is exactly one of `percent`, `amount`, `maximum_spend`",
-        )
+        .report(node.place, "a discount is exactly one of `percent`, `amount`, `maximum_spend`")
         .hint("list several discounts one after the other");
     None
 }

@@ -52,12 +52,7 @@ const DATA: [(&str, u128); 11] = [
     ("TiB", 1 << 40),
     ("PiB", 1 << 50),
 ];
-const TIME: [(&str, u128); 4] = [
-    ("second", 1),
-    ("minute", 60),
-    ("hour", HOUR),
-    ("day", 24 * HOUR),
-];
+const TIME: [(&str, u128); 4] = [("second", 1), ("minute", 60), ("hour", HOUR), ("day", 24 * HOUR)];
 const DATA_TIME: [(&str, u128); 6] = [
     ("byte_second", 1),
     ("byte_hour", HOUR),
@@ -70,9 +65,7 @@ const CORE_TIME: [(&str, u128); 3] = [("core_second", 1), ("core_minute", 60), (
 
 fn known() -> impl Iterator<Item = (&'static str, Measures, u128)> {
     let of = |table: &'static [(&'static str, u128)], measures: Measures| {
-        table
-            .iter()
-            .map(move |&(name, size)| (name, measures.clone(), size))
+        table.iter().map(move |&(name, size)| (name, measures.clone(), size))
     };
     of(&DATA, Measures::Data)
         .chain(of(&TIME, Measures::Time))
@@ -84,28 +77,22 @@ impl Unit {
     /// The unit of a name in singular or plural; a name that the table does not hold is something counted.
     pub fn named(written: &str) -> Option<Self> {
         let in_table = |name: &str| {
-            known()
-                .find(|(known, ..)| *known == name)
-                .map(|(name, measures, size)| Self {
-                    name: name.to_owned(),
-                    measures,
-                    size,
-                })
+            known().find(|(known, ..)| *known == name).map(|(name, measures, size)| Self {
+                name: name.to_owned(),
+                measures,
+                size,
+            })
         };
         // "requests" and "request" are one unit; "access" and "status" are no plurals.
-        let singular = written
-            .strip_suffix('s')
-            .filter(|rest| rest.len() > 2 && !rest.ends_with(['s', 'u']));
-        in_table(written)
-            .or_else(|| singular.and_then(in_table))
-            .or_else(|| {
-                let name = singular.unwrap_or(written);
-                fields::is_name(name).then(|| Self {
-                    name: name.to_owned(),
-                    measures: Measures::Count(name.to_owned()),
-                    size: 1,
-                })
+        let singular = written.strip_suffix('s').filter(|rest| rest.len() > 2 && !rest.ends_with(['s', 'u']));
+        in_table(written).or_else(|| singular.and_then(in_table)).or_else(|| {
+            let name = singular.unwrap_or(written);
+            fields::is_name(name).then(|| Self {
+                name: name.to_owned(),
+                measures: Measures::Count(name.to_owned()),
+                size: 1,
             })
+        })
     }
 
     pub fn converts_to(&self, other: &Self) -> bool {
@@ -122,12 +109,9 @@ impl fmt::Display for Unit {
 pub(super) fn read(node: &Node, what: &str, mistakes: &mut Mistakes) -> Option<Unit> {
     let written = fields::text(node, what, mistakes)?;
     let unit = Unit::named(written);
-    let is_counted = unit
-        .as_ref()
-        .is_none_or(|unit| matches!(unit.measures, Measures::Count(_)));
+    let is_counted = unit.as_ref().is_none_or(|unit| matches!(unit.measures, Measures::Count(_)));
     // `Gb` or `bytse` would pass as a thing that is counted: a name so near to a known unit is a slip.
-    let near = closest(written, known().map(|(name, ..)| name))
-        .filter(|_| is_counted && written.len() >= 2);
+    let near = closest(written, known().map(|(name, ..)| name)).filter(|_| is_counted && written.len() >= 2);
     if let Some(near) = near.filter(|near| is_slip(written, near)) {
         mistakes
             .report(node.place, format!("{what}: `{written}` is not a unit"))
@@ -145,6 +129,5 @@ pub(super) fn read(node: &Node, what: &str, mistakes: &mut Mistakes) -> Option<U
 
 /// One letter wrong in a name long enough that this is no accident, or only the case differs.
 fn is_slip(written: &str, near: &str) -> bool {
-    written.eq_ignore_ascii_case(near)
-        || (near.len() >= 4 && strsim::osa_distance(written, near) == 1)
+    written.eq_ignore_ascii_case(near) || (near.len() >= 4 && strsim::osa_distance(written, near) == 1)
 }

@@ -33,11 +33,7 @@ impl When {
             Self::Local(local) => *local,
         };
         let compatible = zone.to_ambiguous_timestamp(local).compatible();
-        let limit = if local.year() < 0 {
-            Timestamp::MIN
-        } else {
-            Timestamp::MAX
-        };
+        let limit = if local.year() < 0 { Timestamp::MIN } else { Timestamp::MAX };
         compatible.unwrap_or(limit).as_microsecond()
     }
 
@@ -83,8 +79,7 @@ pub(super) fn read(node: &Node, what: &str, mistakes: &mut Mistakes) -> Option<W
 fn from_written(written: &str) -> Option<When> {
     let bytes = written.as_bytes();
     // Years have four digits here, so that dates compare as they read.
-    let has_plain_year =
-        bytes.len() >= 10 && bytes[..4].iter().all(u8::is_ascii_digit) && bytes[4] == b'-';
+    let has_plain_year = bytes.len() >= 10 && bytes[..4].iter().all(u8::is_ascii_digit) && bytes[4] == b'-';
     if !has_plain_year {
         return None;
     }
@@ -95,21 +90,15 @@ fn from_written(written: &str) -> Option<When> {
         return None;
     }
     let has_offset = written.ends_with(['Z', 'z']) || written[11..].contains(['+', '-']);
-    if has_offset {
-        written.parse().ok().map(When::Exact)
-    } else {
-        written.parse().ok().map(When::Local)
-    }
+    if has_offset { written.parse().ok().map(When::Exact) } else { written.parse().ok().map(When::Local) }
 }
 
 fn looks_like_a_date(written: &str) -> bool {
     let date = written.get(..10).unwrap_or_default();
     date.len() == 10
-        && date.bytes().enumerate().all(|(at, byte)| {
-            if at == 4 || at == 7 {
-                byte == b'-'
-            } else {
-                byte.is_ascii_digit()
-            }
-        })
+        && date.bytes().enumerate().all(
+            |(at, byte)| {
+                if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() }
+            },
+        )
 }

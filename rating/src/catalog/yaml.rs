@@ -57,11 +57,8 @@ impl Node {
 
 fn shortened(text: &str) -> String {
     let mut characters = text.chars();
-    let mut start: String = characters
-        .by_ref()
-        .take(60)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let mut start: String =
+        characters.by_ref().take(60).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if characters.next().is_some() {
         start.push('…');
     }
@@ -137,13 +134,7 @@ impl Builder {
                 mistakes
                     .report(place, "an alias (`*name`) is not allowed in a catalog")
                     .hint("write the value out, so that every price stands on a line of its own");
-                self.put(
-                    Node {
-                        place,
-                        content: Content::Alias,
-                    },
-                    mistakes,
-                );
+                self.put(Node { place, content: Content::Alias }, mistakes);
             }
             Event::Scalar(text, style, anchor, tag) => {
                 refuse_anchor_and_tag(anchor, tag.is_some(), place, mistakes);
@@ -151,19 +142,13 @@ impl Builder {
                 let content = if plain && matches!(&*text, "" | "~" | "null") {
                     Content::Nothing
                 } else {
-                    Content::Text {
-                        text: text.into_owned(),
-                        plain,
-                    }
+                    Content::Text { text: text.into_owned(), plain }
                 };
                 self.put(Node { place, content }, mistakes);
             }
             Event::SequenceStart(anchor, tag) => {
                 refuse_anchor_and_tag(anchor, tag.is_some(), place, mistakes);
-                self.open.push(Open::List {
-                    place: place.first_character(),
-                    items: Vec::new(),
-                });
+                self.open.push(Open::List { place: place.first_character(), items: Vec::new() });
             }
             Event::MappingStart(anchor, tag) => {
                 refuse_anchor_and_tag(anchor, tag.is_some(), place, mistakes);
@@ -189,10 +174,7 @@ impl Builder {
         self.documents_seen += 1;
         if self.documents_seen > 1 {
             mistakes
-                .report(
-                    place.first_character(),
-                    "a second YAML document starts here",
-                )
+                .report(place.first_character(), "a second YAML document starts here")
                 .hint("a catalog is one document: put the second into a file of its own");
             return false;
         }
@@ -201,14 +183,8 @@ impl Builder {
 
     fn close(&mut self, mistakes: &mut Mistakes) {
         let node = match self.open.pop() {
-            Some(Open::List { place, items }) => Node {
-                place,
-                content: Content::List(items),
-            },
-            Some(Open::Map { place, entries, .. }) => Node {
-                place,
-                content: Content::Map(entries),
-            },
+            Some(Open::List { place, items }) => Node { place, content: Content::List(items) },
+            Some(Open::Map { place, entries, .. }) => Node { place, content: Content::Map(entries) },
             None => return,
         };
         self.put(node, mistakes);
@@ -218,12 +194,7 @@ impl Builder {
         match self.open.last_mut() {
             None => self.document = Some(node),
             Some(Open::List { items, .. }) => items.push(node),
-            Some(Open::Map {
-                entries,
-                key,
-                lines,
-                ..
-            }) => match std::mem::replace(key, Key::Awaited) {
+            Some(Open::Map { entries, key, lines, .. }) => match std::mem::replace(key, Key::Awaited) {
                 Key::Awaited => *key = read_key(node, mistakes),
                 Key::Unusable => {}
                 Key::Read(name, key_place) => {
@@ -238,10 +209,7 @@ fn read_key(node: Node, mistakes: &mut Mistakes) -> Key {
     if let Content::Text { text, .. } = node.content {
         return Key::Read(text, node.place);
     }
-    mistakes.report(
-        node.place,
-        format!("a key must be text, found {}", node.found()),
-    );
+    mistakes.report(node.place, format!("a key must be text, found {}", node.found()));
     Key::Unusable
 }
 
@@ -256,30 +224,20 @@ fn put_entry(
     if let Some(line) = lines.get(&key) {
         mistakes
             .report(key_place, format!("the key `{key}` is written twice"))
-            .hint(format!(
-                "it first stands in line {line}: keep one of the two"
-            ));
+            .hint(format!("it first stands in line {line}: keep one of the two"));
         return;
     }
     lines.insert(key.clone(), key_place.line);
     // An absent value has no place of its own: point at its key.
-    let place = if value.content == Content::Nothing {
-        key_place
-    } else {
-        value.place
-    };
-    entries.push(Entry {
-        key,
-        key_place,
-        value: Node { place, ..value },
-    });
+    let place = if value.content == Content::Nothing { key_place } else { value.place };
+    entries.push(Entry { key, key_place, value: Node { place, ..value } });
 }
 
 fn refuse_anchor_and_tag(anchor: usize, tagged: bool, place: Place, mistakes: &mut Mistakes) {
     if anchor > 0 {
-        mistakes
-            .report(place, "an anchor (`&name`) is not allowed in a catalog")
-            .hint("write the value out wherever it is needed, so that every price stands on a line of its own");
+        mistakes.report(place, "an anchor (`&name`) is not allowed in a catalog").hint(
+            "write the value out wherever it is needed, so that every price stands on a line of its own",
+        );
     }
     if tagged {
         mistakes

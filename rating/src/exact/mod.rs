@@ -53,19 +53,12 @@ impl Exact {
         }
         let divisor = gcd(numerator.unsigned_abs(), denominator.unsigned_abs()) as i128;
         let sign = denominator.signum();
-        Exact(Repr::Small(
-            sign * (numerator / divisor),
-            sign * (denominator / divisor),
-        ))
+        Exact(Repr::Small(sign * (numerator / divisor), sign * (denominator / divisor)))
     }
 
     fn reduce_big(numerator: BigInt, denominator: BigInt) -> Exact {
         let divisor = numerator.gcd(&denominator);
-        let divisor = if denominator.is_negative() {
-            -divisor
-        } else {
-            divisor
-        };
+        let divisor = if denominator.is_negative() { -divisor } else { divisor };
         let (numerator, denominator) = (numerator / &divisor, denominator / &divisor);
         match (numerator.to_i128(), denominator.to_i128()) {
             (Some(small), Some(below)) if small != i128::MIN => Exact(Repr::Small(small, below)),
@@ -113,11 +106,7 @@ impl Exact {
 
     #[must_use]
     pub fn abs(&self) -> Exact {
-        if self.is_negative() {
-            -self
-        } else {
-            self.clone()
-        }
+        if self.is_negative() { -self } else { self.clone() }
     }
 
     /// The quotient, or nothing when the divisor is zero.
@@ -126,10 +115,9 @@ impl Exact {
             return None;
         }
         let inverse = match &divisor.0 {
-            Repr::Small(numerator, denominator) => Exact(Repr::Small(
-                numerator.signum() * denominator,
-                numerator.abs(),
-            )),
+            Repr::Small(numerator, denominator) => {
+                Exact(Repr::Small(numerator.signum() * denominator, numerator.abs()))
+            }
             Repr::Big(parts) => Exact::reduce_big(parts.1.clone(), parts.0.clone()),
         };
         Some(self * &inverse)
@@ -137,14 +125,9 @@ impl Exact {
 
     fn add_small(left: (i128, i128), right: (i128, i128)) -> Option<Exact> {
         let divisor = gcd(left.1.unsigned_abs(), right.1.unsigned_abs()) as i128;
-        let numerator = left
-            .0
-            .checked_mul(right.1 / divisor)?
-            .checked_add(right.0.checked_mul(left.1 / divisor)?)?;
-        Some(Exact::reduce(
-            numerator,
-            left.1.checked_mul(right.1 / divisor)?,
-        ))
+        let numerator =
+            left.0.checked_mul(right.1 / divisor)?.checked_add(right.0.checked_mul(left.1 / divisor)?)?;
+        Some(Exact::reduce(numerator, left.1.checked_mul(right.1 / divisor)?))
     }
 
     fn mul_small(left: (i128, i128), right: (i128, i128)) -> Option<Exact> {
@@ -324,33 +307,15 @@ mod tests {
     fn sums_and_products_are_exact_beyond_128_bits() {
         let huge = number("170141183460469231731687303715884105727");
         let cases = [
-            (
-                &huge + &Exact::ONE,
-                "170141183460469231731687303715884105728",
-            ),
-            (
-                &huge * &huge,
-                "28948022309329048855892746252171976962977213799489202546401021394546514198529",
-            ),
+            (&huge + &Exact::ONE, "170141183460469231731687303715884105728"),
+            (&huge * &huge, "28948022309329048855892746252171976962977213799489202546401021394546514198529"),
             (&(&huge * &huge) - &(&huge * &huge), "0"),
-            (
-                (&huge * &huge).checked_div(&huge).unwrap(),
-                "170141183460469231731687303715884105727",
-            ),
+            ((&huge * &huge).checked_div(&huge).unwrap(), "170141183460469231731687303715884105727"),
             (number("1/3") + number("1/6"), "0.5"),
             (number("-1/3") * number("3"), "-1"),
-            (
-                Exact::from(i128::MIN),
-                "-170141183460469231731687303715884105728",
-            ),
-            (
-                -Exact::from(i128::MIN),
-                "170141183460469231731687303715884105728",
-            ),
-            (
-                Exact::from_nano(i128::MIN),
-                "-170141183460469231731687303715.884105728",
-            ),
+            (Exact::from(i128::MIN), "-170141183460469231731687303715884105728"),
+            (-Exact::from(i128::MIN), "170141183460469231731687303715884105728"),
+            (Exact::from_nano(i128::MIN), "-170141183460469231731687303715.884105728"),
         ];
         for (value, expected) in cases {
             assert_eq!(value, number(expected));
@@ -361,14 +326,7 @@ mod tests {
     #[test]
     fn order_holds_across_representations() {
         let huge = number("340282366920938463463374607431768211456");
-        let ascending = [
-            -huge.clone(),
-            number("-1/3"),
-            Exact::ZERO,
-            number("0.333"),
-            number("1/3"),
-            huge,
-        ];
+        let ascending = [-huge.clone(), number("-1/3"), Exact::ZERO, number("0.333"), number("1/3"), huge];
         for pair in ascending.windows(2) {
             assert!(pair[0] < pair[1], "{} < {}", pair[0], pair[1]);
         }

@@ -69,26 +69,18 @@ impl Exact {
     }
 
     /// The nearest number with that many decimals.
-    pub fn round_to_decimals(
-        &self,
-        rounding: Rounding,
-        decimals: u32,
-    ) -> Result<Decimal, NotADecimal> {
+    pub fn round_to_decimals(&self, rounding: Rounding, decimals: u32) -> Result<Decimal, NotADecimal> {
         let scale = Exact::from(10_i128.pow(decimals.min(28)));
         let scaled = (self * &scale).round(rounding);
         scaled
             .to_i128()
             .and_then(|mantissa| Decimal::try_from_i128_with_scale(mantissa, decimals).ok())
-            .ok_or_else(|| NotADecimal {
-                value: self.to_string(),
-            })
+            .ok_or_else(|| NotADecimal { value: self.to_string() })
     }
 
     /// The same number as a decimal, or an error when that would lose a digit.
     pub fn to_decimal(&self) -> Result<Decimal, NotADecimal> {
-        let error = || NotADecimal {
-            value: self.to_string(),
-        };
+        let error = || NotADecimal { value: self.to_string() };
         let (mantissa, decimals) = match self.finite_small() {
             SmallDecimal::Finite(mantissa, decimals) => (mantissa, decimals),
             SmallDecimal::Endless => return Err(error()),
@@ -148,9 +140,7 @@ impl Exact {
         let mantissa = power(2, decimals - twos)
             .and_then(|twos| power(5, decimals - fives)?.checked_mul(twos))
             .and_then(|factor| factor.checked_mul(*numerator));
-        mantissa.map_or(SmallDecimal::TooWide, |mantissa| {
-            SmallDecimal::Finite(mantissa, decimals)
-        })
+        mantissa.map_or(SmallDecimal::TooWide, |mantissa| SmallDecimal::Finite(mantissa, decimals))
     }
 }
 
@@ -211,11 +201,7 @@ mod tests {
                 (Rounding::HalfAwayFromZero, half_away),
                 (Rounding::HalfEven, half_even),
             ] {
-                assert_eq!(
-                    value.round(rounding).to_string(),
-                    expected,
-                    "{value} {rounding:?}"
-                );
+                assert_eq!(value.round(rounding).to_string(), expected, "{value} {rounding:?}");
             }
         }
     }
@@ -244,9 +230,7 @@ mod tests {
             ("3", 2, "3.00"),
         ] {
             let value: Exact = value.parse().unwrap();
-            let rounded = value
-                .round_to_decimals(Rounding::HalfAwayFromZero, decimals)
-                .unwrap();
+            let rounded = value.round_to_decimals(Rounding::HalfAwayFromZero, decimals).unwrap();
             assert_eq!(rounded.to_string(), expected);
         }
     }

@@ -33,19 +33,13 @@ impl fmt::Display for Exact {
                 return write!(out, "{}/{}", self.numerator(), self.denominator());
             }
             SmallDecimal::TooWide => match self.finite() {
-                Some((mantissa, decimals)) => {
-                    (mantissa.is_negative(), mantissa.abs().to_string(), decimals)
-                }
+                Some((mantissa, decimals)) => (mantissa.is_negative(), mantissa.abs().to_string(), decimals),
                 None => return write!(out, "{}/{}", self.numerator(), self.denominator()),
             },
         };
         let sign = if negative { "-" } else { "" };
         let width = decimals as usize + 1;
-        let padded = if digits.len() < width {
-            format!("{digits:0>width$}")
-        } else {
-            digits
-        };
+        let padded = if digits.len() < width { format!("{digits:0>width$}") } else { digits };
         let (whole, fraction) = padded.split_at(padded.len() - decimals as usize);
         match decimals {
             0 => write!(out, "{sign}{whole}"),
@@ -68,11 +62,7 @@ impl FromStr for Exact {
             Some((above, below)) => parse_ratio(above, below),
             None => parse_decimal(text),
         };
-        parsed
-            .filter(|_| text.len() <= DIGITS_MAX)
-            .ok_or_else(|| NotANumber {
-                text: text.to_owned(),
-            })
+        parsed.filter(|_| text.len() <= DIGITS_MAX).ok_or_else(|| NotANumber { text: text.to_owned() })
     }
 }
 
@@ -95,10 +85,7 @@ fn parse_decimal(text: &str) -> Option<Exact> {
     }
     let mantissa: BigInt = format!("{whole}{fraction}").parse().ok()?;
     let mantissa = if negative { -mantissa } else { mantissa };
-    Some(Exact::reduce_big(
-        mantissa,
-        BigInt::from(10).pow(u32::try_from(fraction.len()).ok()?),
-    ))
+    Some(Exact::reduce_big(mantissa, BigInt::from(10).pow(u32::try_from(fraction.len()).ok()?)))
 }
 
 impl Serialize for Exact {
@@ -139,9 +126,7 @@ mod tests {
 
     #[test]
     fn other_text_is_refused() {
-        for text in [
-            "", "-", ".", "1.", ".5", "1e3", "+1", "1/0", "1/2/3", "NaN", " 1", "1_000", "--1",
-        ] {
+        for text in ["", "-", ".", "1.", ".5", "1e3", "+1", "1/0", "1/2/3", "NaN", " 1", "1_000", "--1"] {
             assert!(text.parse::<Exact>().is_err(), "{text:?}");
         }
     }

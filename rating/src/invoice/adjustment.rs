@@ -21,27 +21,13 @@ pub struct Adjustment {
 
 /// The corrections from issued lines to recomputed ones, in the order of their keys; lines that stay as they are need
 /// none. Issued amounts already contain earlier corrections.
-pub fn adjustments(
-    issued: &[LineItem],
-    recomputed: &[LineItem],
-) -> Result<Vec<Adjustment>, NotADecimal> {
+pub fn adjustments(issued: &[LineItem], recomputed: &[LineItem]) -> Result<Vec<Adjustment>, NotADecimal> {
     let mut changes: BTreeMap<&LineKey, Change> = BTreeMap::new();
-    let lines = issued
-        .iter()
-        .map(|line| (line, true))
-        .chain(recomputed.iter().map(|line| (line, false)));
+    let lines = issued.iter().map(|line| (line, true)).chain(recomputed.iter().map(|line| (line, false)));
     for (line, is_old) in lines {
-        let start = || Change {
-            currency: line.currency,
-            old: Exact::ZERO,
-            new: Exact::ZERO,
-        };
+        let start = || Change { currency: line.currency, old: Exact::ZERO, new: Exact::ZERO };
         let change = changes.entry(&line.key).or_insert_with(start);
-        let side = if is_old {
-            &mut change.old
-        } else {
-            &mut change.new
-        };
+        let side = if is_old { &mut change.old } else { &mut change.new };
         *side += &line.amount.into();
     }
     let adjustment = |(key, change): (&LineKey, Change)| {
@@ -53,11 +39,7 @@ pub fn adjustments(
             difference: written(&(&change.new - &change.old))?,
         })
     };
-    changes
-        .into_iter()
-        .filter(|(_, change)| change.old != change.new)
-        .map(adjustment)
-        .collect()
+    changes.into_iter().filter(|(_, change)| change.old != change.new).map(adjustment).collect()
 }
 
 /// Sums of whole minor units: writing them in the currency's digits loses nothing.

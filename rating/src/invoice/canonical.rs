@@ -25,11 +25,7 @@ pub enum CanonicalError {
 
 pub fn canonical_json(value: &impl Serialize) -> Result<String, CanonicalError> {
     let compact = serde_json::to_string(value)?;
-    let mut sorter = Sorter {
-        compact: &compact,
-        at: 0,
-        text: String::with_capacity(compact.len()),
-    };
+    let mut sorter = Sorter { compact: &compact, at: 0, text: String::with_capacity(compact.len()) };
     sorter.value()?;
     Ok(sorter.text)
 }
@@ -76,17 +72,12 @@ impl<'a> Sorter<'a> {
             self.at += 1;
             let from = self.text.len();
             self.value()?;
-            fields.push(Field {
-                name,
-                value: from..self.text.len(),
-            });
+            fields.push(Field { name, value: from..self.text.len() });
         }
         self.at += 1;
         fields.sort_unstable_by_key(|field| field.name);
         if let Some(pair) = fields.windows(2).find(|pair| pair[0].name == pair[1].name) {
-            return Err(CanonicalError::NameTwice {
-                name: pair[0].name.to_owned(),
-            });
+            return Err(CanonicalError::NameTwice { name: pair[0].name.to_owned() });
         }
         let unsorted = self.text.split_off(start);
         self.text.push('{');
@@ -94,8 +85,7 @@ impl<'a> Sorter<'a> {
             self.text.push_str(if position == 0 { "" } else { "," });
             self.text.push_str(field.name);
             self.text.push(':');
-            self.text
-                .push_str(&unsorted[field.value.start - start..field.value.end - start]);
+            self.text.push_str(&unsorted[field.value.start - start..field.value.end - start]);
         }
         self.text.push('}');
         Ok(())
@@ -138,9 +128,7 @@ impl<'a> Sorter<'a> {
         let scalar = &rest[..length];
         let is_number = scalar.starts_with(|first: char| first == '-' || first.is_ascii_digit());
         if is_number && scalar.contains(['.', 'e', 'E']) {
-            return Err(CanonicalError::NotWhole {
-                number: scalar.to_owned(),
-            });
+            return Err(CanonicalError::NotWhole { number: scalar.to_owned() });
         }
         self.text.push_str(scalar);
         self.at += length;
@@ -148,11 +136,7 @@ impl<'a> Sorter<'a> {
     }
 
     fn peek(&self) -> Result<u8, CanonicalError> {
-        self.compact
-            .as_bytes()
-            .get(self.at)
-            .copied()
-            .ok_or(CanonicalError::BrokenOff { at: self.at })
+        self.compact.as_bytes().get(self.at).copied().ok_or(CanonicalError::BrokenOff { at: self.at })
     }
 }
 
@@ -188,10 +172,7 @@ mod tests {
     #[test]
     fn fractions_must_be_strings() {
         for json in ["[0.5]", r#"{"a": -1e3}"#] {
-            assert!(matches!(
-                canonical(json),
-                Err(CanonicalError::NotWhole { .. })
-            ));
+            assert!(matches!(canonical(json), Err(CanonicalError::NotWhole { .. })));
         }
         assert!(canonical(r#"["0.1"]"#).is_ok());
     }
@@ -205,13 +186,7 @@ mod tests {
             #[serde(rename = "same")]
             second: i32,
         }
-        let twice = Twice {
-            first: 1,
-            second: 2,
-        };
-        assert!(matches!(
-            canonical_json(&twice),
-            Err(CanonicalError::NameTwice { .. })
-        ));
+        let twice = Twice { first: 1, second: 2 };
+        assert!(matches!(canonical_json(&twice), Err(CanonicalError::NameTwice { .. })));
     }
 }

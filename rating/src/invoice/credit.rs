@@ -42,16 +42,9 @@ impl Credit {
     pub fn drawing_order(&self, other: &Credit) -> Ordering {
         let rank = |credit: &Credit| {
             let expires_us = credit.expires_us.unwrap_or(i64::MAX);
-            (
-                credit.priority,
-                expires_us,
-                credit.expires_us.is_none(),
-                credit.granted_us,
-            )
+            (credit.priority, expires_us, credit.expires_us.is_none(), credit.granted_us)
         };
-        rank(self)
-            .cmp(&rank(other))
-            .then_with(|| self.id.cmp(&other.id))
+        rank(self).cmp(&rank(other)).then_with(|| self.id.cmp(&other.id))
     }
 }
 
@@ -85,11 +78,7 @@ pub fn pay_lines(lines: &[Amount], credits: &mut [Credit], at_us: i64) -> Vec<Cr
         }
         for (credit, amount) in draw(credits, payable, at_us) {
             owed -= amount;
-            uses.push(CreditUse {
-                credit,
-                line,
-                amount,
-            });
+            uses.push(CreditUse { credit, line, amount });
         }
     }
     uses

@@ -60,30 +60,13 @@ pub struct InvoiceParts {
 #[derive(Debug, thiserror::Error)]
 pub enum InvoiceError {
     #[error("tenant {tenant}, period {period}: line {line} belongs to another invoice")]
-    ForeignLine {
-        tenant: String,
-        period: String,
-        line: String,
-    },
+    ForeignLine { tenant: String, period: String, line: String },
     #[error("tenant {tenant}, period {period}: line {line} is in {currency}")]
-    CurrencyDiffers {
-        tenant: String,
-        period: String,
-        line: String,
-        currency: Currency,
-    },
+    CurrencyDiffers { tenant: String, period: String, line: String, currency: Currency },
     #[error("tenant {tenant}, period {period}: line {line} is there twice")]
-    LineTwice {
-        tenant: String,
-        period: String,
-        line: String,
-    },
+    LineTwice { tenant: String, period: String, line: String },
     #[error("tenant {tenant}, period {period}: {what} does not add up")]
-    BrokenIdentity {
-        tenant: String,
-        period: String,
-        what: &'static str,
-    },
+    BrokenIdentity { tenant: String, period: String, what: &'static str },
     #[error("tenant {tenant}, period {period}: amount out of range")]
     OutOfRange {
         tenant: String,
@@ -101,14 +84,7 @@ impl Invoice {
         credits: &mut [Credit],
         tax: &dyn TaxRule,
     ) -> Result<Invoice, InvoiceError> {
-        let InvoiceParts {
-            tenant,
-            period,
-            currency,
-            mut lines,
-            warnings,
-            provenance,
-        } = parts;
+        let InvoiceParts { tenant, period, currency, mut lines, warnings, provenance } = parts;
         lines.sort_by(|left, right| left.key.cmp(&right.key));
         let mut invoice = Invoice {
             tenant,
@@ -146,43 +122,18 @@ impl Invoice {
         let credits = self.credits.iter().map(|used| used.amount);
         let taxes = self.taxes.iter().map(|tax| tax.amount);
         for (holds, what) in [
-            (
-                self.lines.iter().all(|line| line.trail.check().is_ok()),
-                "a line",
-            ),
-            (
-                self.lines
-                    .iter()
-                    .all(|line| line.amount == line.trail.amount()),
-                "a line's amount",
-            ),
-            (
-                lines
-                    .clone()
-                    .chain(credits.clone())
-                    .chain(taxes.clone())
-                    .all(rounded),
-                "minor unit",
-            ),
+            (self.lines.iter().all(|line| line.trail.check().is_ok()), "a line"),
+            (self.lines.iter().all(|line| line.amount == line.trail.amount()), "a line's amount"),
+            (lines.clone().chain(credits.clone()).chain(taxes.clone()).all(rounded), "minor unit"),
             (self.sum(lines)? == self.total, "total of the lines"),
             (self.sum(credits)? == self.credited, "total of the credits"),
-            (
-                self.credited <= self.total.max(Amount::ZERO),
-                "credit beyond the total",
-            ),
+            (self.credited <= self.total.max(Amount::ZERO), "credit beyond the total"),
             (self.sum(taxes)? == self.taxed, "total of the taxes"),
-            (
-                self.sum([self.total, -self.credited, self.taxed].into_iter())? == self.due,
-                "amount due",
-            ),
+            (self.sum([self.total, -self.credited, self.taxed].into_iter())? == self.due, "amount due"),
         ] {
             if !holds {
                 let (tenant, period) = self.name();
-                return Err(InvoiceError::BrokenIdentity {
-                    tenant,
-                    period,
-                    what,
-                });
+                return Err(InvoiceError::BrokenIdentity { tenant, period, what });
             }
         }
         Ok(())
@@ -204,27 +155,14 @@ impl Invoice {
             let (tenant, period) = self.name();
             let key = || line.key.to_string();
             if line.key.tenant != self.tenant || line.key.period != self.period.name {
-                return Err(InvoiceError::ForeignLine {
-                    tenant,
-                    period,
-                    line: key(),
-                });
+                return Err(InvoiceError::ForeignLine { tenant, period, line: key() });
             }
             if line.currency != self.currency {
                 let currency = line.currency;
-                return Err(InvoiceError::CurrencyDiffers {
-                    tenant,
-                    period,
-                    line: key(),
-                    currency,
-                });
+                return Err(InvoiceError::CurrencyDiffers { tenant, period, line: key(), currency });
             }
             if before == Some(&line.key) {
-                return Err(InvoiceError::LineTwice {
-                    tenant,
-                    period,
-                    line: key(),
-                });
+                return Err(InvoiceError::LineTwice { tenant, period, line: key() });
             }
             before = Some(&line.key);
         }
@@ -234,11 +172,7 @@ impl Invoice {
     fn taxes_by(&self, rule: &dyn TaxRule) -> Result<Vec<TaxLine>, InvoiceError> {
         let mut taxes = Vec::new();
         for (index, line) in self.lines.iter().enumerate() {
-            let paid = self
-                .credits
-                .iter()
-                .filter(|used| used.line == index)
-                .map(|used| -used.amount);
+            let paid = self.credits.iter().filter(|used| used.line == index).map(|used| -used.amount);
             let taxable = self.sum(std::iter::once(line.amount).chain(paid))?;
             let own = tax::taxes_of(rule, index, line, taxable);
             taxes.extend(own.map_err(|source| self.out_of_range(source))?);
@@ -250,21 +184,14 @@ impl Invoice {
     fn sum(&self, amounts: impl Iterator<Item = Amount>) -> Result<Amount, InvoiceError> {
         let total: Exact = amounts.map(Exact::from).sum();
         let fits = total.to_decimal().and_then(|_| {
-            total.round_to_decimals(
-                crate::exact::Rounding::HalfEven,
-                self.currency.minor_digits(),
-            )
+            total.round_to_decimals(crate::exact::Rounding::HalfEven, self.currency.minor_digits())
         });
         fits.map_err(|source| self.out_of_range(source))
     }
 
     fn out_of_range(&self, source: NotADecimal) -> InvoiceError {
         let (tenant, period) = self.name();
-        InvoiceError::OutOfRange {
-            tenant,
-            period,
-            source,
-        }
+        InvoiceError::OutOfRange { tenant, period, source }
     }
 
     fn name(&self) -> (String, String) {

@@ -61,16 +61,8 @@ pub(super) fn taxes_of(
     let tax = |(name, rate_percent): (String, Decimal)| {
         let rate = &Exact::from(rate_percent) * &Exact::ratio(1, 100).unwrap_or_default();
         let exact = &Exact::from(taxable) * &rate;
-        let amount = item
-            .currency
-            .round(&exact, MoneyRounding::HalfAwayFromZero)?;
-        Ok(TaxLine {
-            line,
-            name,
-            rate_percent,
-            taxable,
-            amount,
-        })
+        let amount = item.currency.round(&exact, MoneyRounding::HalfAwayFromZero)?;
+        Ok(TaxLine { line, name, rate_percent, taxable, amount })
     };
     rule.rates(item).into_iter().map(tax).collect()
 }

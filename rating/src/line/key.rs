@@ -59,10 +59,7 @@ mod tests {
             subscription: "main".to_owned(),
             price: price.to_owned(),
             dimensions: dimensions.iter().map(own).collect(),
-            span: Span {
-                start_us: 0,
-                end_us: 9,
-            },
+            span: Span { start_us: 0, end_us: 9 },
         }
         .to_string()
     }
@@ -74,10 +71,7 @@ mod tests {
             "acme/2026-02-01/main/storage/kind=pro,size=gpu/0..9"
         );
         assert_ne!(key("a/b", "c", &[]), key("a", "b/c", &[]));
-        assert_ne!(
-            key("a", "p", &[("x", "1,y=2")]),
-            key("a", "p", &[("x", "1"), ("y", "2")])
-        );
+        assert_ne!(key("a", "p", &[("x", "1,y=2")]), key("a", "p", &[("x", "1"), ("y", "2")]));
         assert_ne!(key("a%2f", "p", &[]), key("a/", "p", &[]));
     }
 }

@@ -105,15 +105,8 @@ impl LineItem {
     /// What the line's reader should know about its quantity.
     pub fn warnings(&self) -> Vec<Warning> {
         let quantity = self.trail.billable.clone();
-        let paid_back = Warning::NegativeQuantity {
-            price: self.key.price.clone(),
-            quantity,
-        };
-        if self.trail.billable.is_negative() {
-            vec![paid_back]
-        } else {
-            Vec::new()
-        }
+        let paid_back = Warning::NegativeQuantity { price: self.key.price.clone(), quantity };
+        if self.trail.billable.is_negative() { vec![paid_back] } else { Vec::new() }
     }
 }
 

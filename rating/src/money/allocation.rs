@@ -6,52 +6,26 @@ use crate::exact::{Exact, NotADecimal, Rounding};
 /// Shares of an amount by weight, in steps of the last of `decimals` digits. Each gets its exact share rounded towards
 /// zero; the steps that are left go to the largest remainders, the earlier one first when they are equal. Weights below
 /// zero count as none; without any weight nothing is shared.
-pub fn allocate(
-    amount: Amount,
-    weights: &[Exact],
-    decimals: u32,
-) -> Result<Vec<Amount>, NotADecimal> {
+pub fn allocate(amount: Amount, weights: &[Exact], decimals: u32) -> Result<Vec<Amount>, NotADecimal> {
     let step = Exact::ratio(1, 10_i128.pow(decimals.min(28))).unwrap_or_default();
-    let weights: Vec<Exact> = weights
-        .iter()
-        .map(|weight| weight.max(&Exact::ZERO).clone())
-        .collect();
+    let weights: Vec<Exact> = weights.iter().map(|weight| weight.max(&Exact::ZERO).clone()).collect();
     let total_weight: Exact = weights.iter().cloned().sum();
     let exact = Exact::from(amount);
-    let sign = if exact.is_negative() {
-        -Exact::ONE
-    } else {
-        Exact::ONE
-    };
-    let steps = exact
-        .abs()
-        .checked_div(&step)
-        .unwrap_or_default()
-        .round(Rounding::HalfAwayFromZero);
+    let sign = if exact.is_negative() { -Exact::ONE } else { Exact::ONE };
+    let steps = exact.abs().checked_div(&step).unwrap_or_default().round(Rounding::HalfAwayFromZero);
     let shares: Vec<Exact> = weights
         .iter()
-        .map(|weight| {
-            (&steps * weight)
-                .checked_div(&total_weight)
-                .unwrap_or_default()
-        })
+        .map(|weight| (&steps * weight).checked_div(&total_weight).unwrap_or_default())
         .collect();
-    let mut whole: Vec<Exact> = shares
-        .iter()
-        .map(|share| share.round(Rounding::Down))
-        .collect();
+    let mut whole: Vec<Exact> = shares.iter().map(|share| share.round(Rounding::Down)).collect();
     let given: Exact = whole.iter().cloned().sum();
-    let left = (&steps - &given)
-        .to_i128()
-        .filter(|_| total_weight.is_positive())
-        .unwrap_or(0);
+    let left = (&steps - &given).to_i128().filter(|_| total_weight.is_positive()).unwrap_or(0);
     let mut by_remainder: Vec<usize> = (0..shares.len()).collect();
     by_remainder.sort_by_key(|&index| std::cmp::Reverse(&shares[index] - &whole[index]));
     for &index in by_remainder.iter().take(usize::try_from(left).unwrap_or(0)) {
         whole[index] += &Exact::ONE;
     }
-    let part =
-        |steps: Exact| (&(&steps * &step) * &sign).round_to_decimals(Rounding::HalfEven, decimals);
+    let part = |steps: Exact| (&(&steps * &step) * &sign).round_to_decimals(Rounding::HalfEven, decimals);
     whole.into_iter().map(part).collect()
 }
 

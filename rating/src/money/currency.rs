@@ -24,20 +24,14 @@ pub struct UnknownCurrency {
 impl Currency {
     /// Finds a currency by its code; upper and lower case are the same.
     pub fn from_code(code: &str) -> Result<Currency, UnknownCurrency> {
-        let groups: [(&[&'static str], u32); 4] = [
-            (NO_MINOR_UNIT, 0),
-            (TWO_MINOR_DIGITS, 2),
-            (THREE_MINOR_DIGITS, 3),
-            (FOUR_MINOR_DIGITS, 4),
-        ];
+        let groups: [(&[&'static str], u32); 4] =
+            [(NO_MINOR_UNIT, 0), (TWO_MINOR_DIGITS, 2), (THREE_MINOR_DIGITS, 3), (FOUR_MINOR_DIGITS, 4)];
         for (codes, minor_digits) in groups {
             if let Some(code) = codes.iter().find(|known| known.eq_ignore_ascii_case(code)) {
                 return Ok(Currency { code, minor_digits });
             }
         }
-        Err(UnknownCurrency {
-            code: code.to_owned(),
-        })
+        Err(UnknownCurrency { code: code.to_owned() })
     }
 
     pub fn code(self) -> &'static str {
@@ -84,8 +78,8 @@ impl<'de> Deserialize<'de> for Currency {
 }
 
 const NO_MINOR_UNIT: &[&str] = &[
-    "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND",
-    "VUV", "XAF", "XOF", "XPF",
+    "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF",
+    "XOF", "XPF",
 ];
 
 const THREE_MINOR_DIGITS: &[&str] = &["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"];
@@ -93,17 +87,16 @@ const THREE_MINOR_DIGITS: &[&str] = &["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", 
 const FOUR_MINOR_DIGITS: &[&str] = &["CLF", "UYW"];
 
 const TWO_MINOR_DIGITS: &[&str] = &[
-    "AED", "AFN", "ALL", "AMD", "AOA", "ARS", "AUD", "AWG", "AZN", "BAM", "BBD", "BDT", "BGN",
-    "BMD", "BND", "BOB", "BOV", "BRL", "BSD", "BTN", "BWP", "BYN", "BZD", "CAD", "CDF", "CHE",
-    "CHF", "CHW", "CNY", "COP", "COU", "CRC", "CUP", "CVE", "CZK", "DKK", "DOP", "DZD", "EGP",
-    "ERN", "ETB", "EUR", "FJD", "FKP", "GBP", "GEL", "GHS", "GIP", "GMD", "GTQ", "GYD", "HKD",
-    "HNL", "HTG", "HUF", "IDR", "ILS", "INR", "IRR", "JMD", "KES", "KGS", "KHR", "KPW", "KYD",
-    "KZT", "LAK", "LBP", "LKR", "LRD", "LSL", "MAD", "MDL", "MGA", "MKD", "MMK", "MNT", "MOP",
-    "MRU", "MUR", "MVR", "MWK", "MXN", "MXV", "MYR", "MZN", "NAD", "NGN", "NIO", "NOK", "NPR",
-    "NZD", "PAB", "PEN", "PGK", "PHP", "PKR", "PLN", "QAR", "RON", "RSD", "RUB", "SAR", "SBD",
-    "SCR", "SDG", "SEK", "SGD", "SHP", "SLE", "SOS", "SRD", "SSP", "STN", "SVC", "SYP", "SZL",
-    "THB", "TJS", "TMT", "TOP", "TRY", "TTD", "TWD", "TZS", "UAH", "USD", "USN", "UYU", "UZS",
-    "VED", "VES", "WST", "XCD", "XCG", "YER", "ZAR", "ZMW", "ZWG",
+    "AED", "AFN", "ALL", "AMD", "AOA", "ARS", "AUD", "AWG", "AZN", "BAM", "BBD", "BDT", "BGN", "BMD", "BND",
+    "BOB", "BOV", "BRL", "BSD", "BTN", "BWP", "BYN", "BZD", "CAD", "CDF", "CHE", "CHF", "CHW", "CNY", "COP",
+    "COU", "CRC", "CUP", "CVE", "CZK", "DKK", "DOP", "DZD", "EGP", "ERN", "ETB", "EUR", "FJD", "FKP", "GBP",
+    "GEL", "GHS", "GIP", "GMD", "GTQ", "GYD", "HKD", "HNL", "HTG", "HUF", "IDR", "ILS", "INR", "IRR", "JMD",
+    "KES", "KGS", "KHR", "KPW", "KYD", "KZT", "LAK", "LBP", "LKR", "LRD", "LSL", "MAD", "MDL", "MGA", "MKD",
+    "MMK", "MNT", "MOP", "MRU", "MUR", "MVR", "MWK", "MXN", "MXV", "MYR", "MZN", "NAD", "NGN", "NIO", "NOK",
+    "NPR", "NZD", "PAB", "PEN", "PGK", "PHP", "PKR", "PLN", "QAR", "RON", "RSD", "RUB", "SAR", "SBD", "SCR",
+    "SDG", "SEK", "SGD", "SHP", "SLE", "SOS", "SRD", "SSP", "STN", "SVC", "SYP", "SZL", "THB", "TJS", "TMT",
+    "TOP", "TRY", "TTD", "TWD", "TZS", "UAH", "USD", "USN", "UYU", "UZS", "VED", "VES", "WST", "XCD", "XCG",
+    "YER", "ZAR", "ZMW", "ZWG",
 ];
 
 #[cfg(test)]
@@ -112,20 +105,10 @@ mod tests {
 
     #[test]
     fn minor_digits_follow_iso_4217() {
-        for (code, digits) in [
-            ("USD", 2),
-            ("eur", 2),
-            ("JPY", 0),
-            ("KWD", 3),
-            ("CLF", 4),
-            ("ISK", 0),
-            ("MRU", 2),
-        ] {
-            assert_eq!(
-                Currency::from_code(code).unwrap().minor_digits(),
-                digits,
-                "{code}"
-            );
+        for (code, digits) in
+            [("USD", 2), ("eur", 2), ("JPY", 0), ("KWD", 3), ("CLF", 4), ("ISK", 0), ("MRU", 2)]
+        {
+            assert_eq!(Currency::from_code(code).unwrap().minor_digits(), digits, "{code}");
         }
     }
 

@@ -8,9 +8,7 @@ use serde::{Deserialize, Serialize};
 pub const UNIT_PRICE_DECIMALS_MAX: u32 = 12;
 
 /// A price per unit with at most twelve decimals, trailing zeros not counted. May be zero or negative (a rebate).
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(try_from = "Decimal", into = "Decimal")]
 pub struct UnitPrice(Decimal);
 

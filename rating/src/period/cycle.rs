@@ -32,41 +32,23 @@ pub struct Period {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeriodError {
-    #[error(
-        "billing cycle of {months} months from day {anchor_day} of month {anchor_month} does not exist"
-    )]
-    ImpossibleCycle {
-        months: u8,
-        anchor_month: u8,
-        anchor_day: u8,
-    },
+    #[error("billing cycle of {months} months from day {anchor_day} of month {anchor_month} does not exist")]
+    ImpossibleCycle { months: u8, anchor_month: u8, anchor_day: u8 },
     #[error("instant {instant_us} us is outside the calendar")]
     OutsideCalendar { instant_us: i64 },
 }
 
 impl BillingCycle {
     /// From the first of each month to the first of the next.
-    pub const CALENDAR_MONTH: BillingCycle = BillingCycle {
-        months: 1,
-        anchor_month: 1,
-        anchor_day: 1,
-    };
+    pub const CALENDAR_MONTH: BillingCycle = BillingCycle { months: 1, anchor_month: 1, anchor_day: 1 };
 
     /// Monthly from the given day of the month.
     pub fn anniversary(anchor_day: u8) -> BillingCycle {
-        BillingCycle {
-            months: 1,
-            anchor_month: 1,
-            anchor_day,
-        }
+        BillingCycle { months: 1, anchor_month: 1, anchor_day }
     }
 
     /// The period in which the instant lies.
-    pub fn period_containing(
-        &self,
-        instant_us: i64,
-        zone: &TimeZone,
-    ) -> Result<Period, PeriodError> {
+    pub fn period_containing(&self, instant_us: i64, zone: &TimeZone) -> Result<Period, PeriodError> {
         self.validate()?;
         let outside = PeriodError::OutsideCalendar { instant_us };
         let timestamp = Timestamp::from_microsecond(instant_us).map_err(|_| outside.clone())?;
@@ -81,10 +63,7 @@ impl BillingCycle {
                 first_month -= months;
                 continue;
             }
-            let end_us = self
-                .boundary(first_month + months, zone)
-                .ok_or(outside.clone())?
-                .1;
+            let end_us = self.boundary(first_month + months, zone).ok_or(outside.clone())?.1;
             if instant_us < end_us {
                 return self.period(first_month, zone).ok_or(outside);
             }
@@ -100,9 +79,7 @@ impl BillingCycle {
     /// The period before the given one.
     pub fn period_before(&self, period: &Period, zone: &TimeZone) -> Result<Period, PeriodError> {
         let instant_us = period.span.start_us;
-        let last_us = instant_us
-            .checked_sub(1)
-            .ok_or(PeriodError::OutsideCalendar { instant_us })?;
+        let last_us = instant_us.checked_sub(1).ok_or(PeriodError::OutsideCalendar { instant_us })?;
         self.period_containing(last_us, zone)
     }
 
@@ -198,47 +175,26 @@ mod tests {
     fn lord_howe_changes_by_half_an_hour() {
         let zone = time_zone("Australia/Lord_Howe").unwrap();
         let cycle = BillingCycle::CALENDAR_MONTH;
-        let april = cycle
-            .period_containing(instant_us("2026-04-20T00:00:00Z"), &zone)
-            .unwrap();
-        let october = cycle
-            .period_containing(instant_us("2026-10-20T00:00:00Z"), &zone)
-            .unwrap();
-        let half_hours =
-            |period: &Period| period.span.length_us() * 2 / i128::from(MICROSECONDS_PER_HOUR);
+        let april = cycle.period_containing(instant_us("2026-04-20T00:00:00Z"), &zone).unwrap();
+        let october = cycle.period_containing(instant_us("2026-10-20T00:00:00Z"), &zone).unwrap();
+        let half_hours = |period: &Period| period.span.length_us() * 2 / i128::from(MICROSECONDS_PER_HOUR);
         assert_eq!(half_hours(&april), 30 * 48 + 1);
         assert_eq!(half_hours(&october), 31 * 48 - 1);
     }
 
     #[test]
     fn periods_follow_each_other_without_gap() {
-        for zone in [
-            "UTC",
-            "America/New_York",
-            "Australia/Lord_Howe",
-            "Asia/Kathmandu",
-            "Pacific/Apia",
-        ] {
+        for zone in ["UTC", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia"] {
             let zone = time_zone(zone).unwrap();
             for cycle in [
                 BillingCycle::CALENDAR_MONTH,
                 BillingCycle::anniversary(29),
                 BillingCycle::anniversary(30),
                 BillingCycle::anniversary(31),
-                BillingCycle {
-                    months: 3,
-                    anchor_month: 2,
-                    anchor_day: 31,
-                },
-                BillingCycle {
-                    months: 12,
-                    anchor_month: 2,
-                    anchor_day: 29,
-                },
+                BillingCycle { months: 3, anchor_month: 2, anchor_day: 31 },
+                BillingCycle { months: 12, anchor_month: 2, anchor_day: 29 },
             ] {
-                let mut period = cycle
-                    .period_containing(instant_us("2011-06-30T00:00:00Z"), &zone)
-                    .unwrap();
+                let mut period = cycle.period_containing(instant_us("2011-06-30T00:00:00Z"), &zone).unwrap();
                 for _ in 0..60 {
                     let next = cycle.period_after(&period, &zone).unwrap();
                     assert_eq!(next.span.start_us, period.span.end_us);
@@ -254,18 +210,10 @@ mod tests {
     fn impossible_cycles_and_instants_are_refused() {
         let utc = time_zone("UTC").unwrap();
         for day in [0, 32] {
-            assert!(
-                BillingCycle::anniversary(day)
-                    .period_containing(0, &utc)
-                    .is_err()
-            );
+            assert!(BillingCycle::anniversary(day).period_containing(0, &utc).is_err());
         }
         for instant_us in [i64::MIN, i64::MAX] {
-            assert!(
-                BillingCycle::CALENDAR_MONTH
-                    .period_containing(instant_us, &utc)
-                    .is_err()
-            );
+            assert!(BillingCycle::CALENDAR_MONTH.period_containing(instant_us, &utc).is_err());
         }
     }
 }

@@ -40,9 +40,7 @@ impl Span {
     /// This span's share of the period's elapsed time: what a flat fee or allowance is prorated by. Only what lies
     /// inside the period counts; an empty period has no shares.
     pub fn share_of(&self, period: &Span) -> Exact {
-        let inside_us = self
-            .intersection(period)
-            .map_or(0, |inside| inside.length_us());
+        let inside_us = self.intersection(period).map_or(0, |inside| inside.length_us());
         Exact::ratio(inside_us, period.length_us()).unwrap_or(Exact::ZERO)
     }
 
@@ -87,11 +85,8 @@ mod tests {
             (&[17, 12, 17], &[(10, 12), (12, 17), (17, 20)]),
         ];
         for (instants, expected) in cases {
-            let parts: Vec<(i64, i64)> = span(10, 20)
-                .split_at(instants)
-                .iter()
-                .map(|part| (part.start_us, part.end_us))
-                .collect();
+            let parts: Vec<(i64, i64)> =
+                span(10, 20).split_at(instants).iter().map(|part| (part.start_us, part.end_us)).collect();
             assert_eq!(parts, expected);
         }
     }
@@ -105,17 +100,9 @@ mod tests {
             (span(40, 50), span(0, 30), "0"),
             (span(5, 5), span(0, 30), "0"),
             (span(0, 0), span(0, 0), "0"),
-            (
-                span(i64::MIN, 0),
-                span(i64::MIN, i64::MAX),
-                "9223372036854775808/18446744073709551615",
-            ),
+            (span(i64::MIN, 0), span(i64::MIN, i64::MAX), "9223372036854775808/18446744073709551615"),
         ] {
-            assert_eq!(
-                part.share_of(&whole).to_string(),
-                expected,
-                "{part:?} of {whole:?}"
-            );
+            assert_eq!(part.share_of(&whole).to_string(), expected, "{part:?} of {whole:?}");
         }
     }
 }

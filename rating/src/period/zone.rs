@@ -19,9 +19,7 @@ pub struct UnknownTimeZone {
 
 /// The zone of that IANA name.
 pub fn time_zone(name: &str) -> Result<TimeZone, UnknownTimeZone> {
-    DATABASE.get(name).map_err(|_| UnknownTimeZone {
-        name: name.to_owned(),
-    })
+    DATABASE.get(name).map_err(|_| UnknownTimeZone { name: name.to_owned() })
 }
 
 #[cfg(test)]
@@ -30,13 +28,7 @@ mod tests {
 
     #[test]
     fn zones_are_found_without_the_machines_database() {
-        for name in [
-            "UTC",
-            "Europe/Berlin",
-            "America/New_York",
-            "Australia/Lord_Howe",
-            "Asia/Kathmandu",
-        ] {
+        for name in ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"] {
             assert!(time_zone(name).is_ok(), "{name}");
         }
         assert!(time_zone("Europe/Atlantis").is_err());

@@ -62,16 +62,10 @@ impl PoolBalances {
     pub fn open(pools: &[Pool], span_share: &Exact) -> PoolBalances {
         let balance = |pool: &Pool| {
             let granted = granted(pool.quantity, pool.prorated, span_share);
-            let balance = PoolBalance {
-                unit: pool.unit.clone(),
-                left: granted.clone(),
-                granted,
-            };
+            let balance = PoolBalance { unit: pool.unit.clone(), left: granted.clone(), granted };
             (pool.name.clone(), balance)
         };
-        PoolBalances {
-            pools: pools.iter().map(balance).collect(),
-        }
+        PoolBalances { pools: pools.iter().map(balance).collect() }
     }
 
     /// What is left in a pool.
@@ -79,33 +73,17 @@ impl PoolBalances {
         self.pools.get(pool).map(|balance| &balance.left)
     }
 
-    fn draw(
-        &mut self,
-        name: &str,
-        unit: &str,
-        wanted: &Exact,
-    ) -> Result<AllowanceDrawn, PriceError> {
-        let unknown = || PriceError::UnknownPool {
-            pool: name.to_owned(),
-        };
+    fn draw(&mut self, name: &str, unit: &str, wanted: &Exact) -> Result<AllowanceDrawn, PriceError> {
+        let unknown = || PriceError::UnknownPool { pool: name.to_owned() };
         let pool = self.pools.get_mut(name).ok_or_else(unknown)?;
         if pool.unit != unit {
             let (pool_unit, unit) = (pool.unit.clone(), unit.to_owned());
-            return Err(PriceError::PoolUnitDiffers {
-                pool: name.to_owned(),
-                pool_unit,
-                unit,
-            });
+            return Err(PriceError::PoolUnitDiffers { pool: name.to_owned(), pool_unit, unit });
         }
         let available = pool.left.clone();
         let drawn = drawn(&available, wanted);
         pool.left -= &drawn;
-        Ok(AllowanceDrawn {
-            pool: Some(name.to_owned()),
-            granted: pool.granted.clone(),
-            available,
-            drawn,
-        })
+        Ok(AllowanceDrawn { pool: Some(name.to_owned()), granted: pool.granted.clone(), available, drawn })
     }
 }
 
@@ -120,18 +98,10 @@ impl Allowance {
     ) -> Result<AllowanceDrawn, PriceError> {
         match self {
             Allowance::Pool { pool } => pools.draw(pool, unit, quantity),
-            Allowance::Own {
-                quantity: included,
-                prorated,
-            } => {
+            Allowance::Own { quantity: included, prorated } => {
                 let granted = granted(*included, *prorated, span_share);
                 let drawn = drawn(&granted, quantity);
-                Ok(AllowanceDrawn {
-                    pool: None,
-                    available: granted.clone(),
-                    granted,
-                    drawn,
-                })
+                Ok(AllowanceDrawn { pool: None, available: granted.clone(), granted, drawn })
             }
         }
     }
@@ -139,11 +109,7 @@ impl Allowance {
 
 fn granted(quantity: Decimal, prorated: bool, span_share: &Exact) -> Exact {
     let quantity = Exact::from(quantity);
-    if prorated {
-        &quantity * span_share
-    } else {
-        quantity
-    }
+    if prorated { &quantity * span_share } else { quantity }
 }
 
 /// Usage below zero draws nothing: an allowance only ever makes a bill smaller.

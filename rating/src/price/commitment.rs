@@ -41,29 +41,14 @@ pub struct CommitmentApplied {
 
 impl Commitment {
     /// Applies to the model's amount; `committed` is the promised amount of a whole period.
-    pub(super) fn apply(
-        &self,
-        amount: &Exact,
-        committed: &Exact,
-        span_share: &Exact,
-    ) -> CommitmentApplied {
-        let committed = if self.prorated {
-            committed * span_share
-        } else {
-            committed.clone()
-        };
+    pub(super) fn apply(&self, amount: &Exact, committed: &Exact, span_share: &Exact) -> CommitmentApplied {
+        let committed = if self.prorated { committed * span_share } else { committed.clone() };
         let within = amount.min(&committed).clone();
         let beyond = amount - &within;
         let overage = &beyond * &Exact::from(self.overage_factor);
         let short = &committed - &within;
         let true_up = if self.true_up { short } else { Exact::ZERO };
         let amount = &(&within + &overage) + &true_up;
-        CommitmentApplied {
-            committed,
-            within,
-            overage,
-            true_up,
-            amount,
-        }
+        CommitmentApplied { committed, within, overage, true_up, amount }
     }
 }

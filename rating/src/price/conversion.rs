@@ -18,27 +18,15 @@ pub struct UnitConversion {
 
 impl UnitConversion {
     pub fn none() -> UnitConversion {
-        UnitConversion {
-            multiply_by: Decimal::ONE,
-            divide_by: Decimal::ONE,
-            unit: None,
-        }
+        UnitConversion { multiply_by: Decimal::ONE, divide_by: Decimal::ONE, unit: None }
     }
 
     pub fn divide_by(divisor: Decimal, unit: &str) -> UnitConversion {
-        UnitConversion {
-            multiply_by: Decimal::ONE,
-            divide_by: divisor,
-            unit: Some(unit.to_owned()),
-        }
+        UnitConversion { multiply_by: Decimal::ONE, divide_by: divisor, unit: Some(unit.to_owned()) }
     }
 
     pub fn multiply_by(factor: Decimal, unit: &str) -> UnitConversion {
-        UnitConversion {
-            multiply_by: factor,
-            divide_by: Decimal::ONE,
-            unit: Some(unit.to_owned()),
-        }
+        UnitConversion { multiply_by: factor, divide_by: Decimal::ONE, unit: Some(unit.to_owned()) }
     }
 }
 
@@ -49,10 +37,7 @@ pub enum QuantityRounding {
     #[default]
     None,
     /// To a multiple of `step`, which is above zero: 1 for whole units, 0.01, 1000 …
-    ToStep {
-        direction: RoundingDirection,
-        step: Decimal,
-    },
+    ToStep { direction: RoundingDirection, step: Decimal },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -79,14 +64,11 @@ impl From<RoundingDirection> for Rounding {
 impl UnitConversion {
     /// The quantity in the price's unit.
     pub fn convert(&self, quantity: &Exact) -> Result<Exact, PriceError> {
-        let factors_are_positive =
-            self.multiply_by > Decimal::ZERO && self.divide_by > Decimal::ZERO;
+        let factors_are_positive = self.multiply_by > Decimal::ZERO && self.divide_by > Decimal::ZERO;
         (quantity * &Exact::from(self.multiply_by))
             .checked_div(&Exact::from(self.divide_by))
             .filter(|_| factors_are_positive)
-            .ok_or(PriceError::ImpossibleModel {
-                what: "unit conversion factor is not above zero",
-            })
+            .ok_or(PriceError::ImpossibleModel { what: "unit conversion factor is not above zero" })
     }
 }
 
@@ -95,9 +77,7 @@ impl QuantityRounding {
         match self {
             QuantityRounding::None => Ok(quantity.clone()),
             QuantityRounding::ToStep { step, .. } if *step <= Decimal::ZERO => {
-                Err(PriceError::ImpossibleModel {
-                    what: "rounding step is not above zero",
-                })
+                Err(PriceError::ImpossibleModel { what: "rounding step is not above zero" })
             }
             QuantityRounding::ToStep { direction, step } => {
                 Ok(quantity.round_to_step((*direction).into(), &Exact::from(*step)))

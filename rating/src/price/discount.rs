@@ -49,11 +49,7 @@ impl Discount {
 }
 
 /// Takes all discounts off an amount. An amount below zero (a correction) gets none.
-pub(super) fn take_all(
-    discounts: &[Discount],
-    amount: &Exact,
-    billed_before: &Exact,
-) -> Vec<DiscountTaken> {
+pub(super) fn take_all(discounts: &[Discount], amount: &Exact, billed_before: &Exact) -> Vec<DiscountTaken> {
     let mut ordered: Vec<&Discount> = discounts.iter().collect();
     ordered.sort_by_key(|discount| discount.rank());
     let mut left = amount.clone();
@@ -61,11 +57,7 @@ pub(super) fn take_all(
         let before = left.clone();
         let taken = discount.off(&before, billed_before);
         left -= &taken;
-        DiscountTaken {
-            discount: discount.clone(),
-            before,
-            taken,
-        }
+        DiscountTaken { discount: discount.clone(), before, taken }
     };
     ordered.into_iter().map(take).collect()
 }

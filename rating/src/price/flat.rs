@@ -17,11 +17,7 @@ pub struct FlatPrice {
 
 impl Model for FlatPrice {
     fn parts(&self, billable: &Billable<'_>) -> Result<Vec<Part>, PriceError> {
-        let share = if self.prorated {
-            billable.span_share.clone()
-        } else {
-            Exact::ONE
-        };
+        let share = if self.prorated { billable.span_share.clone() } else { Exact::ONE };
         let fee = &Exact::from(self.amount) * &share;
         Ok(vec![Part {
             rule: Rule::Flat { share },

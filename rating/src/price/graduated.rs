@@ -18,9 +18,7 @@ impl Model for GraduatedPrice {
         let tiers = tier::checked(&self.tiers)?;
         let quantity = billable.quantity;
         if quantity.is_zero() {
-            return Ok(vec![
-                tiers[0].part_of_zero_usage(self.zero_usage, billable.span_share),
-            ]);
+            return Ok(vec![tiers[0].part_of_zero_usage(self.zero_usage, billable.span_share)]);
         }
         if quantity.is_negative() {
             // A correction that outweighs the usage is paid back at the first tier's price, without its fee.

@@ -33,16 +33,11 @@ impl Model for MatrixPrice {
             (Some(cell), _) => (Rule::Cell { values }, &cell.price),
             (None, Some(price)) => (Rule::OtherCells { values }, price.as_ref()),
             (None, None) => {
-                return Err(PriceError::NoPriceForDimensions {
-                    dimensions: self.dimensions.clone(),
-                    values,
-                });
+                return Err(PriceError::NoPriceForDimensions { dimensions: self.dimensions.clone(), values });
             }
         };
         if matches!(price, PriceModel::Matrix(_)) {
-            return Err(PriceError::ImpossibleModel {
-                what: "matrix inside a matrix",
-            });
+            return Err(PriceError::ImpossibleModel { what: "matrix inside a matrix" });
         }
         let mut parts = vec![Part::note(rule)];
         parts.extend(price.parts(billable)?);

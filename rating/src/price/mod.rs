@@ -85,20 +85,13 @@ pub enum PriceModel {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PriceError {
     #[error("no price for {} = {}", dimensions.join(", "), values.join(", "))]
-    NoPriceForDimensions {
-        dimensions: Vec<String>,
-        values: Vec<String>,
-    },
+    NoPriceForDimensions { dimensions: Vec<String>, values: Vec<String> },
     #[error("price cannot be applied: {what}")]
     ImpossibleModel { what: &'static str },
     #[error("unknown pool {pool:?}")]
     UnknownPool { pool: String },
     #[error("pool {pool:?} is in {pool_unit:?}, the quantity in {unit:?}")]
-    PoolUnitDiffers {
-        pool: String,
-        pool_unit: String,
-        unit: String,
-    },
+    PoolUnitDiffers { pool: String, pool_unit: String, unit: String },
     #[error("amount is out of range")]
     OutOfRange(#[source] NotADecimal),
     #[error("steps of the line do not add up: {what}")]
@@ -121,10 +114,6 @@ impl PriceModel {
 
     /// The amount alone, before commitment, discount and rounding.
     pub fn amount(&self, billable: &Billable<'_>) -> Result<Exact, PriceError> {
-        Ok(self
-            .parts(billable)?
-            .into_iter()
-            .map(|part| part.amount)
-            .sum())
+        Ok(self.parts(billable)?.into_iter().map(|part| part.amount).sum())
     }
 }

@@ -19,19 +19,9 @@ impl Model for PackagePrice {
     fn parts(&self, billable: &Billable<'_>) -> Result<Vec<Part>, PriceError> {
         let size = Exact::from(self.size);
         if !size.is_positive() {
-            return Err(PriceError::ImpossibleModel {
-                what: "package size is not above zero",
-            });
+            return Err(PriceError::ImpossibleModel { what: "package size is not above zero" });
         }
-        let packages = billable
-            .quantity
-            .checked_div(&size)
-            .unwrap_or_default()
-            .round(self.rounding.into());
-        Ok(vec![Part::units(
-            Rule::Packages { size },
-            packages,
-            self.package_price.into(),
-        )])
+        let packages = billable.quantity.checked_div(&size).unwrap_or_default().round(self.rounding.into());
+        Ok(vec![Part::units(Rule::Packages { size }, packages, self.package_price.into())])
     }
 }

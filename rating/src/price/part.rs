@@ -42,12 +42,7 @@ pub enum Rule {
     /// Whole packages of so many units.
     Packages { size: Exact },
     /// Units of one tier, counted from 1; the bound is part of the tier.
-    Tier {
-        number: u32,
-        up_to: Option<Exact>,
-        block_size: Option<Exact>,
-        maximum: Option<Exact>,
-    },
+    Tier { number: u32, up_to: Option<Exact>, block_size: Option<Exact>, maximum: Option<Exact> },
     /// The matrix cell that the dimensions chose; the parts that follow are its own.
     Cell { values: Vec<String> },
     /// No cell named the dimensions' values: the price for all others.
@@ -64,24 +59,12 @@ impl Part {
     /// A part whose amount is `quantity * unit_price`.
     pub fn units(rule: Rule, quantity: Exact, unit_price: Exact) -> Part {
         let amount = &quantity * &unit_price;
-        Part {
-            rule,
-            quantity,
-            unit_price,
-            fee: Exact::ZERO,
-            amount,
-        }
+        Part { rule, quantity, unit_price, fee: Exact::ZERO, amount }
     }
 
     /// A part that says which rule was chosen and owes nothing itself.
     pub fn note(rule: Rule) -> Part {
-        Part {
-            rule,
-            quantity: Exact::ZERO,
-            unit_price: Exact::ZERO,
-            fee: Exact::ZERO,
-            amount: Exact::ZERO,
-        }
+        Part { rule, quantity: Exact::ZERO, unit_price: Exact::ZERO, fee: Exact::ZERO, amount: Exact::ZERO }
     }
 }
 

@@ -13,10 +13,6 @@ pub struct PerUnitPrice {
 
 impl Model for PerUnitPrice {
     fn parts(&self, billable: &Billable<'_>) -> Result<Vec<Part>, PriceError> {
-        Ok(vec![Part::units(
-            Rule::Units,
-            billable.quantity.clone(),
-            self.unit_price.value().into(),
-        )])
+        Ok(vec![Part::units(Rule::Units, billable.quantity.clone(), self.unit_price.value().into())])
     }
 }

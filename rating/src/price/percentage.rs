@@ -40,14 +40,10 @@ impl Model for PercentagePrice {
         let rate = Exact::from(self.rate_percent) * Exact::ratio(1, 100).unwrap_or_default();
         match billable.transactions {
             Some(transactions) => Ok(self.parts_of_transactions(transactions, rate)),
-            None if self.needs_transactions() => Err(PriceError::ImpossibleModel {
-                what: "percentage per transaction without transactions",
-            }),
-            None => Ok(vec![Part::units(
-                Rule::Rate,
-                billable.quantity.clone(),
-                rate,
-            )]),
+            None if self.needs_transactions() => {
+                Err(PriceError::ImpossibleModel { what: "percentage per transaction without transactions" })
+            }
+            None => Ok(vec![Part::units(Rule::Rate, billable.quantity.clone(), rate)]),
         }
     }
 }
@@ -80,28 +76,16 @@ impl PercentagePrice {
         }
         let mut parts = vec![
             Part::units(Rule::Rate, charged, rate),
-            Part::units(
-                Rule::TransactionFees,
-                Exact::from(charged_transactions),
-                fee,
-            ),
+            Part::units(Rule::TransactionFees, Exact::from(charged_transactions), fee),
         ];
         if !limits.is_zero() {
-            parts.push(Part {
-                amount: limits,
-                ..Part::note(Rule::TransactionLimits)
-            });
+            parts.push(Part { amount: limits, ..Part::note(Rule::TransactionLimits) });
         }
         parts
     }
 
     /// The part of a transaction that is not free, or nothing when all of it is.
-    fn beyond_free(
-        &self,
-        index: u64,
-        value: &Exact,
-        free_left: &mut Option<Exact>,
-    ) -> Option<Exact> {
+    fn beyond_free(&self, index: u64, value: &Exact, free_left: &mut Option<Exact>) -> Option<Exact> {
         let within_number = self.free_transactions.is_none_or(|free| index < free);
         let limited = self.free_transactions.is_some() || self.free_amount.is_some();
         match free_left {

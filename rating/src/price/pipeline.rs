@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::discount::{self, DiscountTaken};
 use super::{
-    AllowanceDrawn, Billable, CommitmentApplied, CommittedUsage, Part, PoolBalances, PriceError,
-    PriceModel, PriceTerms, QuantityRounding,
+    AllowanceDrawn, Billable, CommitmentApplied, CommittedUsage, Part, PoolBalances, PriceError, PriceModel,
+    PriceTerms, QuantityRounding,
 };
 use crate::exact::Exact;
 use crate::money::{Amount, Currency, MoneyRounding};
@@ -83,38 +83,27 @@ impl PriceTerms {
         pools: &mut PoolBalances,
     ) -> Result<PriceTrail, PriceError> {
         let time_share = usage.weighs_by_time.then(|| usage.span_share.clone());
-        let weighted = time_share
-            .as_ref()
-            .map_or(usage.quantity.clone(), |share| usage.quantity * share);
+        let weighted = time_share.as_ref().map_or(usage.quantity.clone(), |share| usage.quantity * share);
         let converted = self.conversion.convert(&weighted)?;
         let unit = self.conversion.unit.as_deref().unwrap_or(usage.unit);
         let allowance = match &self.allowance {
             Some(allowance) => Some(allowance.draw(&converted, unit, usage.span_share, pools)?),
             None => None,
         };
-        let before = allowance
-            .as_ref()
-            .map_or(converted.clone(), |step| &converted - &step.drawn);
+        let before = allowance.as_ref().map_or(converted.clone(), |step| &converted - &step.drawn);
         let billable = self.quantity_rounding.round(&before)?;
-        let rounding =
-            (self.quantity_rounding != QuantityRounding::None).then(|| QuantityRounded {
-                rule: self.quantity_rounding.clone(),
-                before,
-                after: billable.clone(),
-            });
+        let rounding = (self.quantity_rounding != QuantityRounding::None).then(|| QuantityRounded {
+            rule: self.quantity_rounding.clone(),
+            before,
+            after: billable.clone(),
+        });
         let parts = self.model.parts(&self.billable(usage, &billable))?;
         let model_amount: Exact = parts.iter().map(|part| part.amount.clone()).sum();
         let commitment = self.commit(usage, &model_amount)?;
-        let committed = commitment
-            .as_ref()
-            .map_or(&model_amount, |step| &step.amount);
+        let committed = commitment.as_ref().map_or(&model_amount, |step| &step.amount);
         let discounts = discount::take_all(&self.discounts, committed, &usage.billed_before.into());
-        let discounted = discounts
-            .iter()
-            .fold(committed.clone(), |left, step| &left - &step.taken);
-        let amount = currency
-            .round(&discounted, self.line_rounding)
-            .map_err(PriceError::OutOfRange)?;
+        let discounted = discounts.iter().fold(committed.clone(), |left, step| &left - &step.taken);
+        let amount = currency.round(&discounted, self.line_rounding).map_err(PriceError::OutOfRange)?;
         let trail = PriceTrail {
             metered: usage.quantity.clone(),
             time_share,
@@ -155,11 +144,7 @@ impl PriceTerms {
         }
     }
 
-    fn commit(
-        &self,
-        usage: &Usage<'_>,
-        amount: &Exact,
-    ) -> Result<Option<CommitmentApplied>, PriceError> {
+    fn commit(&self, usage: &Usage<'_>, amount: &Exact) -> Result<Option<CommitmentApplied>, PriceError> {
         let Some(commitment) = &self.commitment else {
             return Ok(None);
         };
@@ -167,10 +152,7 @@ impl PriceTerms {
             CommittedUsage::Amount(amount) => Exact::from(*amount),
             CommittedUsage::Quantity(quantity) => {
                 let quantity = Exact::from(*quantity);
-                let billable = Billable {
-                    transactions: None,
-                    ..self.billable(usage, &quantity)
-                };
+                let billable = Billable { transactions: None, ..self.billable(usage, &quantity) };
                 self.model.amount(&billable)?
             }
         };
@@ -185,14 +167,8 @@ impl PriceTrail {
 
     /// Adds the steps up anew. Checked in release builds too: a line whose steps do not add up is not billed.
     pub fn check(&self) -> Result<(), PriceError> {
-        let drawn = self
-            .allowance
-            .as_ref()
-            .map_or(Exact::ZERO, |step| step.drawn.clone());
-        let rounded = self
-            .rounding
-            .as_ref()
-            .map_or(Exact::ZERO, |step| &step.after - &step.before);
+        let drawn = self.allowance.as_ref().map_or(Exact::ZERO, |step| step.drawn.clone());
+        let rounded = self.rounding.as_ref().map_or(Exact::ZERO, |step| &step.after - &step.before);
         let parts: Exact = self.parts.iter().map(|part| part.amount.clone()).sum();
         let committed = match &self.commitment {
             None => self.model_amount.clone(),
@@ -203,19 +179,10 @@ impl PriceTrail {
         let rounding = &Exact::from(self.line_rounding.amount) - &self.line_rounding.before;
         let two = Exact::from(2_i64);
         for (holds, what) in [
-            (
-                &(&self.conversion.converted - &drawn) + &rounded == self.billable,
-                "billable quantity",
-            ),
+            (&(&self.conversion.converted - &drawn) + &rounded == self.billable, "billable quantity"),
             (parts == self.model_amount, "parts of the model"),
-            (
-                &committed - &taken == self.line_rounding.before,
-                "commitment and discounts",
-            ),
-            (
-                Some(&rounding.abs() * &two) <= minor_unit,
-                "line rounding is more than half a minor unit",
-            ),
+            (&committed - &taken == self.line_rounding.before, "commitment and discounts"),
+            (Some(&rounding.abs() * &two) <= minor_unit, "line rounding is more than half a minor unit"),
         ] {
             if !holds {
                 return Err(PriceError::BrokenIdentity { what });

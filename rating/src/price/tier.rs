@@ -35,13 +35,7 @@ pub enum ZeroUsage {
 
 impl Tier {
     pub fn new(up_to: Option<Decimal>, unit_price: UnitPrice, flat_fee: Decimal) -> Tier {
-        Tier {
-            up_to,
-            unit_price,
-            flat_fee,
-            block_size: None,
-            maximum: None,
-        }
+        Tier { up_to, unit_price, flat_fee, block_size: None, maximum: None }
     }
 
     /// What the tier owes for the units that fall into it; its flat fee is prorated by the span's share.
@@ -49,10 +43,7 @@ impl Tier {
         let block_size = self.block_size.map(Exact::from).filter(Exact::is_positive);
         let quantity = match &block_size {
             None => units.clone(),
-            Some(size) => units
-                .checked_div(size)
-                .unwrap_or_default()
-                .round(Rounding::Up),
+            Some(size) => units.checked_div(size).unwrap_or_default().round(Rounding::Up),
         };
         let unit_price = Exact::from(self.unit_price.value());
         let fee = &Exact::from(self.flat_fee) * span_share;
@@ -64,18 +55,7 @@ impl Tier {
         };
         let up_to = self.up_to.map(Exact::from);
         let number = u32::try_from(number).unwrap_or(u32::MAX);
-        Part {
-            rule: Rule::Tier {
-                number,
-                up_to,
-                block_size,
-                maximum,
-            },
-            quantity,
-            unit_price,
-            fee,
-            amount,
-        }
+        Part { rule: Rule::Tier { number, up_to, block_size, maximum }, quantity, unit_price, fee, amount }
     }
 
     /// The part of a tier that owes its flat fee alone, or nothing, for usage of zero.
@@ -98,16 +78,12 @@ pub(super) fn checked(tiers: &[Tier]) -> Result<&[Tier], PriceError> {
         match tier.up_to {
             Some(up_to) if up_to > below => below = up_to,
             _ => {
-                return Err(PriceError::ImpossibleModel {
-                    what: "tier bounds do not ascend",
-                });
+                return Err(PriceError::ImpossibleModel { what: "tier bounds do not ascend" });
             }
         }
     }
     if last.up_to.is_some() {
-        return Err(PriceError::ImpossibleModel {
-            what: "last tier has a bound",
-        });
+        return Err(PriceError::ImpossibleModel { what: "last tier has a bound" });
     }
     Ok(tiers)
 }

@@ -18,23 +18,14 @@ impl Model for VolumePrice {
         let tiers = tier::checked(&self.tiers)?;
         let quantity = billable.quantity;
         if quantity.is_zero() {
-            return Ok(vec![
-                tiers[0].part_of_zero_usage(self.zero_usage, billable.span_share),
-            ]);
+            return Ok(vec![tiers[0].part_of_zero_usage(self.zero_usage, billable.span_share)]);
         }
         if quantity.is_negative() {
             // A correction that outweighs the usage is paid back at the first tier's price, without its fee.
             return Ok(vec![tiers[0].part(1, quantity, &Exact::ZERO)]);
         }
-        let holds = |tier: &Tier| {
-            tier.up_to
-                .is_none_or(|up_to| *quantity <= Exact::from(up_to))
-        };
+        let holds = |tier: &Tier| tier.up_to.is_none_or(|up_to| *quantity <= Exact::from(up_to));
         let index = tiers.iter().position(holds).unwrap_or(tiers.len() - 1);
-        Ok(vec![tiers[index].part(
-            index + 1,
-            quantity,
-            billable.span_share,
-        )])
+        Ok(vec![tiers[index].part(index + 1, quantity, billable.span_share)])
     }
 }

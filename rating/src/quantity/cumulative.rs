@@ -31,11 +31,8 @@ pub struct CumulativeFold {
 
 impl CumulativeFold {
     pub fn new(start_us: i64, opening: &CumulativeState) -> CumulativeFold {
-        let mut fold = CumulativeFold {
-            previous: Vec::new(),
-            segment: empty_segment(start_us),
-            now_us: start_us,
-        };
+        let mut fold =
+            CumulativeFold { previous: Vec::new(), segment: empty_segment(start_us), now_us: start_us };
         for counter in &opening.counters {
             *fold.slot(counter.resource) = Some(counter.value_nano);
         }
@@ -44,23 +41,12 @@ impl CumulativeFold {
 
     /// Takes one reading and answers with what it added.
     #[inline]
-    pub fn sample(
-        &mut self,
-        time_us: i64,
-        resource: u32,
-        value_nano: i128,
-    ) -> Result<i128, FoldError> {
+    pub fn sample(&mut self, time_us: i64, resource: u32, value_nano: i128) -> Result<i128, FoldError> {
         if time_us < self.now_us {
-            return Err(FoldError::OutOfOrder {
-                time_us,
-                now_us: self.now_us,
-            });
+            return Err(FoldError::OutOfOrder { time_us, now_us: self.now_us });
         }
         self.now_us = time_us;
-        let overflow = FoldError::Overflow {
-            what: "increase",
-            at_us: time_us,
-        };
+        let overflow = FoldError::Overflow { what: "increase", at_us: time_us };
         let increase_nano = match self.slot(resource).replace(value_nano) {
             None => 0,
             Some(previous) if value_nano < previous => {
@@ -70,10 +56,7 @@ impl CumulativeFold {
             Some(previous) => value_nano.checked_sub(previous).ok_or(overflow)?,
         };
         let segment = &mut self.segment;
-        segment.increase_nano = segment
-            .increase_nano
-            .checked_add(increase_nano)
-            .ok_or(overflow)?;
+        segment.increase_nano = segment.increase_nano.checked_add(increase_nano).ok_or(overflow)?;
         segment.largest_step_nano = segment.largest_step_nano.max(increase_nano);
         segment.negative_samples += u64::from(value_nano < 0);
         segment.samples.note(time_us);
@@ -83,10 +66,7 @@ impl CumulativeFold {
     /// Ends the current segment (an hour, a day, a span) and starts the next.
     pub fn cut(&mut self, at_us: i64) -> Result<CumulativeRollup, FoldError> {
         if at_us < self.now_us {
-            return Err(FoldError::OutOfOrder {
-                time_us: at_us,
-                now_us: self.now_us,
-            });
+            return Err(FoldError::OutOfOrder { time_us: at_us, now_us: self.now_us });
         }
         self.now_us = at_us;
         let mut segment = std::mem::replace(&mut self.segment, empty_segment(at_us));
@@ -97,14 +77,9 @@ impl CumulativeFold {
     /// What the next stretch opens with. Call it right after `cut`.
     pub fn closing(&self) -> CumulativeState {
         let known = |(resource, value): (usize, &Option<i128>)| {
-            value.map(|value_nano| CounterValue {
-                resource: resource as u32,
-                value_nano,
-            })
+            value.map(|value_nano| CounterValue { resource: resource as u32, value_nano })
         };
-        CumulativeState {
-            counters: self.previous.iter().enumerate().filter_map(known).collect(),
-        }
+        CumulativeState { counters: self.previous.iter().enumerate().filter_map(known).collect() }
     }
 
     #[inline]
@@ -119,10 +94,7 @@ impl CumulativeFold {
 
 fn empty_segment(at_us: i64) -> CumulativeRollup {
     CumulativeRollup {
-        span: Span {
-            start_us: at_us,
-            end_us: at_us,
-        },
+        span: Span { start_us: at_us, end_us: at_us },
         increase_nano: 0,
         largest_step_nano: 0,
         resets: 0,

@@ -13,9 +13,7 @@ pub struct DeltaFold {
 
 impl DeltaFold {
     pub fn new(start_us: i64) -> DeltaFold {
-        DeltaFold {
-            segment: empty_segment(start_us),
-        }
+        DeltaFold { segment: empty_segment(start_us) }
     }
 
     #[inline]
@@ -26,10 +24,7 @@ impl DeltaFold {
             return Err(FoldError::OutOfOrder { time_us, now_us });
         }
         let sum = segment.sum_nano.checked_add(value_nano);
-        segment.sum_nano = sum.ok_or(FoldError::Overflow {
-            what: "sum",
-            at_us: time_us,
-        })?;
+        segment.sum_nano = sum.ok_or(FoldError::Overflow { what: "sum", at_us: time_us })?;
         segment.max_nano = segment.max_nano.max(Some(value_nano));
         segment.samples.note(time_us);
         segment.hours.add(time_us, value_nano)
@@ -37,16 +32,9 @@ impl DeltaFold {
 
     /// Ends the current segment (an hour, a day, a span) and starts the next.
     pub fn cut(&mut self, at_us: i64) -> Result<DeltaRollup, FoldError> {
-        let now_us = self
-            .segment
-            .samples
-            .last_us
-            .unwrap_or(self.segment.span.start_us);
+        let now_us = self.segment.samples.last_us.unwrap_or(self.segment.span.start_us);
         if at_us < now_us {
-            return Err(FoldError::OutOfOrder {
-                time_us: at_us,
-                now_us,
-            });
+            return Err(FoldError::OutOfOrder { time_us: at_us, now_us });
         }
         let mut segment = std::mem::replace(&mut self.segment, empty_segment(at_us));
         segment.span.end_us = at_us;
@@ -56,10 +44,7 @@ impl DeltaFold {
 
 fn empty_segment(at_us: i64) -> DeltaRollup {
     DeltaRollup {
-        span: Span {
-            start_us: at_us,
-            end_us: at_us,
-        },
+        span: Span { start_us: at_us, end_us: at_us },
         sum_nano: 0,
         max_nano: None,
         samples: Samples::default(),

@@ -24,11 +24,7 @@ pub struct QuantityError {
 
 impl FoldError {
     pub fn of(self, tenant: &str, meter: &str) -> QuantityError {
-        QuantityError {
-            tenant: tenant.to_owned(),
-            meter: meter.to_owned(),
-            source: self,
-        }
+        QuantityError { tenant: tenant.to_owned(), meter: meter.to_owned(), source: self }
     }
 }
 

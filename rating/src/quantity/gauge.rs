@@ -76,10 +76,7 @@ struct Level {
 
 impl Level {
     /// A resource that nobody has heard of has had the level zero all along.
-    const BEFORE_THE_FIRST: Level = Level {
-        nano: 0,
-        since_us: i64::MIN,
-    };
+    const BEFORE_THE_FIRST: Level = Level { nano: 0, since_us: i64::MIN };
 }
 
 /// Nothing until the resource has held a level in the span for any time.
@@ -120,12 +117,7 @@ impl GaugeFold {
 
     /// Takes one sample. Times never go back; at one instant the order is that of arrival.
     #[inline]
-    pub fn sample(
-        &mut self,
-        time_us: i64,
-        resource: u32,
-        level_nano: i128,
-    ) -> Result<(), FoldError> {
+    pub fn sample(&mut self, time_us: i64, resource: u32, level_nano: i128) -> Result<(), FoldError> {
         self.advance(time_us)?;
         self.segment.samples.note(time_us);
         self.segment.negative_samples += u64::from(level_nano < 0);
@@ -141,12 +133,10 @@ impl GaugeFold {
         segment.closing_nano = self.sum_nano;
         let joined = match &self.span_before {
             None => segment.clone(),
-            Some(before) => before
-                .followed_by(&segment)
-                .map_err(|_| FoldError::OutOfOrder {
-                    time_us: segment.span.start_us,
-                    now_us: before.span.end_us,
-                })?,
+            Some(before) => before.followed_by(&segment).map_err(|_| FoldError::OutOfOrder {
+                time_us: segment.span.start_us,
+                now_us: before.span.end_us,
+            })?,
         };
         self.span_before = Some(joined);
         Ok(segment)
@@ -156,17 +146,10 @@ impl GaugeFold {
     pub fn finish_span(&mut self, at_us: i64) -> Result<GaugeTotals, FoldError> {
         let last = self.cut(at_us)?;
         let rollup = self.span_before.take().unwrap_or(last);
-        let p95 = self
-            .buckets
-            .as_mut()
-            .map(|buckets| std::mem::take(buckets).p95());
+        let p95 = self.buckets.as_mut().map(|buckets| std::mem::take(buckets).p95());
         let sum_of_peaks = self.sum_of_peaks(at_us);
         self.span_start_us = at_us;
-        Ok(GaugeTotals {
-            rollup,
-            p95,
-            sum_of_peaks,
-        })
+        Ok(GaugeTotals { rollup, p95, sum_of_peaks })
     }
 
     /// What the next stretch opens with. Call it right after `cut` or `finish_span`.
@@ -178,9 +161,7 @@ impl GaugeFold {
                 since_us: level.since_us,
             })
         };
-        GaugeState {
-            levels: self.levels.iter().enumerate().filter_map(held).collect(),
-        }
+        GaugeState { levels: self.levels.iter().enumerate().filter_map(held).collect() }
     }
 
     /// The sum over the resources now: the current level for dashboards.
@@ -191,10 +172,7 @@ impl GaugeFold {
     #[inline]
     fn advance(&mut self, to_us: i64) -> Result<(), FoldError> {
         if to_us < self.now_us {
-            return Err(FoldError::OutOfOrder {
-                time_us: to_us,
-                now_us: self.now_us,
-            });
+            return Err(FoldError::OutOfOrder { time_us: to_us, now_us: self.now_us });
         }
         if !self.expiries.is_empty() {
             self.expire_before(to_us)?;
@@ -238,38 +216,24 @@ impl GaugeFold {
                 self.hold_until(expiry_us)?;
                 self.note_peak(resource, expiry_us);
                 self.change_sum(level.nano, 0, expiry_us)?;
-                self.levels[resource as usize] = Level {
-                    nano: 0,
-                    since_us: expiry_us,
-                };
+                self.levels[resource as usize] = Level { nano: 0, since_us: expiry_us };
             }
         }
         Ok(())
     }
 
     fn expiry_us(&self, since_us: i64) -> Option<i64> {
-        self.expires_after_us
-            .and_then(|after_us| since_us.checked_add(after_us))
+        self.expires_after_us.and_then(|after_us| since_us.checked_add(after_us))
     }
 
     #[inline]
-    fn set_level(
-        &mut self,
-        resource: u32,
-        level_nano: i128,
-        time_us: i64,
-    ) -> Result<(), FoldError> {
+    fn set_level(&mut self, resource: u32, level_nano: i128, time_us: i64) -> Result<(), FoldError> {
         let index = resource as usize;
         if index >= self.levels.len() {
             self.levels.resize(index + 1, Level::BEFORE_THE_FIRST);
         }
-        let before = std::mem::replace(
-            &mut self.levels[index],
-            Level {
-                nano: level_nano,
-                since_us: time_us,
-            },
-        );
+        let before =
+            std::mem::replace(&mut self.levels[index], Level { nano: level_nano, since_us: time_us });
         if let Some(expiry_us) = self.expiry_us(time_us) {
             self.expiries.push_back((expiry_us, resource));
         }
@@ -277,20 +241,9 @@ impl GaugeFold {
     }
 
     #[inline]
-    fn change_sum(
-        &mut self,
-        before_nano: i128,
-        after_nano: i128,
-        at_us: i64,
-    ) -> Result<(), FoldError> {
-        let sum = self
-            .sum_nano
-            .checked_sub(before_nano)
-            .and_then(|rest| rest.checked_add(after_nano));
-        self.sum_nano = sum.ok_or(FoldError::Overflow {
-            what: "sum over the resources",
-            at_us,
-        })?;
+    fn change_sum(&mut self, before_nano: i128, after_nano: i128, at_us: i64) -> Result<(), FoldError> {
+        let sum = self.sum_nano.checked_sub(before_nano).and_then(|rest| rest.checked_add(after_nano));
+        self.sum_nano = sum.ok_or(FoldError::Overflow { what: "sum over the resources", at_us })?;
         Ok(())
     }
 
@@ -302,11 +255,7 @@ impl GaugeFold {
         if index >= peaks.len() {
             peaks.resize(index + 1, None);
         }
-        let level = self
-            .levels
-            .get(index)
-            .copied()
-            .unwrap_or(Level::BEFORE_THE_FIRST);
+        let level = self.levels.get(index).copied().unwrap_or(Level::BEFORE_THE_FIRST);
         if level.since_us.max(self.span_start_us) < now_us {
             peaks[index] = peaks[index].max(Some(level.nano));
         }
@@ -318,11 +267,7 @@ impl GaugeFold {
             self.note_peak(resource as u32, at_us);
         }
         let peaks = self.peaks.as_mut()?;
-        let total = peaks
-            .iter()
-            .flatten()
-            .map(|&peak| Exact::from_nano(peak))
-            .sum();
+        let total = peaks.iter().flatten().map(|&peak| Exact::from_nano(peak)).sum();
         peaks.clear();
         Some(total)
     }
@@ -330,10 +275,7 @@ impl GaugeFold {
 
 fn empty_segment(at_us: i64, opening_nano: i128) -> GaugeRollup {
     GaugeRollup {
-        span: Span {
-            start_us: at_us,
-            end_us: at_us,
-        },
+        span: Span { start_us: at_us, end_us: at_us },
         opening_nano,
         closing_nano: opening_nano,
         highest_nano: opening_nano,

@@ -60,9 +60,7 @@ impl MeterKind {
     /// All measures that can be taken of a meter of this kind.
     pub fn measures(&self) -> impl Iterator<Item = Measure> {
         let name = self.name();
-        Measure::ALL
-            .into_iter()
-            .filter(move |measure| measure.kind() == name)
+        Measure::ALL.into_iter().filter(move |measure| measure.kind() == name)
     }
 }
 
@@ -197,9 +195,7 @@ impl FromStr for Measure {
         Measure::ALL
             .into_iter()
             .find(|measure| measure.as_str() == name)
-            .ok_or_else(|| UnknownMeasure {
-                name: name.to_owned(),
-            })
+            .ok_or_else(|| UnknownMeasure { name: name.to_owned() })
     }
 }
 

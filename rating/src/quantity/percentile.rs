@@ -30,29 +30,19 @@ struct Run {
 impl Buckets {
     /// The level held from `now_us` to `to_us`.
     pub fn hold(&mut self, level_nano: i128, mut now_us: i64, to_us: i64) -> Result<(), FoldError> {
-        let overflow = |at_us| FoldError::Overflow {
-            what: "integral of a 5-minute bucket",
-            at_us,
-        };
+        let overflow = |at_us| FoldError::Overflow { what: "integral of a 5-minute bucket", at_us };
         while now_us < to_us {
             let into_bucket_us = now_us.rem_euclid(BUCKET_US);
             let whole_buckets = to_us.saturating_sub(now_us) / BUCKET_US;
             if into_bucket_us == 0 && self.open_length_us == 0 && whole_buckets > 0 {
-                let integral = level_nano
-                    .checked_mul(BUCKET_US.into())
-                    .ok_or(overflow(now_us))?;
+                let integral = level_nano.checked_mul(BUCKET_US.into()).ok_or(overflow(now_us))?;
                 self.push(integral, whole_buckets.unsigned_abs());
                 now_us += whole_buckets * BUCKET_US;
                 continue;
             }
             let length_us = (BUCKET_US - into_bucket_us).min(to_us.saturating_sub(now_us));
-            let added = level_nano
-                .checked_mul(length_us.into())
-                .ok_or(overflow(now_us))?;
-            self.open_integral = self
-                .open_integral
-                .checked_add(added)
-                .ok_or(overflow(now_us))?;
+            let added = level_nano.checked_mul(length_us.into()).ok_or(overflow(now_us))?;
+            self.open_integral = self.open_integral.checked_add(added).ok_or(overflow(now_us))?;
             self.open_length_us += length_us;
             now_us += length_us;
             if now_us.rem_euclid(BUCKET_US) == 0 {
@@ -127,21 +117,12 @@ mod tests {
     #[test]
     fn nearest_rank_after_dropping_the_top_twentieth() {
         // number of buckets 1, 2, … n; the value that is left on top
-        for (buckets, expected) in [
-            (0_i64, 0_i64),
-            (1, 1),
-            (19, 19),
-            (20, 19),
-            (39, 38),
-            (40, 38),
-            (100, 95),
-        ] {
+        for (buckets, expected) in [(0_i64, 0_i64), (1, 1), (19, 19), (20, 19), (39, 38), (40, 38), (100, 95)]
+        {
             let mut state = Buckets::default();
             for bucket in 0..buckets {
                 let level_nano = i128::from(bucket + 1) * 1_000_000_000;
-                state
-                    .hold(level_nano, bucket * BUCKET_US, (bucket + 1) * BUCKET_US)
-                    .unwrap();
+                state.hold(level_nano, bucket * BUCKET_US, (bucket + 1) * BUCKET_US).unwrap();
             }
             assert_eq!(state.p95(), Exact::from(expected), "{buckets} buckets");
         }
@@ -151,9 +132,7 @@ mod tests {
     fn edges_count_the_part_that_they_cover() {
         let mut state = Buckets::default();
         state.hold(4_000_000_000, 60_000_000, BUCKET_US).unwrap();
-        state
-            .hold(2_000_000_000, BUCKET_US, 3 * BUCKET_US + 1)
-            .unwrap();
+        state.hold(2_000_000_000, BUCKET_US, 3 * BUCKET_US + 1).unwrap();
         assert_eq!(state.p95(), Exact::from(4_i64));
     }
 }

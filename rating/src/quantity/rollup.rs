@@ -17,28 +17,17 @@ use crate::period::{MICROSECONDS_PER_HOUR, Span};
 pub enum RollupError {
     #[error("roll-up ends at {end_us} us, the next starts at {start_us} us")]
     NotNeighbours { end_us: i64, start_us: i64 },
-    #[error(
-        "roll-up closes at level {closing_nano}, the next opens at {opening_nano} (nano units)"
-    )]
-    LevelsDiffer {
-        closing_nano: i128,
-        opening_nano: i128,
-    },
+    #[error("roll-up closes at level {closing_nano}, the next opens at {opening_nano} (nano units)")]
+    LevelsDiffer { closing_nano: i128, opening_nano: i128 },
     #[error(transparent)]
     Fold(#[from] FoldError),
 }
 
 fn neighbours(earlier: &Span, later: &Span) -> Result<Span, RollupError> {
     if earlier.end_us != later.start_us {
-        return Err(RollupError::NotNeighbours {
-            end_us: earlier.end_us,
-            start_us: later.start_us,
-        });
+        return Err(RollupError::NotNeighbours { end_us: earlier.end_us, start_us: later.start_us });
     }
-    Ok(Span {
-        start_us: earlier.start_us,
-        end_us: later.end_us,
-    })
+    Ok(Span { start_us: earlier.start_us, end_us: later.end_us })
 }
 
 /// A stretch of the sum over a gauge's resources.
@@ -76,10 +65,9 @@ impl GaugeRollup {
         let (highest_nano, lowest_nano) = match (self.span.is_empty(), later.span.is_empty()) {
             (true, _) => (later.highest_nano, later.lowest_nano),
             (false, true) => (self.highest_nano, self.lowest_nano),
-            (false, false) => (
-                self.highest_nano.max(later.highest_nano),
-                self.lowest_nano.min(later.lowest_nano),
-            ),
+            (false, false) => {
+                (self.highest_nano.max(later.highest_nano), self.lowest_nano.min(later.lowest_nano))
+            }
         };
         let mut integral = self.integral.clone();
         integral.add(&later.integral);
@@ -98,13 +86,8 @@ impl GaugeRollup {
     /// The same stretch when a late event changed what is carried into it. It holds as long as the changed resource
     /// has no sample in the stretch (and does not expire in it): then the whole stretch moves up or down.
     pub fn with_opening(&self, opening_nano: i128) -> Result<GaugeRollup, RollupError> {
-        let overflow = || FoldError::Overflow {
-            what: "level",
-            at_us: self.span.start_us,
-        };
-        let shift_nano = opening_nano
-            .checked_sub(self.opening_nano)
-            .ok_or_else(overflow)?;
+        let overflow = || FoldError::Overflow { what: "level", at_us: self.span.start_us };
+        let shift_nano = opening_nano.checked_sub(self.opening_nano).ok_or_else(overflow)?;
         let shifted = |level_nano: i128| level_nano.checked_add(shift_nano).ok_or_else(overflow);
         let mut integral = self.integral.clone();
         integral.add_product(shift_nano, self.span.length_us());
@@ -133,18 +116,12 @@ impl GaugeRollup {
     /// The integral divided by the length of the whole period, of which this may be one span.
     pub fn average(&self, period: &Span) -> Exact {
         let length = Exact::from(period.length_us()) * Exact::from(1_000_000_000_i64);
-        self.integral
-            .value()
-            .checked_div(&length)
-            .unwrap_or(Exact::ZERO)
+        self.integral.value().checked_div(&length).unwrap_or(Exact::ZERO)
     }
 
     pub fn unit_hours(&self) -> Exact {
         let hour = Exact::from(i128::from(MICROSECONDS_PER_HOUR) * 1_000_000_000);
-        self.integral
-            .value()
-            .checked_div(&hour)
-            .unwrap_or(Exact::ZERO)
+        self.integral.value().checked_div(&hour).unwrap_or(Exact::ZERO)
     }
 }
 
@@ -162,10 +139,7 @@ pub struct DeltaRollup {
 impl DeltaRollup {
     pub fn followed_by(&self, later: &DeltaRollup) -> Result<DeltaRollup, RollupError> {
         let span = neighbours(&self.span, &later.span)?;
-        let overflow = FoldError::Overflow {
-            what: "sum",
-            at_us: later.span.start_us,
-        };
+        let overflow = FoldError::Overflow { what: "sum", at_us: later.span.start_us };
         Ok(DeltaRollup {
             span,
             sum_nano: self.sum_nano.checked_add(later.sum_nano).ok_or(overflow)?,
@@ -216,18 +190,12 @@ impl HourSums {
     #[inline]
     pub fn add(&mut self, time_us: i64, value_nano: i128) -> Result<(), FoldError> {
         let hour = time_us.div_euclid(MICROSECONDS_PER_HOUR);
-        self.push(HourSum {
-            hour,
-            sum_nano: value_nano,
-        })
+        self.push(HourSum { hour, sum_nano: value_nano })
     }
 
     pub fn highest_nano(&self) -> Option<i128> {
         let sum_nano = |hour: HourSum| hour.sum_nano;
-        self.first
-            .map(sum_nano)
-            .max(self.between_nano)
-            .max(self.last.map(sum_nano))
+        self.first.map(sum_nano).max(self.between_nano).max(self.last.map(sum_nano))
     }
 
     pub fn followed_by(&self, later: &HourSums) -> Result<HourSums, FoldError> {
@@ -250,14 +218,8 @@ impl HourSums {
         };
         if current.hour == next.hour {
             let at_us = next.hour.saturating_mul(MICROSECONDS_PER_HOUR);
-            let overflow = FoldError::Overflow {
-                what: "sum of an hour",
-                at_us,
-            };
-            current.sum_nano = current
-                .sum_nano
-                .checked_add(next.sum_nano)
-                .ok_or(overflow)?;
+            let overflow = FoldError::Overflow { what: "sum of an hour", at_us };
+            current.sum_nano = current.sum_nano.checked_add(next.sum_nano).ok_or(overflow)?;
         } else if let Some(done) = self.last.replace(next) {
             self.between_nano = self.between_nano.max(Some(done.sum_nano));
         }
@@ -282,16 +244,10 @@ impl CumulativeRollup {
     /// Joins stretches of which the later one was folded from the earlier one's closing state.
     pub fn followed_by(&self, later: &CumulativeRollup) -> Result<CumulativeRollup, RollupError> {
         let span = neighbours(&self.span, &later.span)?;
-        let overflow = FoldError::Overflow {
-            what: "increase",
-            at_us: later.span.start_us,
-        };
+        let overflow = FoldError::Overflow { what: "increase", at_us: later.span.start_us };
         Ok(CumulativeRollup {
             span,
-            increase_nano: self
-                .increase_nano
-                .checked_add(later.increase_nano)
-                .ok_or(overflow)?,
+            increase_nano: self.increase_nano.checked_add(later.increase_nano).ok_or(overflow)?,
             largest_step_nano: self.largest_step_nano.max(later.largest_step_nano),
             resets: self.resets + later.resets,
             negative_samples: self.negative_samples + later.negative_samples,

@@ -100,11 +100,7 @@ impl SessionFold {
     pub fn new(rules: SessionRules, start_us: i64, opening: &SessionState) -> SessionFold {
         SessionFold {
             rules,
-            open: opening
-                .open
-                .iter()
-                .map(|open| (open.session, *open))
-                .collect(),
+            open: opening.open.iter().map(|open| (open.session, *open)).collect(),
             segment: empty_segment(start_us),
             now_us: start_us,
         }
@@ -119,18 +115,13 @@ impl SessionFold {
         event: SessionEvent,
     ) -> Result<(), FoldError> {
         if time_us < self.now_us {
-            return Err(FoldError::OutOfOrder {
-                time_us,
-                now_us: self.now_us,
-            });
+            return Err(FoldError::OutOfOrder { time_us, now_us: self.now_us });
         }
         self.now_us = time_us;
         self.totals(dimensions).samples.note(time_us);
         self.end_if_over(session, time_us)?;
         match event {
-            SessionEvent::Start | SessionEvent::Heartbeat => {
-                self.sign_of_life(time_us, session, dimensions)
-            }
+            SessionEvent::Start | SessionEvent::Heartbeat => self.sign_of_life(time_us, session, dimensions),
             SessionEvent::Stop => {
                 if let Some(open) = self.open.remove(&session) {
                     return self.bill(&open, time_us).map(|_| ());
@@ -142,9 +133,7 @@ impl SessionFold {
                 self.segment.oddities.ends_before_start += 1;
                 Ok(())
             }
-            SessionEvent::Complete { end_us } => {
-                self.complete(time_us, session, dimensions, end_us)
-            }
+            SessionEvent::Complete { end_us } => self.complete(time_us, session, dimensions, end_us),
         }
     }
 
@@ -152,10 +141,7 @@ impl SessionFold {
     /// and go on.
     pub fn cut(&mut self, at_us: i64) -> Result<SessionSegment, FoldError> {
         if at_us < self.now_us {
-            return Err(FoldError::OutOfOrder {
-                time_us: at_us,
-                now_us: self.now_us,
-            });
+            return Err(FoldError::OutOfOrder { time_us: at_us, now_us: self.now_us });
         }
         self.now_us = at_us;
         let mut open = std::mem::take(&mut self.open);
@@ -183,16 +169,10 @@ impl SessionFold {
         SessionState { open }
     }
 
-    fn sign_of_life(
-        &mut self,
-        time_us: i64,
-        session: u32,
-        dimensions: u32,
-    ) -> Result<(), FoldError> {
+    fn sign_of_life(&mut self, time_us: i64, session: u32, dimensions: u32) -> Result<(), FoldError> {
         let Some(mut open) = self.open.get(&session).copied() else {
             self.totals(dimensions).started += 1;
-            self.open
-                .insert(session, begin(time_us, session, dimensions));
+            self.open.insert(session, begin(time_us, session, dimensions));
             return Ok(());
         };
         if open.dimensions != dimensions {
@@ -216,10 +196,7 @@ impl SessionFold {
         end_us: i64,
     ) -> Result<(), FoldError> {
         self.totals(dimensions).started += 1;
-        let whole = OpenSession {
-            end_us: Some(end_us),
-            ..begin(time_us, session, dimensions)
-        };
+        let whole = OpenSession { end_us: Some(end_us), ..begin(time_us, session, dimensions) };
         // A start event of the same session may have come as well: the complete event says it all.
         if let Some(running) = self.open.remove(&session)
             && running.started_us != time_us
@@ -232,11 +209,8 @@ impl SessionFold {
 
     /// When the session is over without a stop: at its known end, or when it timed out.
     fn over_at(&self, open: &OpenSession) -> Option<i64> {
-        let timeout = || {
-            self.rules
-                .timeout_us
-                .and_then(|timeout_us| open.last_sign_us.checked_add(timeout_us))
-        };
+        let timeout =
+            || self.rules.timeout_us.and_then(|timeout_us| open.last_sign_us.checked_add(timeout_us));
         open.end_us.or_else(timeout)
     }
 
@@ -275,10 +249,7 @@ impl SessionFold {
 
     /// Adds what the session owes until then and was not billed before; answers with what it was billed in all.
     fn bill(&mut self, open: &OpenSession, until_us: i64) -> Result<i64, FoldError> {
-        let overflow = FoldError::Overflow {
-            what: "session time",
-            at_us: until_us,
-        };
+        let overflow = FoldError::Overflow { what: "session time", at_us: until_us };
         let owed_us = self.owed_us(open, until_us).ok_or(overflow)?;
         let new_us = owed_us - open.billed_us;
         self.totals(open.dimensions).billed_us += i128::from(new_us);
@@ -291,8 +262,7 @@ impl SessionFold {
         let at_least_us = elapsed_us.max(self.rules.minimum_us.unwrap_or(0));
         match self.rules.increment_us {
             Some(increment_us) if increment_us > 0 => {
-                let increments =
-                    at_least_us / increment_us + i64::from(at_least_us % increment_us > 0);
+                let increments = at_least_us / increment_us + i64::from(at_least_us % increment_us > 0);
                 increments.checked_mul(increment_us)
             }
             _ => Some(at_least_us),
@@ -302,9 +272,7 @@ impl SessionFold {
     fn totals(&mut self, dimensions: u32) -> &mut SessionTotals {
         let index = dimensions as usize;
         if index >= self.segment.totals.len() {
-            self.segment
-                .totals
-                .resize(index + 1, SessionTotals::default());
+            self.segment.totals.resize(index + 1, SessionTotals::default());
         }
         &mut self.segment.totals[index]
     }
@@ -323,10 +291,7 @@ fn begin(time_us: i64, session: u32, dimensions: u32) -> OpenSession {
 
 fn empty_segment(at_us: i64) -> SessionSegment {
     SessionSegment {
-        span: Span {
-            start_us: at_us,
-            end_us: at_us,
-        },
+        span: Span { start_us: at_us, end_us: at_us },
         totals: Vec::new(),
         oddities: SessionOddities::default(),
     }

@@ -36,20 +36,13 @@ pub struct UniqueFold {
 
 impl UniqueFold {
     pub fn new(start_us: i64) -> UniqueFold {
-        UniqueFold {
-            last_hour: Vec::new(),
-            totals: nothing_seen(start_us),
-            now_us: start_us,
-        }
+        UniqueFold { last_hour: Vec::new(), totals: nothing_seen(start_us), now_us: start_us }
     }
 
     #[inline]
     pub fn seen(&mut self, time_us: i64, resource: u32) -> Result<(), FoldError> {
         if time_us < self.now_us {
-            return Err(FoldError::OutOfOrder {
-                time_us,
-                now_us: self.now_us,
-            });
+            return Err(FoldError::OutOfOrder { time_us, now_us: self.now_us });
         }
         self.now_us = time_us;
         let index = resource as usize;
@@ -73,10 +66,7 @@ impl UniqueFold {
     /// Ends the span and starts the next, in which nothing has been seen yet.
     pub fn finish_span(&mut self, at_us: i64) -> Result<UniqueTotals, FoldError> {
         if at_us < self.now_us {
-            return Err(FoldError::OutOfOrder {
-                time_us: at_us,
-                now_us: self.now_us,
-            });
+            return Err(FoldError::OutOfOrder { time_us: at_us, now_us: self.now_us });
         }
         self.now_us = at_us;
         self.last_hour.fill(None);
@@ -88,10 +78,7 @@ impl UniqueFold {
 
 fn nothing_seen(at_us: i64) -> UniqueTotals {
     UniqueTotals {
-        span: Span {
-            start_us: at_us,
-            end_us: at_us,
-        },
+        span: Span { start_us: at_us, end_us: at_us },
         resources: 0,
         resource_hours: 0,
         samples: Samples::default(),

@@ -14,9 +14,7 @@ pub struct WideSum {
 impl WideSum {
     #[inline]
     pub fn add_product(&mut self, level_nano: i128, duration_us: i128) {
-        let sum = level_nano
-            .checked_mul(duration_us)
-            .and_then(|product| self.narrow.checked_add(product));
+        let sum = level_nano.checked_mul(duration_us).and_then(|product| self.narrow.checked_add(product));
         match sum {
             Some(sum) => self.narrow = sum,
             None => self.add_wide(&(Exact::from(level_nano) * Exact::from(duration_us))),
@@ -35,9 +33,7 @@ impl WideSum {
 
     pub fn value(&self) -> Exact {
         let narrow = Exact::from(self.narrow);
-        self.overflowed
-            .as_ref()
-            .map_or(narrow.clone(), |wide| &narrow + wide)
+        self.overflowed.as_ref().map_or(narrow.clone(), |wide| &narrow + wide)
     }
 
     /// The value when 128 bits hold it: what a table column can store.
@@ -56,10 +52,7 @@ impl WideSum {
 
 impl From<i128> for WideSum {
     fn from(narrow: i128) -> WideSum {
-        WideSum {
-            narrow,
-            overflowed: None,
-        }
+        WideSum { narrow, overflowed: None }
     }
 }
 
@@ -82,10 +75,7 @@ impl<'de> Deserialize<'de> for WideSum {
         let value = Exact::deserialize(deserializer)?;
         Ok(match value.to_i128() {
             Some(narrow) => WideSum::from(narrow),
-            None => WideSum {
-                narrow: 0,
-                overflowed: Some(Box::new(value)),
-            },
+            None => WideSum { narrow: 0, overflowed: Some(Box::new(value)) },
         })
     }
 }

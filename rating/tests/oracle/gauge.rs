@@ -40,9 +40,7 @@ impl Gauge<'_> {
     }
 
     pub fn sum(&self, at_us: i64) -> i128 {
-        (0..self.resources)
-            .map(|resource| self.level(resource, at_us))
-            .sum()
+        (0..self.resources).map(|resource| self.level(resource, at_us)).sum()
     }
 
     /// Every instant in the span at which anything could change.
@@ -50,10 +48,7 @@ impl Gauge<'_> {
         let mut instants = vec![start_us, end_us];
         for sample in self.samples {
             instants.push(sample.time_us);
-            instants.extend(
-                self.expires_after_us
-                    .map(|after_us| sample.time_us + after_us),
-            );
+            instants.extend(self.expires_after_us.map(|after_us| sample.time_us + after_us));
         }
         let mut bucket_us = start_us.div_euclid(BUCKET_US) * BUCKET_US;
         while bucket_us < end_us {
@@ -78,18 +73,13 @@ impl Gauge<'_> {
 
     pub fn integral(&self, start_us: i64, end_us: i64) -> BigRational {
         let instants = self.instants(start_us, end_us);
-        instants
-            .windows(2)
-            .map(|pair| whole(self.sum(pair[0])) * whole((pair[1] - pair[0]).into()))
-            .sum()
+        instants.windows(2).map(|pair| whole(self.sum(pair[0])) * whole((pair[1] - pair[0]).into())).sum()
     }
 
     pub fn sum_of_peaks(&self, start_us: i64, end_us: i64) -> i128 {
         let instants = self.instants(start_us, end_us);
         let peak = |resource| {
-            let levels = instants
-                .windows(2)
-                .map(|pair| self.level(resource, pair[0]));
+            let levels = instants.windows(2).map(|pair| self.level(resource, pair[0]));
             levels.max().unwrap_or(0)
         };
         (0..self.resources).map(peak).sum()
@@ -105,11 +95,6 @@ impl Gauge<'_> {
         }
         averages.sort();
         let keep = averages.len() - averages.len() * 5 / 100;
-        averages
-            .into_iter()
-            .take(keep)
-            .next_back()
-            .unwrap_or(ratio(0, 1))
-            / whole(1_000_000_000)
+        averages.into_iter().take(keep).next_back().unwrap_or(ratio(0, 1)) / whole(1_000_000_000)
     }
 }

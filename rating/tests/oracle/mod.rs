@@ -10,10 +10,8 @@ use rating::exact::Exact;
 
 /// How many cases a property tries: its share of METERHOUSE_CASES, 10,000 over all properties by default.
 pub fn cases(share_percent: u32) -> u32 {
-    let overall: u64 = std::env::var("METERHOUSE_CASES")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(10_000);
+    let overall: u64 =
+        std::env::var("METERHOUSE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(10_000);
     u32::try_from((overall * u64::from(share_percent) / 100).max(1)).unwrap_or(u32::MAX)
 }
 
@@ -27,10 +25,7 @@ pub fn config(share_percent: u32) -> proptest::test_runner::Config {
 }
 
 pub fn rational(exact: &Exact) -> BigRational {
-    BigRational::new(
-        exact.numerator().parse().unwrap(),
-        exact.denominator().parse().unwrap(),
-    )
+    BigRational::new(exact.numerator().parse().unwrap(), exact.denominator().parse().unwrap())
 }
 
 pub fn whole(value: i128) -> BigRational {

@@ -18,11 +18,7 @@ pub fn zero() -> BigRational {
 /// Adds up the price of each unit slice between bounds.
 pub fn graduated(tiers: &[Tier], quantity: &BigRational, owes_first_fee: bool) -> BigRational {
     if *quantity == zero() {
-        return if owes_first_fee {
-            milli(tiers[0].2)
-        } else {
-            zero()
-        };
+        return if owes_first_fee { milli(tiers[0].2) } else { zero() };
     }
     let mut total = zero();
     let mut below = zero();
@@ -38,11 +34,7 @@ pub fn graduated(tiers: &[Tier], quantity: &BigRational, owes_first_fee: bool) -
 
 pub fn volume(tiers: &[Tier], quantity: &BigRational, owes_first_fee: bool) -> BigRational {
     if *quantity == zero() {
-        return if owes_first_fee {
-            milli(tiers[0].2)
-        } else {
-            zero()
-        };
+        return if owes_first_fee { milli(tiers[0].2) } else { zero() };
     }
     for &(up_to, unit_price, fee) in tiers {
         if up_to.is_none_or(|bound| *quantity <= milli(bound)) {
@@ -57,11 +49,7 @@ pub fn to_cents(amount: &BigRational) -> BigRational {
     let hundredfold = amount * ratio(100, 1);
     let (low, high) = (hundredfold.floor(), hundredfold.ceil());
     let (down, up) = (&hundredfold - &low, &high - &hundredfold);
-    let away = if *amount < zero() {
-        low.clone()
-    } else {
-        high.clone()
-    };
+    let away = if *amount < zero() { low.clone() } else { high.clone() };
     let nearest = match down.cmp(&up) {
         std::cmp::Ordering::Less => low,
         std::cmp::Ordering::Greater => high,

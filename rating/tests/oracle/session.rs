@@ -28,13 +28,7 @@ pub fn runs(events: &[Event], session: u32, rules: &SessionRules) -> Vec<Run> {
     let mut last_sign_us = 0;
     let mut known_end_us = None;
     for event in events.iter().filter(|event| event.session == session) {
-        close_if_over(
-            &mut runs,
-            last_sign_us,
-            known_end_us,
-            rules,
-            Some(event.time_us),
-        );
+        close_if_over(&mut runs, last_sign_us, known_end_us, rules, Some(event.time_us));
         let running = runs.last_mut().filter(|run| run.end_us.is_none());
         match (event.what, running) {
             (SessionEvent::Start | SessionEvent::Heartbeat, Some(run)) => {
@@ -48,9 +42,7 @@ pub fn runs(events: &[Event], session: u32, rules: &SessionRules) -> Vec<Run> {
             }
             (SessionEvent::Stop, Some(run)) => run.end_us = Some(event.time_us),
             (SessionEvent::Complete { end_us }, running) if end_us >= event.time_us => {
-                let same_start = running
-                    .as_ref()
-                    .is_some_and(|run| run.start_us == event.time_us);
+                let same_start = running.as_ref().is_some_and(|run| run.start_us == event.time_us);
                 if let Some(run) = running {
                     run.end_us = Some(event.time_us);
                 }
@@ -68,11 +60,7 @@ pub fn runs(events: &[Event], session: u32, rules: &SessionRules) -> Vec<Run> {
 }
 
 fn begin(event: &Event) -> Run {
-    Run {
-        start_us: event.time_us,
-        end_us: None,
-        moves: vec![(event.time_us, event.dimensions)],
-    }
+    Run { start_us: event.time_us, end_us: None, moves: vec![(event.time_us, event.dimensions)] }
 }
 
 fn close_if_over(
@@ -99,13 +87,7 @@ fn owed_us(elapsed_us: i64, rules: &SessionRules) -> i64 {
 }
 
 /// What one span bills of a run in one dimension set.
-pub fn billed_us(
-    run: &Run,
-    dimensions: u32,
-    start_us: i64,
-    end_us: i64,
-    rules: &SessionRules,
-) -> i64 {
+pub fn billed_us(run: &Run, dimensions: u32, start_us: i64, end_us: i64, rules: &SessionRules) -> i64 {
     let run_end_us = run.end_us.unwrap_or(i64::MAX);
     let mut billed_us = 0;
     for (index, &(from_us, of)) in run.moves.iter().enumerate() {
@@ -115,11 +97,7 @@ pub fn billed_us(
         if of != dimensions || (low_us >= high_us && !begins_here) {
             continue;
         }
-        let before_us = if begins_here {
-            0
-        } else {
-            owed_us(low_us - run.start_us, rules)
-        };
+        let before_us = if begins_here { 0 } else { owed_us(low_us - run.start_us, rules) };
         billed_us += owed_us(high_us - run.start_us, rules) - before_us;
     }
     billed_us

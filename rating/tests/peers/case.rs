@@ -21,10 +21,7 @@ pub struct Found {
 
 impl Found {
     pub fn exactly(values: Value) -> Option<Found> {
-        Some(Found {
-            values,
-            differs: None,
-        })
+        Some(Found { values, differs: None })
     }
 
     pub fn unless(values: Value, differs: Option<&'static str>) -> Option<Found> {
@@ -55,9 +52,7 @@ impl Case {
 
     /// The sound value where the peer's own is wrong.
     pub fn expected(&self) -> &Value {
-        self.whole
-            .get("corrected_expected")
-            .unwrap_or(&self.whole["expected"])
+        self.whole.get("corrected_expected").unwrap_or(&self.whole["expected"])
     }
 
     pub fn tolerance(&self) -> Exact {
@@ -71,11 +66,7 @@ pub fn matches(expected: &Value, found: &Value, tolerance: &Exact) -> bool {
         (Value::Object(fields), Value::Object(_)) => fields.iter().all(|(name, field)| {
             // A peer that computed this one in floats.
             let float_noise = Exact::ratio(1, 1_000_000_000).unwrap();
-            let tolerance = if name.starts_with("precise_") {
-                &float_noise
-            } else {
-                tolerance
-            };
+            let tolerance = if name.starts_with("precise_") { &float_noise } else { tolerance };
             found.get(name).is_some_and(|found| match name.as_str() {
                 "groups" => same_groups(items(field), items(found), tolerance),
                 _ => matches(field, found, tolerance),
@@ -83,10 +74,7 @@ pub fn matches(expected: &Value, found: &Value, tolerance: &Exact) -> bool {
         }),
         (Value::Array(items), Value::Array(others)) => {
             items.len() == others.len()
-                && items
-                    .iter()
-                    .zip(others)
-                    .all(|(item, other)| matches(item, other, tolerance))
+                && items.iter().zip(others).all(|(item, other)| matches(item, other, tolerance))
         }
         (Value::String(text), Value::String(other)) => {
             match (text.parse::<Exact>(), other.parse::<Exact>()) {
@@ -106,9 +94,7 @@ fn same_groups(expected: &[Value], found: &[Value], tolerance: &Exact) -> bool {
 
 /// A decimal string or a whole number.
 pub fn number(value: &Value) -> Exact {
-    let text = value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned);
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     text.parse().unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -134,9 +120,7 @@ pub fn numbers(value: &Value) -> Vec<Exact> {
 }
 
 pub fn nano(value: &Value) -> i128 {
-    (number(value) * Exact::from(1_000_000_000_i64))
-        .to_i128()
-        .expect("a value of at most nine decimals")
+    (number(value) * Exact::from(1_000_000_000_i64)).to_i128().expect("a value of at most nine decimals")
 }
 
 pub fn text(value: &impl ToString) -> Value {
@@ -149,17 +133,12 @@ pub fn zone_of(input: &Value) -> TimeZone {
 
 /// A timestamp, or the first instant of a date in the zone.
 pub fn instant_us(value: &Value, zone: &TimeZone) -> i64 {
-    let text = value
-        .as_str()
-        .unwrap_or_else(|| panic!("{value} is not a time"));
+    let text = value.as_str().unwrap_or_else(|| panic!("{value} is not a time"));
     if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
         return timestamp.as_microsecond();
     }
     let date: jiff::civil::Date = text.parse().unwrap();
-    date.to_zoned(zone.clone())
-        .unwrap()
-        .timestamp()
-        .as_microsecond()
+    date.to_zoned(zone.clone()).unwrap().timestamp().as_microsecond()
 }
 
 /// `from` and `to`; dates that include their last day end a day later.
@@ -172,10 +151,7 @@ pub fn span(value: &Value, input: &Value) -> Span {
     } else {
         instant_us(&value["to"], &zone)
     };
-    Span {
-        start_us: instant_us(&value["from"], &zone),
-        end_us,
-    }
+    Span { start_us: instant_us(&value["from"], &zone), end_us }
 }
 
 fn is_date(value: &Value) -> bool {
@@ -189,8 +165,7 @@ pub fn is_midnight(instant_us: i64, zone: &TimeZone) -> bool {
 
 /// Whether both instants have the same offset from UTC, so that days between them have 24 hours.
 pub fn same_offset(span: &Span, zone: &TimeZone) -> bool {
-    let offset =
-        |instant_us| zone.to_offset(jiff::Timestamp::from_microsecond(instant_us).unwrap());
+    let offset = |instant_us| zone.to_offset(jiff::Timestamp::from_microsecond(instant_us).unwrap());
     offset(span.start_us) == offset(span.end_us)
 }
 
@@ -225,19 +200,13 @@ pub fn rounded(value: &Exact, rule: &Value) -> Exact {
         return value.clone();
     }
     let scale = u32::try_from(rule["scale"].as_u64().unwrap()).unwrap();
-    value
-        .round_to_decimals(exact_rounding(&rule["mode"]), scale)
-        .unwrap()
-        .into()
+    value.round_to_decimals(exact_rounding(&rule["mode"]), scale).unwrap().into()
 }
 
 pub fn whole_units(mode: &Value) -> QuantityRounding {
     match mode.as_str() {
         None | Some("none") => QuantityRounding::None,
-        Some(_) => QuantityRounding::ToStep {
-            direction: direction(mode),
-            step: Decimal::ONE,
-        },
+        Some(_) => QuantityRounding::ToStep { direction: direction(mode), step: Decimal::ONE },
     }
 }
 
@@ -254,16 +223,10 @@ pub fn conversion(input: &Value) -> UnitConversion {
 pub fn tiers(value: &Value) -> Vec<Tier> {
     let tier = |row: &Value| {
         let percent = || number(&row["rate_percent"]) * Exact::ratio(1, 100).unwrap();
-        let unit = maybe_number(&row["unit"])
-            .unwrap_or_else(percent)
-            .to_decimal()
-            .unwrap();
+        let unit = maybe_number(&row["unit"]).unwrap_or_else(percent).to_decimal().unwrap();
         let flat = maybe_decimal(&row["flat"]).unwrap_or_default();
         let unit_price = rating::money::UnitPrice::new(unit).unwrap();
-        Tier {
-            maximum: maybe_decimal(&row["cap"]),
-            ..Tier::new(maybe_decimal(&row["to"]), unit_price, flat)
-        }
+        Tier { maximum: maybe_decimal(&row["cap"]), ..Tier::new(maybe_decimal(&row["to"]), unit_price, flat) }
     };
     items(value).iter().map(tier).collect()
 }

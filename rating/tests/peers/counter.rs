@@ -19,15 +19,8 @@ pub fn run(case: &Case) -> Option<Found> {
         .collect();
     let first_us = samples.first().map_or(0, |sample| sample.0);
     let last_us = samples.last().map_or(0, |sample| sample.0);
-    let whole = Span {
-        start_us: first_us,
-        end_us: last_us + 1,
-    };
-    let window = if input["window"].is_null() {
-        whole
-    } else {
-        window(input)
-    };
+    let whole = Span { start_us: first_us, end_us: last_us + 1 };
+    let window = if input["window"].is_null() { whole } else { window(input) };
     let mut fold = CumulativeFold::new(first_us.min(window.start_us), &CumulativeState::default());
     for &(time_us, value) in samples.iter().filter(|sample| sample.0 < window.start_us) {
         fold.sample(time_us, 0, value).unwrap();
@@ -49,9 +42,7 @@ pub fn run(case: &Case) -> Option<Found> {
     let differs = match input["method"].as_str() {
         Some("linear_spread") => Some(differs::INCREASES_BELONG_TO_THE_LATER_SAMPLE),
         Some("anchored") => None,
-        Some(method) if method.contains("extrapolated") => {
-            Some(differs::INCREASES_ARE_NOT_EXTRAPOLATED)
-        }
+        Some(method) if method.contains("extrapolated") => Some(differs::INCREASES_ARE_NOT_EXTRAPOLATED),
         _ => (carried && case.model() == "resets").then_some(differs::COUNTERS_ARE_CARRIED),
     };
     Found::unless(values, differs)
@@ -71,10 +62,7 @@ fn time_us(value: &Value, input: &Value) -> i64 {
 /// The window as our half-open span: one that leaves its first instant out and takes its last in starts and ends a
 /// microsecond later.
 fn window(input: &Value) -> Span {
-    let (from_us, to_us) = (
-        time_us(&input["window"]["from"], input),
-        time_us(&input["window"]["to"], input),
-    );
+    let (from_us, to_us) = (time_us(&input["window"]["from"], input), time_us(&input["window"]["to"], input));
     let bounds = input["window_bounds"].as_str().unwrap_or("[from,to)");
     Span {
         start_us: from_us + i64::from(bounds.starts_with('(')),

@@ -31,11 +31,7 @@ fn time_us(value: &Value) -> Option<i64> {
 }
 
 fn grant(input: &Value) -> Credit {
-    let ends = [
-        time_us(&input["expires_at"]),
-        time_us(&input["voided_at"]),
-        time_us(&input["deleted_at"]),
-    ];
+    let ends = [time_us(&input["expires_at"]), time_us(&input["voided_at"]), time_us(&input["deleted_at"])];
     Credit {
         id: input["id"].as_str().unwrap_or("").to_owned(),
         priority: input["priority"].as_i64().unwrap_or(0),
@@ -61,15 +57,9 @@ fn apply_to_lines(input: &Value) -> Option<Found> {
     for used in pay_lines(&lines, &mut credits, 0) {
         applied[used.line][used.credit.parse::<usize>().unwrap()] += used.amount;
     }
-    let totals: Vec<Value> = lines
-        .iter()
-        .zip(&applied)
-        .map(|(line, paid)| text(&(line - paid.iter().sum::<Amount>())))
-        .collect();
-    let applied: Vec<Vec<Value>> = applied
-        .iter()
-        .map(|paid| paid.iter().map(text).collect())
-        .collect();
+    let totals: Vec<Value> =
+        lines.iter().zip(&applied).map(|(line, paid)| text(&(line - paid.iter().sum::<Amount>()))).collect();
+    let applied: Vec<Vec<Value>> = applied.iter().map(|paid| paid.iter().map(text).collect()).collect();
     Found::exactly(json!({"applied": applied, "line_totals": totals}))
 }
 
@@ -93,32 +83,18 @@ fn burn_down(input: &Value) -> Option<Found> {
     let mut overage = Amount::ZERO;
     let mut overage_carried = false;
     for (time_us, amount) in usage {
-        let paid: Amount = draw(&mut credits, amount, time_us)
-            .iter()
-            .map(|part| part.1)
-            .sum();
+        let paid: Amount = draw(&mut credits, amount, time_us).iter().map(|part| part.1).sum();
         overage += amount - paid;
         overage_carried |= overage > Amount::ZERO
-            && credits
-                .iter()
-                .any(|credit| time_us < credit.effective_us && credit.effective_us <= until_us);
+            && credits.iter().any(|credit| time_us < credit.effective_us && credit.effective_us <= until_us);
     }
     let balance = |credit: &Credit| {
-        let left = if credit.is_active(until_us) {
-            credit.balance
-        } else {
-            Amount::ZERO
-        };
+        let left = if credit.is_active(until_us) { credit.balance } else { Amount::ZERO };
         (credit.id.clone(), text(&left))
     };
     let balances: Map<String, Value> = credits.iter().map(balance).collect();
-    let has = |name: &str| {
-        items(&input["grants"])
-            .iter()
-            .any(|grant| !grant[name].is_null())
-    };
-    let starts_short =
-        maybe_decimal(&input["starting_overage"]).is_some_and(|overage| !overage.is_zero());
+    let has = |name: &str| items(&input["grants"]).iter().any(|grant| !grant[name].is_null());
+    let starts_short = maybe_decimal(&input["starting_overage"]).is_some_and(|overage| !overage.is_zero());
     let differs = if has("recurrence") || !items(&input["resets"]).is_empty() {
         Some(differs::THE_LEDGER_REFILLS_AND_RESETS)
     } else if input["meter_aggregation"] != "sum" {
@@ -126,10 +102,7 @@ fn burn_down(input: &Value) -> Option<Found> {
     } else {
         (starts_short || overage_carried).then_some(differs::CREDITS_PAY_WHEN_THEY_CAN)
     };
-    let left = credits
-        .iter()
-        .filter(|credit| credit.is_active(until_us))
-        .map(|credit| credit.balance);
+    let left = credits.iter().filter(|credit| credit.is_active(until_us)).map(|credit| credit.balance);
     let values = json!({
         "balances": balances,
         "balance_total": text(&left.sum::<Amount>()),
@@ -142,20 +115,10 @@ fn burn_down(input: &Value) -> Option<Found> {
 fn converted_balance(input: &Value) -> Option<Found> {
     let terms = PriceTerms {
         conversion: conversion(input),
-        allowance: Some(Allowance::Own {
-            quantity: decimal(&input["grant_amount"]),
-            prorated: false,
-        }),
-        ..PriceTerms::of(PriceModel::PerUnit(PerUnitPrice {
-            unit_price: rating::money::UnitPrice::ZERO,
-        }))
+        allowance: Some(Allowance::Own { quantity: decimal(&input["grant_amount"]), prorated: false }),
+        ..PriceTerms::of(PriceModel::PerUnit(PerUnitPrice { unit_price: rating::money::UnitPrice::ZERO }))
     };
-    let trail = rate(
-        &terms,
-        &number(&input["raw_usage"]),
-        usd(),
-        &mut PoolBalances::default(),
-    );
+    let trail = rate(&terms, &number(&input["raw_usage"]), usd(), &mut PoolBalances::default());
     let allowance = trail.allowance.as_ref()?;
     Found::exactly(json!({
         "usage": text(&trail.conversion.converted),
@@ -173,9 +136,7 @@ fn grant_order(input: &Value) -> Option<Found> {
     if input["expiry_resolution"] == "second" {
         // The case states its resolution: the grants expire at whole seconds.
         for credit in &mut credits {
-            credit.expires_us = credit
-                .expires_us
-                .map(|us| us.div_euclid(1_000_000) * 1_000_000);
+            credit.expires_us = credit.expires_us.map(|us| us.div_euclid(1_000_000) * 1_000_000);
         }
     }
     credits.sort_by(Credit::drawing_order);
@@ -186,16 +147,10 @@ fn grant_order(input: &Value) -> Option<Found> {
 fn grant_proration(input: &Value) -> Option<Found> {
     let period = span(&input["period"], input);
     let at_us = time_us(&input["at"])?.clamp(period.start_us, period.end_us);
-    let share = Span {
-        start_us: at_us,
-        ..period
-    }
-    .share_of(&period);
+    let share = Span { start_us: at_us, ..period }.share_of(&period);
     let scale = u32::try_from(input["scale"].as_u64()?).ok()?;
     let exact: Exact = &number(&input["credits"]) * &share;
-    let credits = exact
-        .round_to_decimals(Rounding::HalfAwayFromZero, scale)
-        .unwrap();
+    let credits = exact.round_to_decimals(Rounding::HalfAwayFromZero, scale).unwrap();
     let by_days = input["strategy"] != "second";
     Found::unless(
         json!({"credits": text(&credits)}),

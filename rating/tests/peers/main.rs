@@ -40,11 +40,7 @@ fn run(case: &Case) -> Option<Found> {
 /// Nothing when the case passes; a reason when it differs knowingly; an error when it fails.
 fn judge(case: &Case) -> Result<Option<&'static str>, String> {
     let Some(found) = run(case) else {
-        return Err(format!(
-            "unknown kind {}, model {}",
-            case.kind(),
-            case.model()
-        ));
+        return Err(format!("unknown kind {}, model {}", case.kind(), case.model()));
     };
     if matches(case.expected(), &found.values, &case.tolerance()) {
         return Ok(None);
@@ -71,21 +67,15 @@ fn every_case_passes_or_differs_for_a_reason() {
             Err(failure) => failures.push(format!("{} ({}): {failure}", case.id(), case.model())),
         }
     }
-    println!(
-        "{passed} pass, {} differ, {} fail",
-        differing.len(),
-        failures.len()
-    );
+    println!("{passed} pass, {} differ, {} fail", differing.len(), failures.len());
     for (id, reason) in &differing {
         println!("{id}: {reason}");
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert!(passed > 0, "{path} holds no cases");
     if other.is_none() {
-        let listed: BTreeMap<String, &str> = differs::LISTED
-            .iter()
-            .map(|(id, reason)| ((*id).to_owned(), *reason))
-            .collect();
+        let listed: BTreeMap<String, &str> =
+            differs::LISTED.iter().map(|(id, reason)| ((*id).to_owned(), *reason)).collect();
         assert_eq!(differing, listed, "the list in differs.rs is out of date");
     }
 }
@@ -93,17 +83,14 @@ fn every_case_passes_or_differs_for_a_reason() {
 #[test]
 fn unknown_kinds_and_wrong_values_fail() {
     let case = |text: &str| Case::new(serde_json::from_str(text).unwrap());
-    let unknown =
-        r#"{"id": "x", "kind": "dancing", "model": "waltz", "input": {}, "expected": {}}"#;
+    let unknown = r#"{"id": "x", "kind": "dancing", "model": "waltz", "input": {}, "expected": {}}"#;
     assert!(judge(&case(unknown)).is_err());
     let model = r#"{"id": "x", "kind": "pricing", "model": "waltz", "input": {}, "expected": {}}"#;
     assert!(judge(&case(model)).is_err());
     let unit = |amount: &str| {
         let input = r#""input": {"quantity": "2", "unit_amount": "3"}"#;
         let expected = format!(r#""expected": {{"amount": "{amount}"}}"#);
-        judge(&case(&format!(
-            r#"{{"id": "x", "kind": "pricing", "model": "unit", {input}, {expected}}}"#
-        )))
+        judge(&case(&format!(r#"{{"id": "x", "kind": "pricing", "model": "unit", {input}, {expected}}}"#)))
     };
     assert_eq!(unit("6.00"), Ok(None));
     assert!(unit("6.01").is_err());

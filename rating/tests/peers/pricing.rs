@@ -3,17 +3,17 @@
 use rating::exact::Exact;
 use rating::money::{Currency, UnitPrice};
 use rating::price::{
-    Allowance, Commitment, CommittedUsage, Discount, FlatPrice, GraduatedPrice, PackagePrice,
-    PerUnitPrice, PercentagePrice, PoolBalances, PriceModel, PriceTerms, PriceTrail, Rule, Tier,
-    Usage, VolumePrice, ZeroUsage,
+    Allowance, Commitment, CommittedUsage, Discount, FlatPrice, GraduatedPrice, PackagePrice, PerUnitPrice,
+    PercentagePrice, PoolBalances, PriceModel, PriceTerms, PriceTrail, Rule, Tier, Usage, VolumePrice,
+    ZeroUsage,
 };
 use rating::quantity::Dimensions;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::case::{
-    Case, Found, conversion, decimal, direction, items, maybe_decimal, maybe_number, number,
-    numbers, text, tiers, whole_units, zero_usage,
+    Case, Found, conversion, decimal, direction, items, maybe_decimal, maybe_number, number, numbers, text,
+    tiers, whole_units, zero_usage,
 };
 use super::differs;
 
@@ -25,9 +25,7 @@ pub fn run(case: &Case) -> Option<Found> {
         "package" => package(input),
         "percentage" => percentage(input),
         "block_tiers" | "block_tiers_incremental" => block_tiers(input),
-        "bucketed_graduated" | "bucketed_volume" | "bucketed_package" => {
-            bucketed(case.model(), input)
-        }
+        "bucketed_graduated" | "bucketed_volume" | "bucketed_package" => bucketed(case.model(), input),
         "commitment_windowed" => commitment_windowed(input),
         "converted_graduated" | "converted_unit" => converted(case.model(), input),
         "coupons" => coupons(input),
@@ -36,10 +34,9 @@ pub fn run(case: &Case) -> Option<Found> {
         "max_spend_discount" => max_spend_discount(input),
         "usage_discount" => usage_discount(input),
         "capacity_tiers" => Found::unless(Value::Null, Some(differs::A_PRICE_READS_ONE_METER)),
-        "graduated_dimensional_sequence" => Found::unless(
-            Value::Null,
-            Some(differs::TIERS_BELONG_TO_ONE_DIMENSION_SET),
-        ),
+        "graduated_dimensional_sequence" => {
+            Found::unless(Value::Null, Some(differs::TIERS_BELONG_TO_ONE_DIMENSION_SET))
+        }
         _ => None,
     }
 }
@@ -78,19 +75,11 @@ pub fn rate_usage(
 }
 
 fn amount_of(model: PriceModel, quantity: &Exact) -> Exact {
-    rate(
-        &PriceTerms::of(model),
-        quantity,
-        usd(),
-        &mut PoolBalances::default(),
-    )
-    .model_amount
+    rate(&PriceTerms::of(model), quantity, usd(), &mut PoolBalances::default()).model_amount
 }
 
 pub fn per_unit(price: &Value) -> PriceModel {
-    PriceModel::PerUnit(PerUnitPrice {
-        unit_price: UnitPrice::new(decimal(price)).unwrap(),
-    })
+    PriceModel::PerUnit(PerUnitPrice { unit_price: UnitPrice::new(decimal(price)).unwrap() })
 }
 
 pub fn graduated(tiers: Vec<Tier>, zero_usage: ZeroUsage) -> PriceModel {
@@ -102,19 +91,12 @@ pub fn volume(tiers: Vec<Tier>, zero_usage: ZeroUsage) -> PriceModel {
 }
 
 pub fn packages(input: &Value) -> PriceModel {
-    let (size, package_price) = (
-        decimal(&input["package_size"]),
-        decimal(&input["package_amount"]),
-    );
+    let (size, package_price) = (decimal(&input["package_size"]), decimal(&input["package_amount"]));
     let rounding = match &input["rounding"] {
         Value::Null => rating::price::RoundingDirection::Up,
         mode => direction(mode),
     };
-    PriceModel::Package(PackagePrice {
-        size,
-        package_price,
-        rounding,
-    })
+    PriceModel::Package(PackagePrice { size, package_price, rounding })
 }
 
 fn unit(input: &Value) -> Option<Found> {
@@ -127,9 +109,7 @@ fn unit(input: &Value) -> Option<Found> {
 fn tiered(model: &str, input: &Value) -> Option<Found> {
     let quantity = number(&input["quantity"]);
     let rows = tiers(&input["tiers"]);
-    let on_a_bound = rows
-        .iter()
-        .any(|tier| tier.up_to.map(Exact::from).as_ref() == Some(&quantity));
+    let on_a_bound = rows.iter().any(|tier| tier.up_to.map(Exact::from).as_ref() == Some(&quantity));
     let upper_tier_has_it = input["tier_bounds"] == "[from,to)" && on_a_bound;
     let model = match model {
         "volume" => volume(rows, zero_usage(input)),
@@ -142,10 +122,7 @@ fn tiered(model: &str, input: &Value) -> Option<Found> {
 }
 
 fn free_units(quantity: Option<Decimal>) -> Option<Allowance> {
-    quantity.map(|quantity| Allowance::Own {
-        quantity,
-        prorated: false,
-    })
+    quantity.map(|quantity| Allowance::Own { quantity, prorated: false })
 }
 
 fn package(input: &Value) -> Option<Found> {
@@ -153,12 +130,7 @@ fn package(input: &Value) -> Option<Found> {
         allowance: free_units(maybe_decimal(&input["free_units"])),
         ..PriceTerms::of(packages(input))
     };
-    let trail = rate(
-        &terms,
-        &number(&input["quantity"]),
-        usd(),
-        &mut PoolBalances::default(),
-    );
+    let trail = rate(&terms, &number(&input["quantity"]), usd(), &mut PoolBalances::default());
     let packages = text(&trail.parts[0].quantity);
     Found::exactly(json!({"amount": text(&trail.model_amount), "packages": packages}))
 }
@@ -175,14 +147,7 @@ fn percentage(input: &Value) -> Option<Found> {
     let values = numbers(&input["event_values"]);
     let sum: Exact = values.iter().cloned().sum();
     let pools = &mut PoolBalances::default();
-    let trail = rate_usage(
-        &PriceTerms::of(model),
-        &sum,
-        usd(),
-        pools,
-        Some(&values),
-        Decimal::ZERO,
-    );
+    let trail = rate_usage(&PriceTerms::of(model), &sum, usd(), pools, Some(&values), Decimal::ZERO);
     Found::exactly(json!({"amount": text(&trail.model_amount)}))
 }
 
@@ -196,10 +161,7 @@ fn block_tiers(input: &Value) -> Option<Found> {
         bound += size * maybe_decimal(&row["max_blocks"]).unwrap_or_default();
         let price = UnitPrice::new(decimal(&row["block_price"])).unwrap();
         let up_to = (index + 1 < rows.len()).then_some(bound);
-        blocks.push(Tier {
-            block_size: Some(size),
-            ..Tier::new(up_to, price, Decimal::ZERO)
-        });
+        blocks.push(Tier { block_size: Some(size), ..Tier::new(up_to, price, Decimal::ZERO) });
     }
     let model = match input["policy"].as_str() {
         Some("top_tier") => volume(blocks, ZeroUsage::OwesNothing),
@@ -207,12 +169,7 @@ fn block_tiers(input: &Value) -> Option<Found> {
         _ => return None,
     };
     let per_tier = |quantity: &Exact| {
-        let trail = rate(
-            &PriceTerms::of(model.clone()),
-            quantity,
-            usd(),
-            &mut PoolBalances::default(),
-        );
+        let trail = rate(&PriceTerms::of(model.clone()), quantity, usd(), &mut PoolBalances::default());
         let mut amounts = vec![Exact::ZERO; rows.len()];
         for part in trail.parts {
             if let Rule::Tier { number, .. } = part.rule {
@@ -221,8 +178,7 @@ fn block_tiers(input: &Value) -> Option<Found> {
         }
         amounts
     };
-    let billed =
-        maybe_number(&input["already_billed_quantity"]).map(|quantity| per_tier(&quantity));
+    let billed = maybe_number(&input["already_billed_quantity"]).map(|quantity| per_tier(&quantity));
     let mut amounts = per_tier(&number(&input["quantity"]));
     for (amount, billed) in amounts.iter_mut().zip(billed.unwrap_or_default()) {
         *amount -= &billed;
@@ -239,20 +195,10 @@ fn bucketed(model: &str, input: &Value) -> Option<Found> {
         _ => packages(input),
     };
     let buckets = numbers(&input["bucket_quantities"]);
-    let amount: Exact = buckets
-        .iter()
-        .map(|quantity| amount_of(model.clone(), quantity))
-        .sum();
-    let on_a_bound = |tier: &Tier| {
-        tier.up_to
-            .is_some_and(|up_to| buckets.contains(&up_to.into()))
-    };
-    let upper =
-        input["tier_bounds"] == "[from,to)" && tiers(&input["tiers"]).iter().any(on_a_bound);
-    Found::unless(
-        json!({"amount": text(&amount)}),
-        upper.then_some(differs::BOUNDS_BELONG_TO_THE_LOWER_TIER),
-    )
+    let amount: Exact = buckets.iter().map(|quantity| amount_of(model.clone(), quantity)).sum();
+    let on_a_bound = |tier: &Tier| tier.up_to.is_some_and(|up_to| buckets.contains(&up_to.into()));
+    let upper = input["tier_bounds"] == "[from,to)" && tiers(&input["tiers"]).iter().any(on_a_bound);
+    Found::unless(json!({"amount": text(&amount)}), upper.then_some(differs::BOUNDS_BELONG_TO_THE_LOWER_TIER))
 }
 
 fn commitment_windowed(input: &Value) -> Option<Found> {
@@ -268,32 +214,18 @@ fn commitment_windowed(input: &Value) -> Option<Found> {
             overage_factor: maybe_decimal(&window["overage_factor"]).unwrap_or(Decimal::ONE),
             prorated: false,
         });
-        let terms = PriceTerms {
-            commitment,
-            ..PriceTerms::of(per_unit(&window["unit_amount"]))
-        };
-        let trail = rate(
-            &terms,
-            &number(&window["quantity"]),
-            usd(),
-            &mut PoolBalances::default(),
-        );
+        let terms = PriceTerms { commitment, ..PriceTerms::of(per_unit(&window["unit_amount"])) };
+        let trail = rate(&terms, &number(&window["quantity"]), usd(), &mut PoolBalances::default());
         let parts = match trail.commitment {
             Some(step) => [step.amount, step.within, step.overage, step.true_up],
-            None => [
-                trail.model_amount.clone(),
-                trail.model_amount,
-                Exact::ZERO,
-                Exact::ZERO,
-            ],
+            None => [trail.model_amount.clone(), trail.model_amount, Exact::ZERO, Exact::ZERO],
         };
         for (total, part) in totals.iter_mut().zip(parts) {
             *total += &part;
         }
     }
     let [amount, utilized, overage, true_up] = totals.map(|total| text(&total));
-    let values =
-        json!({"amount": amount, "utilized": utilized, "overage": overage, "true_up": true_up});
+    let values = json!({"amount": amount, "utilized": utilized, "overage": overage, "true_up": true_up});
     Found::exactly(values)
 }
 
@@ -308,15 +240,8 @@ fn converted(model: &str, input: &Value) -> Option<Found> {
         quantity_rounding: whole_units(&input["rounding"]),
         ..PriceTerms::of(model)
     };
-    let trail = rate(
-        &terms,
-        &number(&input["raw_quantity"]),
-        usd(),
-        &mut PoolBalances::default(),
-    );
-    Found::exactly(
-        json!({"billed_quantity": text(&trail.billable), "amount": text(&trail.model_amount)}),
-    )
+    let trail = rate(&terms, &number(&input["raw_quantity"]), usd(), &mut PoolBalances::default());
+    Found::exactly(json!({"billed_quantity": text(&trail.billable), "amount": text(&trail.model_amount)}))
 }
 
 fn coupons(input: &Value) -> Option<Found> {
@@ -329,18 +254,10 @@ fn coupons(input: &Value) -> Option<Found> {
         })
         .collect();
     let amount = decimal(&input["subtotal_minor"]) / hundred;
-    let flat = PriceModel::Flat(FlatPrice {
-        amount,
-        prorated: false,
-    });
-    let terms = PriceTerms {
-        discounts,
-        ..PriceTerms::of(flat)
-    };
+    let flat = PriceModel::Flat(FlatPrice { amount, prorated: false });
+    let terms = PriceTerms { discounts, ..PriceTerms::of(flat) };
     let trail = rate(&terms, &Exact::ONE, usd(), &mut PoolBalances::default());
-    let other = input["order"]
-        .as_str()
-        .is_some_and(|order| order != "percent_then_fixed");
+    let other = input["order"].as_str().is_some_and(|order| order != "percent_then_fixed");
     Found::unless(
         json!({"discount_minor": text(&((amount - trail.amount()) * hundred))}),
         other.then_some(differs::PERCENTAGES_COME_BEFORE_AMOUNTS),
@@ -354,10 +271,7 @@ fn dynamic_event_amounts(input: &Value) -> Option<Found> {
     let all = PriceModel::Percentage(PercentagePrice::rate(Decimal::ONE_HUNDRED));
     let values = json!({"amount": text(&amount_of(all, &amount))});
     let no_units = number(&input["quantity"]).is_zero();
-    Found::unless(
-        values,
-        no_units.then_some(differs::AMOUNTS_OF_EVENTS_COUNT_WITHOUT_UNITS),
-    )
+    Found::unless(values, no_units.then_some(differs::AMOUNTS_OF_EVENTS_COUNT_WITHOUT_UNITS))
 }
 
 /// What each transaction adds to the bill of all before it.
@@ -375,24 +289,11 @@ fn graduated_percentage_sequence(input: &Value) -> Option<Found> {
 }
 
 fn max_spend_discount(input: &Value) -> Option<Found> {
-    let flat = FlatPrice {
-        amount: decimal(&input["line_amount"]),
-        prorated: false,
-    };
+    let flat = FlatPrice { amount: decimal(&input["line_amount"]), prorated: false };
     let discounts = vec![Discount::MaximumSpend(decimal(&input["max_spend"]))];
-    let terms = PriceTerms {
-        discounts,
-        ..PriceTerms::of(PriceModel::Flat(flat))
-    };
+    let terms = PriceTerms { discounts, ..PriceTerms::of(PriceModel::Flat(flat)) };
     let before = decimal(&input["billed_before"]);
-    let trail = rate_usage(
-        &terms,
-        &Exact::ONE,
-        usd(),
-        &mut PoolBalances::default(),
-        None,
-        before,
-    );
+    let trail = rate_usage(&terms, &Exact::ONE, usd(), &mut PoolBalances::default(), None, before);
     Found::exactly(json!({"discount": text(&trail.discounts[0].taken)}))
 }
 

@@ -3,8 +3,7 @@
 
 use rating::exact::Exact;
 use rating::price::{
-    Commitment, CommittedUsage, Discount, PoolBalances, PriceModel, PriceTerms, PriceTrail,
-    ZeroUsage,
+    Commitment, CommittedUsage, Discount, PoolBalances, PriceModel, PriceTerms, PriceTrail, ZeroUsage,
 };
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
@@ -27,10 +26,7 @@ fn model(shape: &str, price: &Value) -> Option<PriceModel> {
         "unit" => Some(per_unit(&price["unit_amount"])),
         "dynamic" => Some(per_unit(&price["multiplier"])),
         "package" => Some(packages(price)),
-        "graduated" => Some(graduated(
-            tiers(&price["tiers"]),
-            ZeroUsage::OwesFirstFlatFee,
-        )),
+        "graduated" => Some(graduated(tiers(&price["tiers"]), ZeroUsage::OwesFirstFlatFee)),
         "volume" => Some(volume(tiers(&price["tiers"]), ZeroUsage::OwesFirstFlatFee)),
         _ => None,
     }
@@ -62,18 +58,10 @@ fn progressive(shape: &str, input: &Value) -> Option<Found> {
     let all = rated(&(&before + &number(&input["quantity"])));
     let rounded = |amount: &Exact| currency.round(amount, terms.line_rounding).unwrap();
     let nothing_before = before.is_zero() && billed.is_zero();
-    let amount_before = if nothing_before {
-        Decimal::ZERO
-    } else {
-        rounded(&rated(&before).model_amount)
-    };
+    let amount_before = if nothing_before { Decimal::ZERO } else { rounded(&rated(&before).model_amount) };
     let amount = rounded(&all.model_amount) - amount_before;
-    let true_up = |trail: &PriceTrail| {
-        trail
-            .commitment
-            .as_ref()
-            .map_or(Decimal::ZERO, |step| rounded(&step.true_up))
-    };
+    let true_up =
+        |trail: &PriceTrail| trail.commitment.as_ref().map_or(Decimal::ZERO, |step| rounded(&step.true_up));
     let commitment = true_up(&all);
     let total = all.amount() - billed;
     Found::exactly(json!({

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::aggregation::{fold_levels, key_levels};
 use super::case::{
-    Case, Found, decimal, instant_us, is_midnight, items, maybe_decimal, nano, number, rounded,
-    same_offset, span, text, tiers, zero_usage, zone_of,
+    Case, Found, decimal, instant_us, is_midnight, items, maybe_decimal, nano, number, rounded, same_offset,
+    span, text, tiers, zero_usage, zone_of,
 };
 use super::differs;
 use super::pricing::{graduated, rate, usd, volume};
@@ -50,19 +50,12 @@ fn cycle(first: Date, day: u8, period: &Value) -> Option<BillingCycle> {
         "P1Y" | "P12M" => 12,
         _ => return None,
     };
-    Some(BillingCycle {
-        months,
-        anchor_month: first.month().unsigned_abs(),
-        anchor_day: day,
-    })
+    Some(BillingCycle { months, anchor_month: first.month().unsigned_abs(), anchor_day: day })
 }
 
 /// A flat price of one span of a period, as a line would have it.
 fn flat_fee(amount: Decimal, part: &Span, period: &Span, input: &Value) -> Decimal {
-    let terms = PriceTerms::of(PriceModel::Flat(FlatPrice {
-        amount,
-        prorated: true,
-    }));
+    let terms = PriceTerms::of(PriceModel::Flat(FlatPrice { amount, prorated: true }));
     let usage = Usage {
         quantity: &Exact::ONE,
         unit: "",
@@ -73,10 +66,7 @@ fn flat_fee(amount: Decimal, part: &Span, period: &Span, input: &Value) -> Decim
         billed_before: Decimal::ZERO,
     };
     let currency = currency_of(input).unwrap_or_else(usd);
-    terms
-        .rate(&usage, currency, &mut PoolBalances::default())
-        .unwrap()
-        .amount()
+    terms.rate(&usage, currency, &mut PoolBalances::default()).unwrap().amount()
 }
 
 fn billing_period_containing(input: &Value) -> Option<Found> {
@@ -93,23 +83,15 @@ fn billing_period_containing(input: &Value) -> Option<Found> {
         period = cycle.period_after(&period, &zone).unwrap();
         elapsed_cycles += 1;
     }
-    let from = if period.span.start_us < start_us {
-        start.to_string()
-    } else {
-        period.name
-    };
-    Found::exactly(
-        json!({"from": from, "to": period.end_date, "elapsed_cycles": text(&elapsed_cycles)}),
-    )
+    let from = if period.span.start_us < start_us { start.to_string() } else { period.name };
+    Found::exactly(json!({"from": from, "to": period.end_date, "elapsed_cycles": text(&elapsed_cycles)}))
 }
 
 /// The periods from one that contains the start to the one that contains the target, or the end.
 fn periods(cycle: BillingCycle, start_us: i64, last_us: i64, zone: &TimeZone) -> Vec<Period> {
     let mut periods = vec![cycle.period_containing(start_us, zone).unwrap()];
     while periods[periods.len() - 1].span.end_us <= last_us {
-        let next = cycle
-            .period_after(&periods[periods.len() - 1], zone)
-            .unwrap();
+        let next = cycle.period_after(&periods[periods.len() - 1], zone).unwrap();
         periods.push(next);
     }
     periods
@@ -117,22 +99,12 @@ fn periods(cycle: BillingCycle, start_us: i64, last_us: i64, zone: &TimeZone) ->
 
 fn billing_cycles_in_advance(input: &Value) -> Option<Found> {
     let zone = zone_of(input);
-    let (start_us, target_us) = (
-        instant_us(&input["start"], &zone),
-        instant_us(&input["target"], &zone),
-    );
-    let end_us = if input["end"].is_null() {
-        i64::MAX
-    } else {
-        instant_us(&input["end"], &zone)
-    };
+    let (start_us, target_us) = (instant_us(&input["start"], &zone), instant_us(&input["target"], &zone));
+    let end_us = if input["end"].is_null() { i64::MAX } else { instant_us(&input["end"], &zone) };
     let cycle = BillingCycle::anniversary(u8::try_from(input["cycle_day"].as_u64()?).ok()?);
     let mut cycles = Exact::ZERO;
     for period in periods(cycle, start_us, target_us, &zone) {
-        let billed = Span {
-            start_us: start_us.max(period.span.start_us),
-            end_us,
-        };
+        let billed = Span { start_us: start_us.max(period.span.start_us), end_us };
         if billed.start_us <= target_us {
             cycles += &rounded(&billed.share_of(&period.span), input);
         }
@@ -148,13 +120,8 @@ fn leading_factor(input: &Value) -> Option<Found> {
         return Found::unless(Value::Null, Some(differs::PERIODS_ARE_MONTHS));
     };
     let period = cycle.period_containing(end_us - 1, &zone).unwrap();
-    let part = Span {
-        start_us: instant_us(&input["start"], &zone),
-        end_us,
-    };
-    let fixed = input["fixed_month_days"]
-        .as_u64()
-        .is_some_and(|days| days > 0);
+    let part = Span { start_us: instant_us(&input["start"], &zone), end_us };
+    let fixed = input["fixed_month_days"].as_u64().is_some_and(|days| days > 0);
     Found::unless(
         json!({"factor": text(&rounded(&part.share_of(&period.span), input))}),
         fixed.then_some(differs::MONTHS_HAVE_THEIR_OWN_LENGTH),
@@ -169,17 +136,11 @@ fn factor_days(input: &Value) -> Option<Found> {
 fn calendar_days(input: &Value) -> Option<Found> {
     let length = Exact::from(span(input, input).length_us());
     let days = length.checked_div(&Exact::from(86_400_000_000_i64))?;
-    Found::unless(
-        json!({"days": text(&days)}),
-        Some(differs::TIME_IS_ELAPSED_AND_NOT_COUNTED_IN_DAYS),
-    )
+    Found::unless(json!({"days": text(&days)}), Some(differs::TIME_IS_ELAPSED_AND_NOT_COUNTED_IN_DAYS))
 }
 
 fn flat_fee_by_time(input: &Value) -> Option<Found> {
-    let (part, period) = (
-        span(&input["service_period"], input),
-        span(&input["full_period"], input),
-    );
+    let (part, period) = (span(&input["service_period"], input), span(&input["full_period"], input));
     let amount = flat_fee(decimal(&input["amount"]), &part, &period, input);
     let differs = if part.is_empty() {
         Some(differs::AN_EMPTY_SPAN_OWES_NOTHING)
@@ -191,25 +152,17 @@ fn flat_fee_by_time(input: &Value) -> Option<Found> {
 
 fn flat_fee_daily(input: &Value) -> Option<Found> {
     let zone = zone_of(input);
-    let (mut part, period) = (
-        span(&input["billed"], input),
-        span(&input["full_period"], input),
-    );
+    let (mut part, period) = (span(&input["billed"], input), span(&input["full_period"], input));
     let whole = part;
     if !input["trial"].is_null() {
         let trial_us = instant_us(&input["trial"]["started_at"], &zone);
         let timestamp = jiff::Timestamp::from_microsecond(trial_us).unwrap();
         let days = jiff::Span::new().days(input["trial"]["days"].as_i64().unwrap());
         let over = timestamp.to_zoned(zone.clone()).checked_add(days).unwrap();
-        part.start_us = part
-            .start_us
-            .max(over.timestamp().as_microsecond())
-            .min(part.end_us);
+        part.start_us = part.start_us.max(over.timestamp().as_microsecond()).min(part.end_us);
     }
     let exact = &number(&input["amount_minor"]) * &part.share_of(&period);
-    let amount = exact
-        .round_to_decimals(Rounding::HalfAwayFromZero, 0)
-        .unwrap();
+    let amount = exact.round_to_decimals(Rounding::HalfAwayFromZero, 0).unwrap();
     let on_days = [part.start_us, part.end_us, period.start_us, period.end_us]
         .iter()
         .all(|&instant_us| is_midnight(instant_us, &zone));
@@ -230,21 +183,12 @@ fn flat_fee_daily(input: &Value) -> Option<Found> {
 fn plan_change(input: &Value) -> Option<Found> {
     let period = span(&input["period"], input);
     let change_us = instant_us(&input["change_date"], &zone_of(input));
-    let rest = Span {
-        start_us: change_us.clamp(period.start_us, period.end_us),
-        ..period
-    };
+    let rest = Span { start_us: change_us.clamp(period.start_us, period.end_us), ..period };
     let mut amounts = Vec::new();
     for item in items(&input["items"]).iter().filter(|_| !rest.is_empty()) {
         let exact = &number(&item["amount_minor"]) * &rest.share_of(&period);
-        let amount = exact
-            .round_to_decimals(Rounding::HalfAwayFromZero, 0)
-            .unwrap();
-        amounts.push(if item["type"] == "credit" {
-            -amount
-        } else {
-            amount
-        });
+        let amount = exact.round_to_decimals(Rounding::HalfAwayFromZero, 0).unwrap();
+        amounts.push(if item["type"] == "credit" { -amount } else { amount });
     }
     let net: Decimal = amounts.iter().sum();
     let amounts: Vec<Value> = amounts.iter().map(text).collect();
@@ -262,19 +206,13 @@ fn capped(credit: Decimal, paid: Option<Decimal>) -> Decimal {
         expires_us: None,
         balance: paid.max(Decimal::ZERO),
     };
-    draw(&mut [balance], credit, 0)
-        .iter()
-        .map(|part| part.1)
-        .sum()
+    draw(&mut [balance], credit, 0).iter().map(|part| part.1).sum()
 }
 
 fn plan_change_inclusive(input: &Value) -> Option<Found> {
     let period = span(&input["period"], input);
     let change_us = instant_us(&input["change_date"], &zone_of(input));
-    let rest = Span {
-        start_us: change_us.clamp(period.start_us, period.end_us),
-        ..period
-    };
+    let rest = Span { start_us: change_us.clamp(period.start_us, period.end_us), ..period };
     let side = |side: &Value| {
         let whole = |name: &str| maybe_decimal(&side[name]).unwrap_or_default();
         flat_fee(whole("unit") * whole("quantity"), &rest, &period, input)
@@ -311,10 +249,7 @@ fn level_prorated(model: &str, input: &Value) -> Option<Found> {
         key_levels(input)
     };
     let days: i64 = input["period_days"].as_str()?.parse().ok()?;
-    let whole = Span {
-        start_us: 0,
-        end_us: days * 86_400_000_000,
-    };
+    let whole = Span { start_us: 0, end_us: days * 86_400_000_000 };
     let mut value = fold_levels(&levels, period).rollup.average(&whole);
     let rules = if input["rounds"].is_null() {
         std::slice::from_ref(&input["round"])
@@ -326,15 +261,10 @@ fn level_prorated(model: &str, input: &Value) -> Option<Found> {
     }
     // Units that come at midnight weigh the same either way; any others are weighed by whole days there.
     let inside = |level: &&(i64, u32, i128)| period.contains(level.0);
-    let removed = items(&input["events"])
-        .iter()
-        .any(|event| event["operation"] == "remove");
+    let removed = items(&input["events"]).iter().any(|event| event["operation"] == "remove");
     let by_days = removed
         || !same_offset(&period, &zone)
-        || levels
-            .iter()
-            .filter(inside)
-            .any(|level| !is_midnight(level.0, &zone));
+        || levels.iter().filter(inside).any(|level| !is_midnight(level.0, &zone));
     Found::unless(
         json!({"value": text(&value)}),
         by_days.then_some(differs::TIME_IS_ELAPSED_AND_NOT_COUNTED_IN_DAYS),
@@ -342,10 +272,7 @@ fn level_prorated(model: &str, input: &Value) -> Option<Found> {
 }
 
 fn graduated_prorated(input: &Value) -> Option<Found> {
-    let units: Exact = items(&input["events"])
-        .iter()
-        .map(|event| number(&event["prorated_units"]))
-        .sum();
+    let units: Exact = items(&input["events"]).iter().map(|event| number(&event["prorated_units"])).sum();
     let terms = PriceTerms::of(graduated(tiers(&input["tiers"]), zero_usage(input)));
     let trail = rate(&terms, &units, usd(), &mut PoolBalances::default());
     Found::unless(
@@ -356,12 +283,7 @@ fn graduated_prorated(input: &Value) -> Option<Found> {
 
 fn volume_prorated(input: &Value) -> Option<Found> {
     let terms = PriceTerms::of(volume(tiers(&input["tiers"]), zero_usage(input)));
-    let trail = rate(
-        &terms,
-        &number(&input["billed_quantity"]),
-        usd(),
-        &mut PoolBalances::default(),
-    );
+    let trail = rate(&terms, &number(&input["billed_quantity"]), usd(), &mut PoolBalances::default());
     let same = input["tier_quantity"] == input["billed_quantity"];
     Found::unless(
         json!({"amount": text(&trail.model_amount)}),

@@ -12,10 +12,7 @@ use crate::catalog::session::SessionPaths;
 pub(super) fn compare(old: &Catalog, new: &Catalog, sentences: &mut Vec<String>) {
     let meters = matched(&old.meters, &new.meters, |meter| meter.key.clone());
     for meter in meters.removed {
-        sentences.push(format!(
-            "Meter `{}` is gone: its events are kept but no longer feed it.",
-            meter.key
-        ));
+        sentences.push(format!("Meter `{}` is gone: its events are kept but no longer feed it.", meter.key));
     }
     for (before, after) in meters.kept_or_added {
         match before {
@@ -34,13 +31,7 @@ pub(super) fn compare(old: &Catalog, new: &Catalog, sentences: &mut Vec<String>)
 fn compare_one(before: &Meter, after: &Meter, sentences: &mut Vec<String>) {
     let subject = format!("Meter `{}`", after.key);
     let mut say = |what: &str, of: &dyn Fn(&Meter) -> String| {
-        say_if_changed(
-            &format!("{subject}, {what}"),
-            &of(before),
-            &of(after),
-            ", for everybody",
-            sentences,
-        );
+        say_if_changed(&format!("{subject}, {what}"), &of(before), &of(after), ", for everybody", sentences);
     };
     say("description", &|meter| format!("\"{}\"", meter.description));
     say("kind", &|meter| kind(&meter.kind));
@@ -48,16 +39,9 @@ fn compare_one(before: &Meter, after: &Meter, sentences: &mut Vec<String>) {
     say("value", &|meter| path(meter.value.as_ref()));
     say("resource", &|meter| path(meter.resource.as_ref()));
     say("dimensions", &|meter| {
-        let words: Vec<String> = meter
-            .dimensions
-            .iter()
-            .map(|(name, path)| format!("{name} from `{path}`"))
-            .collect();
-        if words.is_empty() {
-            "none".to_owned()
-        } else {
-            describe::listed(&words)
-        }
+        let words: Vec<String> =
+            meter.dimensions.iter().map(|(name, path)| format!("{name} from `{path}`")).collect();
+        if words.is_empty() { "none".to_owned() } else { describe::listed(&words) }
     });
     say("events", &|meter| describe::conditions(&meter.only_when));
     say("unit", &|meter| meter.unit.name.clone());
@@ -65,19 +49,11 @@ fn compare_one(before: &Meter, after: &Meter, sentences: &mut Vec<String>) {
         WhenMissing::Reject => "rejected".to_owned(),
         WhenMissing::Skip => "skipped".to_owned(),
     });
-    say(
-        "values with more than 9 decimals",
-        &|meter| match meter.excess_digits {
-            ExcessDigits::Reject => "rejected".to_owned(),
-            ExcessDigits::Round => "rounded".to_owned(),
-        },
-    );
-    say("session", &|meter| {
-        meter
-            .session
-            .as_ref()
-            .map_or_else(|| "none".to_owned(), session)
+    say("values with more than 9 decimals", &|meter| match meter.excess_digits {
+        ExcessDigits::Reject => "rejected".to_owned(),
+        ExcessDigits::Round => "rounded".to_owned(),
     });
+    say("session", &|meter| meter.session.as_ref().map_or_else(|| "none".to_owned(), session));
 }
 
 fn path(path: Option<&Path>) -> String {
@@ -88,15 +64,9 @@ fn kind(kind: &MeterKind) -> String {
     let mut words = kind.name().to_owned();
     let settings = match kind {
         MeterKind::Gauge { expires_after } => vec![("expires after", expires_after)],
-        MeterKind::Session {
-            heartbeat_timeout,
-            increment,
-            minimum,
-        } => vec![
-            ("heartbeat timeout", heartbeat_timeout),
-            ("increment", increment),
-            ("minimum", minimum),
-        ],
+        MeterKind::Session { heartbeat_timeout, increment, minimum } => {
+            vec![("heartbeat timeout", heartbeat_timeout), ("increment", increment), ("minimum", minimum)]
+        }
         MeterKind::Delta | MeterKind::Cumulative | MeterKind::Unique => Vec::new(),
     };
     for (name, duration) in settings {

@@ -23,35 +23,18 @@ pub fn diff(old: &Catalog, new: &Catalog) -> Vec<String> {
 
 fn general(old: &Catalog, new: &Catalog, sentences: &mut Vec<String>) {
     if old.name != new.name {
-        sentences.push(format!(
-            "The catalog is called `{}` instead of `{}`.",
-            new.name, old.name
-        ));
+        sentences.push(format!("The catalog is called `{}` instead of `{}`.", new.name, old.name));
     }
     if old.tenant != new.tenant {
-        sentences.push(format!(
-            "Events name their tenant at `{}` instead of `{}`.",
-            new.tenant, old.tenant
-        ));
+        sentences.push(format!("Events name their tenant at `{}` instead of `{}`.", new.tenant, old.tenant));
     }
     if old.currency != new.currency {
-        let shown = |catalog: &Catalog| {
-            catalog
-                .currency
-                .map_or("none", crate::money::Currency::code)
-        };
-        sentences.push(format!(
-            "The catalog's currency is {} instead of {}.",
-            shown(new),
-            shown(old)
-        ));
+        let shown = |catalog: &Catalog| catalog.currency.map_or("none", crate::money::Currency::code);
+        sentences.push(format!("The catalog's currency is {} instead of {}.", shown(new), shown(old)));
     }
     if old.line_rounding != new.line_rounding {
-        let [before, after] =
-            [old, new].map(|catalog| describe::line_rounding(catalog.line_rounding));
-        sentences.push(format!(
-            "Lines are rounded {after} instead of {before}, for everybody."
-        ));
+        let [before, after] = [old, new].map(|catalog| describe::line_rounding(catalog.line_rounding));
+        sentences.push(format!("Lines are rounded {after} instead of {before}, for everybody."));
     }
 }
 
@@ -61,32 +44,16 @@ struct Matched<'o, 'n, T> {
     kept_or_added: Vec<(Option<&'o T>, &'n T)>,
 }
 
-fn matched<'o, 'n, T, K: PartialEq>(
-    old: &'o [T],
-    new: &'n [T],
-    key: impl Fn(&T) -> K,
-) -> Matched<'o, 'n, T> {
+fn matched<'o, 'n, T, K: PartialEq>(old: &'o [T], new: &'n [T], key: impl Fn(&T) -> K) -> Matched<'o, 'n, T> {
     let find = |list: &'o [T], wanted: K| list.iter().find(|entry| key(entry) == wanted);
     Matched {
-        removed: old
-            .iter()
-            .filter(|entry| !new.iter().any(|other| key(other) == key(entry)))
-            .collect(),
-        kept_or_added: new
-            .iter()
-            .map(|entry| (find(old, key(entry)), entry))
-            .collect(),
+        removed: old.iter().filter(|entry| !new.iter().any(|other| key(other) == key(entry))).collect(),
+        kept_or_added: new.iter().map(|entry| (find(old, key(entry)), entry)).collect(),
     }
 }
 
 /// Says `subject has after instead of before` where the two differ.
-fn say_if_changed(
-    subject: &str,
-    before: &str,
-    after: &str,
-    whom: &str,
-    sentences: &mut Vec<String>,
-) {
+fn say_if_changed(subject: &str, before: &str, after: &str, whom: &str, sentences: &mut Vec<String>) {
     if before != after {
         sentences.push(format!("{subject}: {after} instead of {before}{whom}."));
     }

@@ -37,25 +37,10 @@ pub(super) fn compare(old: &Catalog, new: &Catalog, sentences: &mut Vec<String>)
 }
 
 fn whom_taxed(catalog: &Catalog, tax: &str) -> String {
-    let count = catalog
-        .tenants
-        .iter()
-        .filter(|tenant| tenant.tax.as_deref() == Some(tax))
-        .count();
-    let others = catalog
-        .other_tenants
-        .as_ref()
-        .is_some_and(|tenant| tenant.tax.as_deref() == Some(tax));
-    let others = if others {
-        " and every tenant without an entry"
-    } else {
-        ""
-    };
-    let named = if count == 1 {
-        "1 tenant".to_owned()
-    } else {
-        format!("{count} tenants")
-    };
+    let count = catalog.tenants.iter().filter(|tenant| tenant.tax.as_deref() == Some(tax)).count();
+    let others = catalog.other_tenants.as_ref().is_some_and(|tenant| tenant.tax.as_deref() == Some(tax));
+    let others = if others { " and every tenant without an entry" } else { "" };
+    let named = if count == 1 { "1 tenant".to_owned() } else { format!("{count} tenants") };
     format!(", for {named}{others}")
 }
 
@@ -71,29 +56,18 @@ fn compare_items(
     for (before, after) in items.kept_or_added {
         let subject = format!("Item `{}`", after.key);
         let charged = |item: &Item, currency: Currency| {
-            item.price.as_ref().map_or_else(
-                || "a price set elsewhere".to_owned(),
-                |price| describe::model(price, currency),
-            )
+            item.price
+                .as_ref()
+                .map_or_else(|| "a price set elsewhere".to_owned(), |price| describe::model(price, currency))
         };
         let Some(before) = before else {
-            sentences.push(format!(
-                "{subject} is new, {}{}.",
-                charged(after, currency),
-                effect(after)
-            ));
+            sentences.push(format!("{subject} is new, {}{}.", charged(after, currency), effect(after)));
             continue;
         };
         let whom = ", for everybody who buys it";
         match (&before.price, &after.price) {
             (Some(old_price), Some(price)) => {
-                plans::compare_price(
-                    (old_price, old_currency),
-                    (price, currency),
-                    &subject,
-                    whom,
-                    sentences,
-                );
+                plans::compare_price((old_price, old_currency), (price, currency), &subject, whom, sentences);
             }
             _ => say_if_changed(
                 &subject,
@@ -104,27 +78,18 @@ fn compare_items(
             ),
         }
         if effect(before) != effect(after) {
-            sentences.push(format!(
-                "{subject} has another effect{}{whom}.",
-                effect(after)
-            ));
+            sentences.push(format!("{subject} has another effect{}{whom}.", effect(after)));
         }
     }
 }
 
 fn effect(item: &Item) -> String {
-    let lasts = item
-        .lasts_days
-        .map(|days| format!(" for {days} days"))
-        .unwrap_or_default();
+    let lasts = item.lasts_days.map(|days| format!(" for {days} days")).unwrap_or_default();
     match &item.raises {
         None => String::new(),
         Some(raise) => match raise.by {
             Some(by) => format!(", raises quota `{}` by {by}{lasts}", raise.quota),
-            None => format!(
-                ", raises quota `{}` by the quantity bought{lasts}",
-                raise.quota
-            ),
+            None => format!(", raises quota `{}` by the quantity bought{lasts}", raise.quota),
         },
     }
 }
@@ -165,10 +130,10 @@ fn compare_credits(
     sentences: &mut Vec<String>,
 ) {
     let minimum = |catalog: &Catalog, currency: Currency| {
-        catalog.credits.minimum_purchase.map_or_else(
-            || "any amount".to_owned(),
-            |least| format!("{least} {currency}"),
-        )
+        catalog
+            .credits
+            .minimum_purchase
+            .map_or_else(|| "any amount".to_owned(), |least| format!("{least} {currency}"))
     };
     say_if_changed(
         "The least credit that can be bought",
@@ -178,19 +143,11 @@ fn compare_credits(
         sentences,
     );
     let shown = |grant: &Grant, currency: Currency| {
-        let expiry = grant
-            .expires_after_days
-            .map(|days| format!(", for {days} days"))
-            .unwrap_or_default();
+        let expiry = grant.expires_after_days.map(|days| format!(", for {days} days")).unwrap_or_default();
         let (whom, priority) = (describe::values_by_name(&grant.only), grant.priority);
-        format!(
-            "{} {currency} for {whom} with priority {priority}{expiry}",
-            grant.amount
-        )
+        format!("{} {currency} for {whom} with priority {priority}{expiry}", grant.amount)
     };
-    let grants = matched(&old.credits.grants, &new.credits.grants, |grant| {
-        grant.key.clone()
-    });
+    let grants = matched(&old.credits.grants, &new.credits.grants, |grant| grant.key.clone());
     for grant in grants.removed {
         sentences.push(format!("Credit grant `{}` is gone.", grant.key));
     }
@@ -198,13 +155,9 @@ fn compare_credits(
         let subject = format!("Credit grant `{}`", after.key);
         match before {
             None => sentences.push(format!("{subject} is new, {}.", shown(after, currency))),
-            Some(before) => say_if_changed(
-                &subject,
-                &shown(before, old_currency),
-                &shown(after, currency),
-                "",
-                sentences,
-            ),
+            Some(before) => {
+                say_if_changed(&subject, &shown(before, old_currency), &shown(after, currency), "", sentences);
+            }
         }
     }
 }

@@ -18,10 +18,7 @@ fn equal_catalogs_have_no_differences() {
     for example in [REDLINE, ONMEMOS, ZEMFYRE, DOCUMENTS] {
         assert_eq!(changed(example, &[]), Vec::<String>::new());
         assert_eq!(
-            changed(
-                example,
-                &[("meters:", "# a comment moves every line\nmeters:")]
-            ),
+            changed(example, &[("meters:", "# a comment moves every line\nmeters:")]),
             Vec::<String>::new()
         );
     }
@@ -206,9 +203,6 @@ const CASES: &[Case] = &[
 #[test]
 fn each_change_is_told_in_sentences() {
     for case in CASES {
-        assert_eq!(
-            changed(case.example, &[(case.before, case.after)]),
-            case.sentences
-        );
+        assert_eq!(changed(case.example, &[(case.before, case.after)]), case.sentences);
     }
 }

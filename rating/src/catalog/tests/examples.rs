@@ -13,20 +13,14 @@ pub(super) fn parsed(text: &str, file_name: &str) -> Catalog {
 
 #[test]
 fn the_four_catalogs_have_no_mistakes() {
-    for (name, text) in [
-        ("redline", REDLINE),
-        ("onmemos", ONMEMOS),
-        ("zemfyre", ZEMFYRE),
-        ("documents", DOCUMENTS),
-    ] {
+    for (name, text) in
+        [("redline", REDLINE), ("onmemos", ONMEMOS), ("zemfyre", ZEMFYRE), ("documents", DOCUMENTS)]
+    {
         let catalog = parsed(text, name);
         assert_eq!(catalog.name, name);
         assert_eq!(catalog.tenant, Path::Attribute("subject".to_owned()));
         assert!(
-            catalog
-                .meters
-                .iter()
-                .all(|meter| !meter.description.is_empty()),
+            catalog.meters.iter().all(|meter| !meter.description.is_empty()),
             "{name}: a meter without description"
         );
     }
@@ -39,15 +33,9 @@ fn each_kind_of_meter_occurs() {
         .flat_map(|text| parsed(text, "example").meters)
         .map(|meter| meter.kind.name())
         .collect();
-    assert_eq!(
-        kinds.into_iter().collect::<Vec<_>>(),
-        ["cumulative", "delta", "gauge", "session", "unique"]
-    );
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["cumulative", "delta", "gauge", "session", "unique"]);
     let onmemos = parsed(ONMEMOS, "onmemos.yaml");
     let sessions = onmemos.meter("session_time").expect("a session meter");
     assert!(matches!(sessions.kind, MeterKind::Session { .. }));
-    assert_eq!(
-        sessions.dimensions.keys().collect::<Vec<_>>(),
-        ["size", "user_type"]
-    );
+    assert_eq!(sessions.dimensions.keys().collect::<Vec<_>>(), ["size", "user_type"]);
 }

@@ -44,17 +44,12 @@ tenants:
 ";
 
 fn instant_us(text: &str) -> i64 {
-    text.parse::<jiff::Timestamp>()
-        .expect("a timestamp")
-        .as_microsecond()
+    text.parse::<jiff::Timestamp>().expect("a timestamp").as_microsecond()
 }
 
 /// March 2026 in Berlin.
 fn march() -> Span {
-    Span {
-        start_us: instant_us("2026-02-28T23:00:00Z"),
-        end_us: instant_us("2026-03-31T22:00:00Z"),
-    }
+    Span { start_us: instant_us("2026-02-28T23:00:00Z"), end_us: instant_us("2026-03-31T22:00:00Z") }
 }
 
 fn amount(span: &PriceSpan<'_>) -> Decimal {
@@ -67,9 +62,7 @@ fn amount(span: &PriceSpan<'_>) -> Decimal {
 
 fn shown(catalog: &Catalog, tenant: &str) -> Vec<String> {
     let time = |instant_us: i64| {
-        let text = jiff::Timestamp::from_microsecond(instant_us)
-            .expect("within the calendar")
-            .to_string();
+        let text = jiff::Timestamp::from_microsecond(instant_us).expect("within the calendar").to_string();
         text.trim_end_matches(":00Z").to_owned()
     };
     let tenant = catalog.tenant_terms(tenant).expect("a tenant");
@@ -148,15 +141,8 @@ fn the_included_quantity_stays_when_an_override_names_only_the_price() {
     let catalog = parsed(CATALOG, "in_force.yaml");
     let tenant = catalog.tenant_terms("special").expect("a tenant");
     let spans = catalog.prices_in_force(tenant, march());
-    let calls: Vec<_> = spans
-        .iter()
-        .filter(|span| span.price.key == "calls")
-        .collect();
-    assert!(
-        calls
-            .iter()
-            .all(|span| span.terms.allowance == calls[0].terms.allowance)
-    );
+    let calls: Vec<_> = spans.iter().filter(|span| span.price.key == "calls").collect();
+    assert!(calls.iter().all(|span| span.terms.allowance == calls[0].terms.allowance));
     assert!(calls[0].overridden_by.is_none() && calls[1].overridden_by.is_some());
 }
 
@@ -166,19 +152,10 @@ fn quotas_follow_versions_and_overrides() {
     let limits = |tenant: &str, instant: &str| {
         let tenant = catalog.tenant_terms(tenant).expect("a tenant");
         let quotas = catalog.quotas_in_force(tenant, instant_us(instant));
-        quotas
-            .into_iter()
-            .map(|(_, limit)| limit)
-            .collect::<Vec<_>>()
+        quotas.into_iter().map(|(_, limit)| limit).collect::<Vec<_>>()
     };
     assert_eq!(limits("plain", "2026-03-10T10:59:59Z"), []);
-    assert_eq!(
-        limits("plain", "2026-03-10T11:00:00Z"),
-        [Limit::Of(Decimal::from(50))]
-    );
-    assert_eq!(
-        limits("special", "2026-03-10T11:00:00Z"),
-        [Limit::Unlimited]
-    );
+    assert_eq!(limits("plain", "2026-03-10T11:00:00Z"), [Limit::Of(Decimal::from(50))]);
+    assert_eq!(limits("special", "2026-03-10T11:00:00Z"), [Limit::Unlimited]);
     assert_eq!(limits("pinned", "2026-03-10T11:00:00Z"), []);
 }

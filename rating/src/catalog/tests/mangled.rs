@@ -159,10 +159,7 @@ fn the_canonical_form_is_the_same_catalog() {
         let mut mistakes = Mistakes::new(example);
         let node = yaml::read(example, &mut mistakes).expect("a document");
         let form = canonical::form(&node);
-        let (before, after) = (
-            parsed(example, "example.yaml"),
-            parsed(&form, "canonical.json"),
-        );
+        let (before, after) = (parsed(example, "example.yaml"), parsed(&form, "canonical.json"));
         assert_eq!(before.hash, after.hash);
         assert_eq!(diff(&before, &after), Vec::<String>::new());
         assert_eq!(before.meters, after.meters);
@@ -173,21 +170,14 @@ fn the_canonical_form_is_the_same_catalog() {
 fn only_content_changes_the_hash() {
     let hash = |text: &str| parsed(text, "example.yaml").hash;
     assert_eq!(hash(ZEMFYRE), hash(&format!("# more words\n\n{ZEMFYRE}")));
-    assert_eq!(
-        hash(ZEMFYRE),
-        hash(&ZEMFYRE.replace("catalog: zemfyre", "catalog:   'zemfyre'"))
-    );
-    assert_ne!(
-        hash(ZEMFYRE),
-        hash(&ZEMFYRE.replace("per_unit: 0.20", "per_unit: 0.21"))
-    );
+    assert_eq!(hash(ZEMFYRE), hash(&ZEMFYRE.replace("catalog: zemfyre", "catalog:   'zemfyre'")));
+    assert_ne!(hash(ZEMFYRE), hash(&ZEMFYRE.replace("per_unit: 0.20", "per_unit: 0.21")));
 }
 
 #[test]
 fn deep_nesting_is_refused() {
     for opening in ["[", "{a: ", "- ", "? "] {
-        let errors =
-            Catalog::parse(&opening.repeat(100_000), "deep.yaml").expect_err("nested too deeply");
+        let errors = Catalog::parse(&opening.repeat(100_000), "deep.yaml").expect_err("nested too deeply");
         assert!(!errors.mistakes.is_empty());
     }
 }

@@ -13,33 +13,20 @@ const GB: i128 = 1_000_000_000;
 const GIB: i128 = 1 << 30;
 
 /// The amount for a quantity in what the measure counts.
-fn charged(
-    price: &Price,
-    quantity: i128,
-    dimensions: &[(&str, &str)],
-    currency: Currency,
-) -> String {
-    let dimensions: Dimensions = dimensions
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
+fn charged(price: &Price, quantity: i128, dimensions: &[(&str, &str)], currency: Currency) -> String {
+    let dimensions: Dimensions =
+        dimensions.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let whole = Exact::ratio(1, 1).expect("one");
     let usage = Usage {
         quantity: &Exact::ratio(quantity, 1).expect("a quantity"),
-        unit: price
-            .usage
-            .as_ref()
-            .map_or("", |usage| usage.measured_unit.name.as_str()),
+        unit: price.usage.as_ref().map_or("", |usage| usage.measured_unit.name.as_str()),
         dimensions: &dimensions,
         transactions: None,
         weighs_by_time: false,
         span_share: &whole,
         billed_before: Decimal::ZERO,
     };
-    let trail = price
-        .terms
-        .rate(&usage, currency, &mut PoolBalances::default())
-        .expect("a rated usage");
+    let trail = price.terms.rate(&usage, currency, &mut PoolBalances::default()).expect("a rated usage");
     trail.amount().normalize().to_string()
 }
 
@@ -49,13 +36,7 @@ fn plan_price<'c>(catalog: &'c Catalog, plan: &str, price: &str) -> &'c Price {
 }
 
 /// Plan, price, quantity, dimensions, amount.
-type Case = (
-    &'static str,
-    &'static str,
-    i128,
-    &'static [(&'static str, &'static str)],
-    &'static str,
-);
+type Case = (&'static str, &'static str, i128, &'static [(&'static str, &'static str)], &'static str);
 
 fn assert_charged(text: &str, cases: &[Case]) {
     let catalog = parsed(text, "example.yaml");
@@ -63,11 +44,7 @@ fn assert_charged(text: &str, cases: &[Case]) {
         let currency = catalog.plan(plan).expect("the plan").currency;
         let price = plan_price(&catalog, plan, price);
         let charged = charged(price, *quantity, dimensions, currency);
-        assert_eq!(
-            charged, *amount,
-            "{plan} {} {quantity} {dimensions:?}",
-            price.key
-        );
+        assert_eq!(charged, *amount, "{plan} {} {quantity} {dimensions:?}", price.key);
     }
 }
 
@@ -100,39 +77,16 @@ fn onmemos_charges_by_user_type_and_size() {
     for (user_type, amounts) in PRICES {
         for (size, amount) in ["small", "medium", "large", "gpu"].into_iter().zip(amounts) {
             let dimensions = [("size", size), ("user_type", user_type)];
-            let charged = charged(
-                sessions,
-                HOURS,
-                &dimensions,
-                onmemos.currency.expect("a currency"),
-            );
+            let charged = charged(sessions, HOURS, &dimensions, onmemos.currency.expect("a currency"));
             assert_eq!(charged, amount, "{user_type} {size}");
         }
     }
     assert_charged(
         ONMEMOS,
         &[
-            (
-                "pay_as_you_go",
-                "storage",
-                100 * GB,
-                &[("storage_type", "gcs_bucket")],
-                "2",
-            ),
-            (
-                "pay_as_you_go",
-                "storage",
-                100 * GB,
-                &[("storage_type", "filestore_pvc")],
-                "17",
-            ),
-            (
-                "pay_as_you_go",
-                "storage",
-                50 * GB,
-                &[("storage_type", "space_volume")],
-                "0",
-            ),
+            ("pay_as_you_go", "storage", 100 * GB, &[("storage_type", "gcs_bucket")], "2"),
+            ("pay_as_you_go", "storage", 100 * GB, &[("storage_type", "filestore_pvc")], "17"),
+            ("pay_as_you_go", "storage", 50 * GB, &[("storage_type", "space_volume")], "0"),
         ],
     );
 }
@@ -180,12 +134,7 @@ fn traffic_draws_from_one_pool_and_each_kind_has_its_own_overage() {
             let per_gib: Decimal = per_gib.parse().expect("a price");
             let expected = (per_gib * Decimal::from(3)).normalize().to_string();
             let currency = zemfyre.currency.expect("a currency");
-            assert_eq!(
-                charged(&price, 2 * GIB + 1, &[], currency),
-                expected,
-                "{plan} {}",
-                price.key
-            );
+            assert_eq!(charged(&price, 2 * GIB + 1, &[], currency), expected, "{plan} {}", price.key);
         }
     }
 }
@@ -201,30 +150,18 @@ fn items_and_costs_have_the_real_prices() {
         ("space_research", "4", 40),
     ] {
         let item = onmemos.item(item).expect("the item");
-        assert_eq!(
-            charged(item.price.as_ref().expect("a price"), 1, &[], usd),
-            amount
-        );
+        assert_eq!(charged(item.price.as_ref().expect("a price"), 1, &[], usd), amount);
         let raise = item.raises.as_ref().expect("a raise");
-        assert_eq!(
-            (raise.quota.as_str(), raise.by),
-            ("space_storage", Some(Decimal::from(gb)))
-        );
+        assert_eq!((raise.quota.as_str(), raise.by), ("space_storage", Some(Decimal::from(gb))));
     }
     assert_eq!(onmemos.credits.minimum_purchase, Some(Decimal::TEN));
     assert_eq!(onmemos.credits.grants[0].amount, Decimal::from(5));
 
     let redline = parsed(REDLINE, "redline.yaml");
-    for (cost, quantity, amount) in [
-        ("stored", 1000 * GB, "23"),
-        ("requests", 1_000_000, "5"),
-        ("egress", 100 * GB, "9"),
-    ] {
-        let cost = redline
-            .costs
-            .iter()
-            .find(|known| known.key == cost)
-            .expect("the cost");
+    for (cost, quantity, amount) in
+        [("stored", 1000 * GB, "23"), ("requests", 1_000_000, "5"), ("egress", 100 * GB, "9")]
+    {
+        let cost = redline.costs.iter().find(|known| known.key == cost).expect("the cost");
         assert_eq!(charged(cost, quantity, &[], usd), amount, "{}", cost.key);
     }
 }
@@ -234,28 +171,15 @@ fn every_price_knows_its_line() {
     for text in [REDLINE, ONMEMOS, ZEMFYRE, DOCUMENTS] {
         let catalog = parsed(text, "example.yaml");
         let lines: Vec<&str> = text.lines().collect();
-        for price in catalog
-            .plans
-            .iter()
-            .flat_map(|plan| &plan.versions)
-            .flat_map(|version| &version.prices)
+        for price in catalog.plans.iter().flat_map(|plan| &plan.versions).flat_map(|version| &version.prices)
         {
             let line = lines[price.place.line - 1];
-            let names_model = ["flat", "per_unit", "package", "up_to", "by:"]
-                .iter()
-                .any(|key| line.contains(key));
-            assert!(
-                names_model,
-                "{}: line {} is {line:?}",
-                price.key, price.place.line
-            );
+            let names_model =
+                ["flat", "per_unit", "package", "up_to", "by:"].iter().any(|key| line.contains(key));
+            assert!(names_model, "{}: line {} is {line:?}", price.key, price.place.line);
             for cell in &price.source.cells {
                 let at = &lines[cell.line - 1][cell.column - 1..];
-                assert!(
-                    at.starts_with(|c: char| c.is_ascii_digit()),
-                    "{}: {at:?}",
-                    price.key
-                );
+                assert!(at.starts_with(|c: char| c.is_ascii_digit()), "{}: {at:?}", price.key);
             }
         }
     }

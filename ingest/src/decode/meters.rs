@@ -1,0 +1,468 @@
+//! What the catalog's meters read from an event's attributes and data.
+//!
+//! The paths of all meters of an event type are merged into one tree, so that an event's data is walked
+//! once however many meters it feeds.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use rating::catalog::{Catalog, Condition, ExcessDigits, Meter, MeterKind, Path, SessionPaths, WhenMissing};
+use smallvec::SmallVec;
+
+use super::envelope::Envelope;
+use super::quoted;
+use crate::decimal::{DecimalError, SCALE, parse_decimal};
+use crate::event::{Reading, Signal};
+use crate::json::{Kind, Scanner, Value, push_json_string};
+use crate::rejected::{Refusal, RejectReason};
+use crate::timestamp::parse_time;
+
+/// One billionth-scaled unit.
+const ONE: i128 = 10i128.pow(SCALE);
+const NANOS_PER_MICROSECOND: i128 = 1_000;
+
+/// The catalog's meters, arranged by event type.
+#[derive(Debug, Clone)]
+pub(super) struct MeterPlan {
+    tenant: Field,
+    /// Extension attributes that some path names.
+    extensions: Vec<String>,
+    by_event_type: HashMap<String, EventTypePlan>,
+    /// For event types that no meter takes: the tenant may still stand in the data.
+    unmetered: EventTypePlan,
+}
+
+#[derive(Debug, Clone, Default)]
+struct EventTypePlan {
+    tree: Vec<TreeNode>,
+    slots: usize,
+    meters: Vec<MeterFields>,
+}
+
+/// A key of the data that leads to something a meter reads.
+#[derive(Debug, Clone)]
+struct TreeNode {
+    key: String,
+    slot: Option<usize>,
+    children: Vec<TreeNode>,
+}
+
+/// A path of the catalog, resolved to where its value will be found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Field {
+    Source,
+    Id,
+    Type,
+    Subject,
+    Time,
+    ContentType,
+    Schema,
+    Extension(usize),
+    Data(usize),
+}
+
+/// A meter with its paths resolved.
+#[derive(Debug, Clone)]
+struct MeterFields {
+    index: usize,
+    meter: Meter,
+    value: Option<Field>,
+    resource: Option<Field>,
+    dimensions: Vec<(String, Field)>,
+    conditions: Vec<(Field, Condition)>,
+    signal: Option<Field>,
+    started_at: Option<Field>,
+    ended_at: Option<Field>,
+    duration: Option<Field>,
+}
+
+/// The values that an event holds at the paths of its type.
+struct Found<'e, 'm> {
+    envelope: &'e Envelope<'m>,
+    data: SmallVec<[Option<Value<'e>>; 16]>,
+}
+
+/// What stands at a path.
+enum At<'e> {
+    Nothing,
+    Text(Cow<'e, str>),
+    /// An object or an array.
+    Compound,
+}
+
+impl MeterPlan {
+    pub fn new(catalog: &Catalog) -> Self {
+        let mut extensions = Vec::new();
+        let mut unmetered = EventTypePlan::default();
+        let tenant = unmetered.resolve(&catalog.tenant, &mut extensions);
+        let mut by_event_type = HashMap::new();
+        for (index, meter) in catalog.meters.iter().enumerate() {
+            // Each type's plan starts as a copy, so that the tenant's slot is the same everywhere.
+            let plan = by_event_type.entry(meter.event_type.clone()).or_insert_with(|| unmetered.clone());
+            plan.add(index, meter, &mut extensions);
+        }
+        Self { tenant, extensions, by_event_type, unmetered }
+    }
+
+    pub fn extensions(&self) -> &[String] {
+        &self.extensions
+    }
+
+    /// The tenant, where it is an attribute that could be read.
+    pub fn tenant_attribute<'e, 'm>(&self, envelope: &'e Envelope<'m>) -> Option<&'e Cow<'m, str>> {
+        self.tenant.attribute(envelope)
+    }
+
+    /// Reads the tenant and one reading per meter that the event feeds.
+    pub fn read<'m>(
+        &self,
+        envelope: &Envelope<'m>,
+        time_us: i64,
+    ) -> Result<(Cow<'m, str>, SmallVec<[Reading<'m>; 2]>), Refusal> {
+        let event_type = envelope.event_type.as_deref().unwrap_or_default();
+        let plan = self.by_event_type.get(event_type).unwrap_or(&self.unmetered);
+        let found = plan.find(envelope)?;
+        let tenant = match self.tenant_attribute(envelope) {
+            Some(tenant) => Some(tenant.clone()),
+            None => found.text(&self.tenant)?.map(|tenant| Cow::Owned(tenant.into_owned())),
+        };
+        let tenant = tenant.filter(|tenant| !tenant.is_empty()).ok_or_else(|| {
+            Refusal::new(RejectReason::TenantMissing, "nothing stands where the catalog looks for the tenant")
+        })?;
+        let mut readings = SmallVec::new();
+        for meter in &plan.meters {
+            if let Some(reading) = meter.read(&found, time_us)? {
+                readings.push(reading);
+            }
+        }
+        Ok((tenant, readings))
+    }
+}
+
+impl EventTypePlan {
+    fn add(&mut self, index: usize, meter: &Meter, extensions: &mut Vec<String>) {
+        let mut resolve = |path: &Path| self.resolve(path, extensions);
+        let session = meter.session.as_ref();
+        let mut session_path = |path: fn(&SessionPaths) -> &Option<Path>| {
+            session.and_then(|session| path(session).as_ref()).map(&mut resolve)
+        };
+        let fields = MeterFields {
+            index,
+            signal: session_path(|session| &session.signal),
+            started_at: session_path(|session| &session.started_at),
+            ended_at: session_path(|session| &session.ended_at),
+            duration: session_path(|session| &session.duration_seconds),
+            value: meter.value.as_ref().map(&mut resolve),
+            resource: meter.resource.as_ref().map(&mut resolve),
+            dimensions: meter.dimensions.iter().map(|(name, path)| (name.clone(), resolve(path))).collect(),
+            conditions: meter.only_when.iter().map(|it| (resolve(&it.path), it.clone())).collect(),
+            meter: meter.clone(),
+        };
+        self.meters.push(fields);
+    }
+
+    fn resolve(&mut self, path: &Path, extensions: &mut Vec<String>) -> Field {
+        match path {
+            Path::Attribute(name) => Field::of_attribute(name, extensions),
+            Path::Data(keys) => Field::Data(slot_for(&mut self.tree, keys, &mut self.slots)),
+        }
+    }
+
+    fn find<'e, 'm>(&self, envelope: &'e Envelope<'m>) -> Result<Found<'e, 'm>, Refusal> {
+        let mut data = SmallVec::from_elem(None, self.slots);
+        if let (Some(text), false) = (&envelope.data, self.tree.is_empty()) {
+            collect(&self.tree, &mut Scanner::new(text), &mut data)?;
+        }
+        Ok(Found { envelope, data })
+    }
+}
+
+/// The slot of a path in the tree, which grows if the path is new.
+fn slot_for(tree: &mut Vec<TreeNode>, keys: &[String], slots: &mut usize) -> usize {
+    let (key, rest) = keys.split_first().expect("the catalog has no empty paths");
+    let at = tree.iter().position(|node| node.key == *key).unwrap_or_else(|| {
+        tree.push(TreeNode { key: key.clone(), slot: None, children: Vec::new() });
+        tree.len() - 1
+    });
+    let node = &mut tree[at];
+    if rest.is_empty() {
+        *node.slot.get_or_insert_with(|| {
+            *slots += 1;
+            *slots - 1
+        })
+    } else {
+        slot_for(&mut node.children, rest, slots)
+    }
+}
+
+/// Walks an object and keeps what stands at the tree's keys.
+fn collect<'e>(
+    tree: &[TreeNode],
+    scanner: &mut Scanner<'e>,
+    slots: &mut [Option<Value<'e>>],
+) -> Result<(), Refusal> {
+    let mut seen: SmallVec<[bool; 64]> = SmallVec::from_elem(false, tree.len());
+    scanner.object(|key, scanner| {
+        let name = key.scalar().expect("a key is a string")?;
+        let Some(at) = tree.iter().position(|node| node.key == *name) else {
+            return scanner.value().map(drop).map_err(Refusal::from);
+        };
+        if std::mem::replace(&mut seen[at], true) {
+            let detail = format!("{} stands twice in the data", quoted(&name));
+            return Err(Refusal::new(RejectReason::DuplicateKey, detail));
+        }
+        let node = &tree[at];
+        let value = scanner.value()?;
+        if let Some(slot) = node.slot {
+            slots[slot] = Some(value);
+        }
+        if value.kind == Kind::Object && !node.children.is_empty() {
+            collect(&node.children, &mut Scanner::new(value.text), slots)?;
+        }
+        Ok(())
+    })
+}
+
+impl Field {
+    fn of_attribute(name: &str, extensions: &mut Vec<String>) -> Self {
+        match name {
+            "source" => Self::Source,
+            "id" => Self::Id,
+            "type" => Self::Type,
+            "subject" => Self::Subject,
+            "time" => Self::Time,
+            "datacontenttype" => Self::ContentType,
+            "dataschema" => Self::Schema,
+            other => {
+                let at = extensions.iter().position(|extension| extension == other);
+                Self::Extension(at.unwrap_or_else(|| {
+                    extensions.push(other.to_owned());
+                    extensions.len() - 1
+                }))
+            }
+        }
+    }
+
+    fn attribute<'e, 'm>(&self, envelope: &'e Envelope<'m>) -> Option<&'e Cow<'m, str>> {
+        match self {
+            Self::Source => envelope.source.as_ref(),
+            Self::Id => envelope.id.as_ref(),
+            Self::Type => envelope.event_type.as_ref(),
+            Self::Subject => envelope.subject.as_ref(),
+            Self::Time => envelope.time.as_ref(),
+            Self::ContentType => envelope.content_type.as_ref(),
+            Self::Schema => envelope.schema.as_ref(),
+            Self::Extension(at) => envelope.extensions[*at].as_ref(),
+            Self::Data(_) => None,
+        }
+    }
+}
+
+impl<'e> Found<'e, '_> {
+    fn at(&self, field: &Field) -> Result<At<'e>, Refusal> {
+        let Field::Data(slot) = field else {
+            let text = field.attribute(self.envelope);
+            return Ok(text.map_or(At::Nothing, |text| At::Text(Cow::Borrowed(&**text))));
+        };
+        let Some(value) = self.data[*slot] else { return Ok(At::Nothing) };
+        Ok(match (value.scalar(), value.kind) {
+            (Some(text), _) => At::Text(text?),
+            (None, Kind::Null) => At::Nothing,
+            (None, _) => At::Compound,
+        })
+    }
+
+    /// The text at a path; none if nothing or something compound stands there.
+    fn text(&self, field: &Field) -> Result<Option<Cow<'e, str>>, Refusal> {
+        Ok(match self.at(field)? {
+            At::Text(text) => Some(text),
+            At::Nothing | At::Compound => None,
+        })
+    }
+}
+
+impl MeterFields {
+    /// What this meter reads; none if the event does not feed it.
+    fn read<'m>(&self, found: &Found<'_, 'm>, time_us: i64) -> Result<Option<Reading<'m>>, Refusal> {
+        for (field, condition) in &self.conditions {
+            let text = found.text(field)?;
+            let matches = text.is_some_and(|text| condition.any_of.iter().any(|value| *value == *text));
+            if matches == condition.negate {
+                return Ok(None);
+            }
+        }
+        let mut reading = Reading {
+            meter: self.index,
+            value: None,
+            resource: None,
+            dimensions: None,
+            signal: None,
+            signal_time_us: None,
+        };
+        let usable = match self.meter.kind {
+            MeterKind::Unique => true,
+            MeterKind::Session { .. } => self.read_session(found, time_us, &mut reading)?,
+            MeterKind::Gauge { .. } | MeterKind::Delta | MeterKind::Cumulative => {
+                self.read_value(found, &mut reading)?
+            }
+        };
+        if !usable {
+            return Ok(None);
+        }
+        if let Some(field) = &self.resource {
+            match found.text(field)? {
+                Some(resource) => reading.resource = Some(Cow::Owned(resource.into_owned())),
+                None if self.meter.when_missing == WhenMissing::Skip => return Ok(None),
+                None => return Err(self.refuse(RejectReason::ResourceMissing, "has no resource")),
+            }
+        }
+        reading.dimensions = self.read_dimensions(found)?;
+        Ok(Some(reading))
+    }
+
+    fn refuse(&self, reason: RejectReason, what: &str) -> Refusal {
+        Refusal::new(reason, format!("meter {} {what}", self.meter.key))
+    }
+
+    /// False if the event does not feed this meter.
+    fn read_value(&self, found: &Found<'_, '_>, reading: &mut Reading<'_>) -> Result<bool, Refusal> {
+        let Some(field) = &self.value else {
+            reading.value = Some(ONE);
+            return Ok(true);
+        };
+        match found.at(field)? {
+            At::Text(text) => reading.value = Some(self.decimal(&text)?),
+            At::Nothing if self.meter.when_missing == WhenMissing::Skip => return Ok(false),
+            At::Nothing => return Err(self.refuse(RejectReason::ValueMissing, "finds no value")),
+            At::Compound => {
+                return Err(
+                    self.refuse(RejectReason::ValueNotANumber, "finds an object or array as its value")
+                );
+            }
+        }
+        Ok(true)
+    }
+
+    fn decimal(&self, text: &str) -> Result<i128, Refusal> {
+        let round = self.meter.excess_digits == ExcessDigits::Round;
+        parse_decimal(text, round).map_err(|error| {
+            let (reason, what) = match error {
+                DecimalError::NotANumber => (RejectReason::ValueNotANumber, "which is not a number"),
+                DecimalError::OutOfRange => (RejectReason::ValueOutOfRange, "which is out of range"),
+                DecimalError::TooManyDecimals => {
+                    (RejectReason::ValueTooPrecise, "which has more than 9 decimals (see excess_digits)")
+                }
+            };
+            self.refuse(reason, &format!("finds the value {}, {what}", quoted(text)))
+        })
+    }
+
+    /// A start, heartbeat or stop moves the session's state; a complete session carries its length.
+    fn read_session(
+        &self,
+        found: &Found<'_, '_>,
+        time_us: i64,
+        reading: &mut Reading<'_>,
+    ) -> Result<bool, Refusal> {
+        let session = self.meter.session.as_ref().expect("the catalog gives every session meter its paths");
+        let started_at_us = self.read_instant(found, self.started_at.as_ref())?;
+        let ended_at_us = self.read_instant(found, self.ended_at.as_ref())?;
+        let Some(signal_field) = &self.signal else {
+            let (start_us, length) = self.complete_session(found, time_us, started_at_us, ended_at_us)?;
+            reading.signal = Some(Signal::Complete);
+            reading.signal_time_us = Some(start_us);
+            reading.value = Some(length);
+            return Ok(true);
+        };
+        let Some(word) = found.text(signal_field)? else {
+            return match self.meter.when_missing {
+                WhenMissing::Skip => Ok(false),
+                WhenMissing::Reject => Err(self.refuse(RejectReason::SessionInvalid, "finds no signal")),
+            };
+        };
+        let any = |words: &[String]| words.iter().any(|known| *known == *word);
+        let signal = if any(&session.start) {
+            Signal::Start
+        } else if any(&session.stop) {
+            Signal::Stop
+        } else if any(&session.heartbeat) {
+            Signal::Heartbeat
+        } else {
+            let what = format!("finds the signal {}, which it does not know", quoted(&word));
+            return Err(self.refuse(RejectReason::SessionInvalid, &what));
+        };
+        reading.signal = Some(signal);
+        // The instant that counts: when it began for a start, when it ended for a stop, if the event says so.
+        reading.signal_time_us = match signal {
+            Signal::Start => started_at_us,
+            Signal::Stop => ended_at_us,
+            Signal::Heartbeat | Signal::Complete => None,
+        };
+        Ok(true)
+    }
+
+    /// Start and length (in billionths of a second) of a session that one event tells whole.
+    fn complete_session(
+        &self,
+        found: &Found<'_, '_>,
+        time_us: i64,
+        started_at_us: Option<i64>,
+        ended_at_us: Option<i64>,
+    ) -> Result<(i64, i128), Refusal> {
+        let duration = match &self.duration {
+            Some(field) => found.text(field)?.map(|text| self.decimal(&text)).transpose()?,
+            None => None,
+        };
+        let between = |start: i64, end: i64| i128::from(end - start) * NANOS_PER_MICROSECOND;
+        match (started_at_us, ended_at_us, duration) {
+            (Some(start), _, Some(duration)) => Ok((start, duration)),
+            (Some(start), end, None) => Ok((start, between(start, end.unwrap_or(time_us)))),
+            (None, end, Some(duration)) => {
+                let start = i64::try_from(duration / NANOS_PER_MICROSECOND)
+                    .ok()
+                    .and_then(|duration_us| end.unwrap_or(time_us).checked_sub(duration_us));
+                let start = start.ok_or_else(|| {
+                    self.refuse(RejectReason::ValueOutOfRange, "finds a session longer than time itself")
+                })?;
+                Ok((start, duration))
+            }
+            (None, _, None) => {
+                Err(self.refuse(RejectReason::SessionInvalid, "finds neither a start nor a duration"))
+            }
+        }
+    }
+
+    fn read_instant(&self, found: &Found<'_, '_>, field: Option<&Field>) -> Result<Option<i64>, Refusal> {
+        let Some(field) = field else { return Ok(None) };
+        let Some(text) = found.text(field)? else { return Ok(None) };
+        let instant = parse_time(&text).ok_or_else(|| {
+            let what = format!("finds the time {}, expected RFC 3339", quoted(&text));
+            self.refuse(RejectReason::SessionInvalid, &what)
+        })?;
+        Ok(Some(instant))
+    }
+
+    /// The dimensions that the event names, as a JSON object; none if it names none.
+    fn read_dimensions(&self, found: &Found<'_, '_>) -> Result<Option<String>, Refusal> {
+        let mut object = String::new();
+        for (name, field) in &self.dimensions {
+            let text = match found.at(field)? {
+                At::Text(text) => text,
+                At::Nothing => continue,
+                At::Compound => {
+                    let what = format!("finds an object or array as its dimension {name}");
+                    return Err(self.refuse(RejectReason::DimensionInvalid, &what));
+                }
+            };
+            object.push(if object.is_empty() { '{' } else { ',' });
+            push_json_string(&mut object, name);
+            object.push(':');
+            push_json_string(&mut object, &text);
+        }
+        if object.is_empty() {
+            return Ok(None);
+        }
+        object.push('}');
+        Ok(Some(object))
+    }
+}

@@ -1,0 +1,12 @@
+//! The lake: one folder or bucket prefix with a Delta table per stage of the path.
+//!
+//! Owns where the lake lies, the tables' schemas, and reading a pinned version of a table. It does not
+//! write: rows get in through `ingest`, and `jobs` maintains them.
+
+mod schema;
+mod snapshot;
+mod store;
+
+pub use schema::{Table, VALUE_PRECISION, VALUE_SCALE};
+pub use snapshot::{DataFile, LakeError, TableHandle, TableSnapshot};
+pub use store::{Lake, LakeUrlError};

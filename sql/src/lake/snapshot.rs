@@ -1,0 +1,229 @@
+//! A table of the lake, and one pinned version of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::Field;
+use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
+use deltalake_core::kernel::{EagerSnapshot, LogicalFileView, Snapshot, StructField};
+use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
+use deltalake_core::operations::create::CreateBuilder;
+use deltalake_core::protocol::SaveMode;
+use deltalake_core::{DeltaTable, DeltaTableError};
+use futures::TryStreamExt;
+use object_store::ObjectStore;
+use object_store::prefix::PrefixStore;
+use url::Url;
+
+use super::{Lake, Table};
+
+/// What goes wrong with a table of the lake.
+#[derive(Debug, thiserror::Error)]
+pub enum LakeError {
+    #[error("the table `{0}` does not exist in this lake yet")]
+    Missing(&'static str),
+    #[error("cannot read or create the table `{table}`")]
+    Delta {
+        table: &'static str,
+        #[source]
+        source: Box<DeltaTableError>,
+    },
+    #[error("file {path} of the table `{table}` has no {what} in the table's log")]
+    Incomplete { table: &'static str, path: String, what: &'static str },
+}
+
+/// A table's place in the lake. The table itself may not exist yet.
+#[derive(Debug, Clone)]
+pub struct TableHandle {
+    table: Table,
+    url: Url,
+    store: Arc<dyn ObjectStore>,
+    log: LogStoreRef,
+}
+
+/// One version of a table: the files that it consists of.
+#[derive(Debug, Clone)]
+pub struct TableSnapshot {
+    pub table: Table,
+    pub version: u64,
+    /// The table's own id, which stays when it is copied elsewhere.
+    pub table_id: String,
+    pub files: Vec<DataFile>,
+}
+
+/// A Parquet file of a table's version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataFile {
+    /// Relative to the table.
+    pub path: String,
+    pub size_bytes: u64,
+    pub rows: u64,
+    /// The value of the partition column: days since 1970-01-01.
+    pub day: i32,
+    pub modified_at_ms: i64,
+    /// Smallest and largest values as JSON, as the table's log has them.
+    pub statistics: Option<String>,
+}
+
+impl TableHandle {
+    pub(super) fn new(lake: &Lake, table: Table) -> Self {
+        let url = lake.url().join(&format!("{}/", table.name())).expect("a table's name is a path segment");
+        let root = Arc::clone(lake.root_store());
+        let store: Arc<dyn ObjectStore> =
+            Arc::new(PrefixStore::new(Arc::clone(&root), super::store::prefix(&url)));
+        let log = default_logstore(Arc::clone(&store), root, &url, &StorageConfig::default());
+        Self { table, url, store, log }
+    }
+
+    pub fn table(&self) -> Table {
+        self.table
+    }
+
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// A store whose root is this table.
+    pub fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    pub fn log(&self) -> &LogStoreRef {
+        &self.log
+    }
+
+    fn error(&self, source: DeltaTableError) -> LakeError {
+        match source {
+            DeltaTableError::NotATable(_) => LakeError::Missing(self.table.name()),
+            source => LakeError::Delta { table: self.table.name(), source: Box::new(source) },
+        }
+    }
+
+    pub async fn exists(&self) -> Result<bool, LakeError> {
+        self.log.is_delta_table_location().await.map_err(|error| self.error(error))
+    }
+
+    /// Creates the table unless it exists; safe if several processes do it at once.
+    pub async fn create_if_missing(&self) -> Result<(), LakeError> {
+        if self.exists().await? {
+            return Ok(());
+        }
+        let created = CreateBuilder::new()
+            .with_log_store(Arc::clone(&self.log))
+            .with_table_name(self.table.name())
+            .with_comment(self.table.description())
+            .with_columns(self.delta_columns()?)
+            .with_partition_columns([self.table.partition_column()])
+            .with_save_mode(SaveMode::Ignore)
+            .with_configuration([
+                ("delta.dataSkippingStatsColumns", Some(self.table.statistics_columns().join(","))),
+                // Issued invoices pin versions, so only `meterhouse vacuum` may drop history.
+                ("delta.enableExpiredLogCleanup", Some("false".to_owned())),
+            ])
+            .await;
+        match created {
+            Ok(_) => Ok(()),
+            // Another process may have been first, whatever error that became here.
+            Err(error) => match self.exists().await {
+                Ok(true) => Ok(()),
+                _ => Err(self.error(error)),
+            },
+        }
+    }
+
+    fn delta_columns(&self) -> Result<Vec<StructField>, LakeError> {
+        let columns = self.table.columns().iter().map(|column| {
+            let comment = HashMap::from([("comment".to_owned(), column.meaning.to_owned())]);
+            let field =
+                Field::new(column.name, column.kind.arrow_type(), column.nullable).with_metadata(comment);
+            (&field).try_into_kernel().map_err(|error| self.error(DeltaTableError::Arrow { source: error }))
+        });
+        columns.collect()
+    }
+
+    /// Reads the file list of a version, or of the newest one.
+    pub async fn snapshot(&self, version: Option<u64>) -> Result<TableSnapshot, LakeError> {
+        let snapshot =
+            Snapshot::try_new(self.log.as_ref(), version).await.map_err(|error| self.error(error))?;
+        let views: Vec<_> = snapshot
+            .file_views(self.log.as_ref(), None)
+            .try_collect()
+            .await
+            .map_err(|error| self.error(error))?;
+        let mut files = views.into_iter().map(|view| self.data_file(&view)).collect::<Result<Vec<_>, _>>()?;
+        files.sort_by(|left, right| (left.day, &left.path).cmp(&(right.day, &right.path)));
+        let table_id = snapshot.metadata().id().to_owned();
+        Ok(TableSnapshot { table: self.table, version: snapshot.version(), table_id, files })
+    }
+
+    fn data_file(&self, view: &LogicalFileView) -> Result<DataFile, LakeError> {
+        let path = view.path().into_owned();
+        let incomplete = |what| LakeError::Incomplete { table: self.table.name(), path: path.clone(), what };
+        let partition = view.partition_values_map();
+        let day = partition.get(self.table.partition_column()).and_then(Option::as_deref);
+        let day = day.and_then(parse_day).ok_or_else(|| incomplete("day"))?;
+        let rows = view.num_records().ok_or_else(|| incomplete("row count"))?;
+        Ok(DataFile {
+            day,
+            rows: rows as u64,
+            size_bytes: view.size() as u64,
+            modified_at_ms: view.modification_time(),
+            statistics: view.stats(),
+            path,
+        })
+    }
+
+    /// The newest version and, at that version, how far each application (such as a Kafka partition's
+    /// reader) has come.
+    pub async fn transaction_versions(
+        &self,
+        applications: &[String],
+    ) -> Result<(u64, HashMap<String, i64>), LakeError> {
+        let snapshot =
+            EagerSnapshot::try_new(self.log.as_ref(), None).await.map_err(|error| self.error(error))?;
+        let mut versions = HashMap::new();
+        for application in applications {
+            let version = snapshot.transaction_version(self.log.as_ref(), application).await;
+            if let Some(version) = version.map_err(|error| self.error(error))? {
+                versions.insert(application.clone(), version);
+            }
+        }
+        Ok((snapshot.version(), versions))
+    }
+
+    /// Writes a checkpoint of a version, so that readers need not replay the log from its start.
+    pub async fn checkpoint(&self, version: u64) -> Result<(), LakeError> {
+        let mut table = DeltaTable::new(Arc::clone(&self.log));
+        table.load_version(version).await.map_err(|error| self.error(error))?;
+        deltalake_core::checkpoints::create_checkpoint(&table, None).await.map_err(|error| self.error(error))
+    }
+}
+
+/// Reads a partition's day as days since 1970-01-01.
+fn parse_day(text: &str) -> Option<i32> {
+    use arrow::array::types::Date32Type;
+    use arrow::compute::kernels::cast_utils::Parser;
+    Date32Type::parse(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_table_is_created_once_and_starts_empty() {
+        let lake = Lake::open("memory:///").unwrap();
+        let handle = lake.table(Table::UsageEvents);
+        assert!(!handle.exists().await.unwrap());
+        assert!(matches!(handle.snapshot(None).await, Err(LakeError::Missing("usage_events"))));
+        let (first, second) = tokio::join!(handle.create_if_missing(), handle.create_if_missing());
+        first.and(second).unwrap();
+        handle.create_if_missing().await.unwrap();
+        let snapshot = handle.snapshot(None).await.unwrap();
+        assert_eq!((snapshot.version, snapshot.files), (0, vec![]));
+        let (version, known) = handle.transaction_versions(&["kafka:a:0".to_owned()]).await.unwrap();
+        assert_eq!((version, known.len()), (0, 0));
+        handle.checkpoint(0).await.unwrap();
+        assert_eq!(handle.snapshot(Some(0)).await.unwrap().version, 0);
+    }
+}

@@ -170,7 +170,8 @@ impl Progress {
         if !std::io::stderr().is_terminal() {
             return Self { bar: ProgressBar::hidden(), ended, ticker: None };
         }
-        let style = ProgressStyle::with_template("{spinner} {human_pos} messages committed, {per_sec}, {msg}");
+        let style =
+            ProgressStyle::with_template("{spinner} {human_pos} messages committed, {per_sec}, {msg}");
         let bar = ProgressBar::new_spinner().with_style(style.expect("the template is valid"));
         let ticker = {
             let (bar, metrics, ended) = (bar.clone(), Arc::clone(metrics), Arc::clone(&ended));

@@ -1,13 +1,30 @@
 //! Every way usage gets into the lake: messages are read from Kafka or files, decoded, and committed to
 //! Delta tables so that each counts exactly once.
 //!
-//! Modules stand in the order in which a message passes them.
+//! Modules stand in the order in which a message passes them. Three threads do the work: the source's
+//! reads and decodes (`kafka`, `decode`, `batch`), the second encodes Parquet (`encoder`, `day_file`),
+//! the third stores and commits (`committer`, `commit`).
 
-pub mod columns;
-pub mod decimal;
+pub mod settings;
+
+pub mod files;
+pub mod kafka;
+pub mod raw_message;
+
+mod decimal;
 pub mod decode;
 pub mod event;
-pub mod json;
-pub mod raw_message;
+mod json;
 pub mod rejected;
-pub mod timestamp;
+mod timestamp;
+
+pub mod batch;
+pub mod columns;
+pub mod commit;
+pub mod committer;
+pub mod day_file;
+pub mod encoder;
+
+mod crash_point;
+pub mod metrics;
+pub mod pipeline;

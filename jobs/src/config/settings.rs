@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ingest::decode::DecodeLimits;
+use ingest::settings::IngestSettings;
 use jiff::{SignedDuration, Timestamp};
 use url::Url;
 
@@ -70,6 +72,23 @@ pub struct IngestConfig {
     pub earliest_time: Timestamp,
     /// How many days of events may be in the making at once.
     pub open_days_max: u64,
+}
+
+impl IngestConfig {
+    /// The same for the pipeline.
+    pub fn settings(&self) -> IngestSettings {
+        IngestSettings {
+            limits: DecodeLimits {
+                future_tolerance_us: i64::try_from(self.future_tolerance.as_micros()).unwrap_or(i64::MAX),
+                earliest_time_us: self.earliest_time.as_microsecond(),
+                message_bytes_max: self.message_bytes_max as usize,
+            },
+            flush_rows: self.flush_rows as usize,
+            flush_age: self.flush_age.unsigned_abs(),
+            file_size_bytes: self.file_size as usize,
+            open_days_max: self.open_days_max as usize,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,13 +184,13 @@ fn read_kafka(reader: &mut Reader<'_>) -> KafkaConfig {
 
 fn read_ingest(reader: &mut Reader<'_>) -> IngestConfig {
     IngestConfig {
-        flush_rows: reader.setting("ingest", "flush_rows", value::COUNT, "1000000"),
+        flush_rows: reader.setting("ingest", "flush_rows", value::COUNT, "2000000"),
         flush_age: reader.setting("ingest", "flush_age", value::DURATION, "5 s"),
         file_size: reader.setting("ingest", "file_size", value::SIZE, "128 MiB"),
         message_bytes_max: reader.setting("ingest", "message_bytes_max", value::SIZE, "1 MiB"),
         future_tolerance: reader.setting("ingest", "future_tolerance", value::TOLERANCE, "5 min"),
         earliest_time: reader.setting("ingest", "earliest_time", value::INSTANT, "2000-01-01T00:00:00Z"),
-        open_days_max: reader.setting("ingest", "open_days_max", value::COUNT, "40"),
+        open_days_max: reader.setting("ingest", "open_days_max", value::COUNT, "64"),
     }
 }
 

@@ -9,6 +9,18 @@ use jiff::SignedDuration;
 use super::mistake::{Mistakes, Place};
 use super::yaml::{Content, Entry, Node};
 
+/// The value of a key that may be absent, as an option; leaves the function with nothing where the key was there but
+/// wrong, which has been reported.
+macro_rules! unless_wrong {
+    ($read:expr) => {
+        match $read {
+            None => None,
+            Some(Some(value)) => Some(value),
+            Some(None) => return None,
+        }
+    };
+}
+
 /// The entries of one mapping while it is being read.
 #[derive(Debug)]
 pub(super) struct Fields<'n> {
@@ -30,6 +42,9 @@ impl<'n> Fields<'n> {
     ) -> Option<Self> {
         let what = what.into();
         let Content::Map(entries) = &node.content else {
+            if node.content == Content::Alias {
+                return None;
+            }
             let found = node.found();
             mistakes
                 .report(node.place, format!("{what}: expected a mapping of keys to values, found {found}"));
@@ -51,6 +66,11 @@ impl<'n> Fields<'n> {
         node
     }
 
+    pub fn description(&mut self, mistakes: &mut Mistakes) -> Option<&'n str> {
+        let node = self.optional("description")?;
+        text(node, "`description`", mistakes)
+    }
+
     /// Reports every key that nobody asked for.
     pub fn close(self, mistakes: &mut Mistakes) {
         for entry in self.entries {
@@ -67,10 +87,13 @@ impl<'n> Fields<'n> {
 
 /// The text of a scalar. Numbers and booleans count as text, exactly as written.
 pub(super) fn text<'n>(node: &'n Node, what: &str, mistakes: &mut Mistakes) -> Option<&'n str> {
-    if let Content::Text { text, .. } = &node.content {
-        return Some(text);
+    match &node.content {
+        Content::Text { text, .. } => return Some(text),
+        Content::Alias => {}
+        _ => {
+            mistakes.report(node.place, format!("{what}: expected text, found {}", node.found()));
+        }
     }
-    mistakes.report(node.place, format!("{what}: expected text, found {}", node.found()));
     None
 }
 
@@ -122,19 +145,22 @@ pub(super) fn texts(node: &Node, what: &str, mistakes: &mut Mistakes) -> Vec<Str
     items.iter().filter_map(|item| text(item, what, mistakes)).map(str::to_owned).collect()
 }
 
-/// A positive length of time, written like `90s`, `35m`, `2h 30m`.
+const CENTURY: SignedDuration = SignedDuration::from_hours(100 * 366 * 24);
+
+/// A length of time above zero, in whole microseconds, written like `90s`, `35m`, `2h 30m`.
 pub(super) fn duration(node: &Node, what: &str, mistakes: &mut Mistakes) -> Option<SignedDuration> {
     let written = text(node, what, mistakes)?;
-    match written.parse::<SignedDuration>() {
-        Ok(duration) if duration.is_positive() => Some(duration),
-        _ => {
-            mistakes
-                .report(
-                    node.place,
-                    format!("{what}: expected a length of time above zero, found `{written}`"),
-                )
-                .hint("write hours, minutes and seconds like `90s`, `35m` or `2h 30m`");
-            None
-        }
+    let Ok(duration) = written.parse::<SignedDuration>() else {
+        mistakes
+            .report(node.place, format!("{what}: expected a length of time, found `{written}`"))
+            .hint("write hours, minutes and seconds like `90s`, `35m` or `2h 30m`");
+        return None;
+    };
+    if !duration.is_positive() || duration > CENTURY || duration.subsec_nanos() % 1000 != 0 {
+        mistakes
+            .report(node.place, format!("{what}: `{written}` is not a length of time that can be used"))
+            .hint("it must be above zero, at most a century, and whole in microseconds");
+        return None;
     }
+    Some(duration)
 }

@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 
 use super::fields::{self, Fields};
-use super::mistake::{Mistakes, Place};
+use super::mistake::Mistakes;
 use super::path::{self, Path};
+use super::session::{self, SessionPaths};
 use super::unit::{self, Unit};
 use super::yaml::{Content, Entry, Node};
+use crate::quantity;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meter {
@@ -60,6 +62,28 @@ pub enum MeterKind {
 }
 
 impl MeterKind {
+    /// The same kind for the quantity algorithms, which count in microseconds.
+    pub fn rules(&self) -> quantity::MeterKind {
+        // `fields::duration` refuses what is not whole in microseconds or longer than a century.
+        let microseconds =
+            |duration: &SignedDuration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        match self {
+            Self::Gauge { expires_after } => {
+                quantity::MeterKind::Gauge { expires_after_us: expires_after.as_ref().map(microseconds) }
+            }
+            Self::Delta => quantity::MeterKind::Delta,
+            Self::Cumulative => quantity::MeterKind::Cumulative,
+            Self::Session { heartbeat_timeout, increment, minimum } => {
+                quantity::MeterKind::Session(quantity::measure::SessionRules {
+                    timeout_us: heartbeat_timeout.as_ref().map(microseconds),
+                    increment_us: increment.as_ref().map(microseconds),
+                    minimum_us: minimum.as_ref().map(microseconds),
+                })
+            }
+            Self::Unique => quantity::MeterKind::Unique,
+        }
+    }
+
     pub fn name(&self) -> &'static str {
         match self {
             Self::Gauge { .. } => "gauge",
@@ -78,23 +102,6 @@ pub struct Condition {
     pub path: Path,
     pub any_of: Vec<String>,
     pub negate: bool,
-}
-
-/// Where a session's events say what they mean.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionPaths {
-    /// The text at this path says whether the event starts, keeps alive or stops the session. Without it each
-    /// event is one complete session.
-    pub signal: Option<Path>,
-    pub start: Vec<String>,
-    pub stop: Vec<String>,
-    pub heartbeat: Vec<String>,
-    /// When the session began; without it, the time of the event that starts it.
-    pub started_at: Option<Path>,
-    /// When the session ended; without it, the time of the event that stops it.
-    pub ended_at: Option<Path>,
-    /// How long a complete session took, if its event says that in place of a start or an end.
-    pub duration_seconds: Option<Path>,
 }
 
 /// What becomes of an event whose value path is absent.
@@ -132,6 +139,11 @@ const KINDS: [(&str, KindWord); 5] = [
     ("unique", KindWord::Unique),
 ];
 
+const WHEN_MISSING: [(&str, WhenMissing); 2] = [("reject", WhenMissing::Reject), ("skip", WhenMissing::Skip)];
+
+const EXCESS_DIGITS: [(&str, ExcessDigits); 2] =
+    [("reject", ExcessDigits::Reject), ("round", ExcessDigits::Round)];
+
 /// Reads the mapping below `meters:`.
 pub(super) fn read_all(node: &Node, mistakes: &mut Mistakes) -> Vec<Meter> {
     let Content::Map(entries) = &node.content else {
@@ -150,8 +162,7 @@ fn read(entry: &Entry, mistakes: &mut Mistakes) -> Option<Meter> {
     let key = &entry.key;
     fields::check_name(key, "meter", entry.key_place, mistakes);
     let mut fields = Fields::open(&entry.value, format!("meter `{key}`"), entry.key_place, mistakes)?;
-    let description =
-        fields.optional("description").and_then(|node| fields::text(node, "`description`", mistakes));
+    let description = fields.description(mistakes);
     let kind_word =
         fields.required("kind", mistakes).and_then(|node| fields::word(node, "`kind`", &KINDS, mistakes));
     let event_type = fields.required("event_type", mistakes).and_then(|node| read_event_type(node, mistakes));
@@ -162,25 +173,20 @@ fn read(entry: &Entry, mistakes: &mut Mistakes) -> Option<Meter> {
     let mut only_when = read_conditions("only_when", false, &mut fields, mistakes);
     only_when.extend(read_conditions("except", true, &mut fields, mistakes));
     let unit = fields.required("unit", mistakes).and_then(|node| unit::read(node, "`unit`", mistakes));
-    let when_missing = fields.optional("when_missing").and_then(|node| {
-        fields::word(
-            node,
-            "`when_missing`",
-            &[("reject", WhenMissing::Reject), ("skip", WhenMissing::Skip)],
-            mistakes,
-        )
-    });
-    let excess_digits = fields.optional("excess_digits").and_then(|node| {
-        let words = [("reject", ExcessDigits::Reject), ("round", ExcessDigits::Round)];
-        fields::word(node, "`excess_digits`", &words, mistakes)
-    });
+    let when_missing = read_word("when_missing", &WHEN_MISSING, &mut fields, mistakes);
+    let excess_digits = read_word("excess_digits", &EXCESS_DIGITS, &mut fields, mistakes);
     let Some(kind_word) = kind_word else {
-        return None; // Which of the other keys belong here depends on the kind.
+        // Which of these belong here depends on the kind; all others are wrong for any kind.
+        for key in ["expires_after", "heartbeat_timeout", "increment", "minimum", "session"] {
+            fields.optional(key);
+        }
+        fields.close(mistakes);
+        return None;
     };
     let has_value = check_value_and_resource(kind_word, &entry.value, &fields, mistakes);
     let kind = read_kind(kind_word, &mut fields, mistakes);
     let session = match kind_word {
-        KindWord::Session => Some(read_session(&mut fields, mistakes)?),
+        KindWord::Session => Some(session::read(&mut fields, mistakes)?),
         _ => None,
     };
     if let Some(unit) = &unit {
@@ -203,7 +209,17 @@ fn read(entry: &Entry, mistakes: &mut Mistakes) -> Option<Meter> {
     })
 }
 
-fn read_path(key: &'static str, fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<Path> {
+fn read_word<T: Clone>(
+    key: &'static str,
+    words: &[(&str, T)],
+    fields: &mut Fields<'_>,
+    mistakes: &mut Mistakes,
+) -> Option<T> {
+    let node = fields.optional(key)?;
+    fields::word(node, &format!("`{key}`"), words, mistakes)
+}
+
+pub(super) fn read_path(key: &'static str, fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<Path> {
     let node = fields.optional(key)?;
     path::read(node, &format!("`{key}`"), mistakes)
 }
@@ -323,64 +339,6 @@ fn read_kind(kind: KindWord, fields: &mut Fields<'_>, mistakes: &mut Mistakes) -
             minimum: duration("minimum", mistakes),
         },
         KindWord::Unique => MeterKind::Unique,
-    }
-}
-
-fn read_session(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<SessionPaths> {
-    let node = fields.required("session", mistakes)?;
-    let mut inner = Fields::open(node, "`session`", fields.place, mistakes)?;
-    let signal = read_path("signal", &mut inner, mistakes);
-    let mut words = |key: &'static str, mistakes: &mut Mistakes| {
-        inner.optional(key).map(|node| (fields::texts(node, &format!("`{key}`"), mistakes), node.place))
-    };
-    let (start, stop) = (words("start", mistakes), words("stop", mistakes));
-    let heartbeat = words("heartbeat", mistakes);
-    let started_at = read_path("started_at", &mut inner, mistakes);
-    let ended_at = read_path("ended_at", &mut inner, mistakes);
-    let duration_seconds = read_path("duration_seconds", &mut inner, mistakes);
-    let has_signal = inner.optional("signal").is_some();
-    inner.close(mistakes);
-
-    if has_signal && (start.is_none() || stop.is_none()) {
-        mistakes
-            .report(node.place, "`session` has a `signal` but not both `start` and `stop`")
-            .hint("name the values of the signal that mean start and stop, like `start: [active]`, `stop: [completed]`");
-    }
-    if !has_signal {
-        for (_, place) in [&start, &stop, &heartbeat].into_iter().flatten() {
-            mistakes
-                .report(*place, "values of a signal without a `signal`")
-                .hint("add the path of the signal, like `signal: $.status`");
-        }
-        if started_at.is_none() && duration_seconds.is_none() {
-            mistakes
-                .report(node.place, "`session` does not say how long a session lasts")
-                .hint("give `signal` with `start` and `stop`, or for complete sessions `started_at` or `duration_seconds`");
-        }
-    }
-    check_signal_values([&start, &stop, &heartbeat], mistakes);
-    let values = |read: Option<(Vec<String>, Place)>| read.map(|(values, _)| values).unwrap_or_default();
-    Some(SessionPaths {
-        signal,
-        start: values(start),
-        stop: values(stop),
-        heartbeat: values(heartbeat),
-        started_at,
-        ended_at,
-        duration_seconds,
-    })
-}
-
-/// One value of the signal cannot mean two things.
-fn check_signal_values(lists: [&Option<(Vec<String>, Place)>; 3], mistakes: &mut Mistakes) {
-    let mut seen: Vec<&String> = Vec::new();
-    for (values, place) in lists.into_iter().flatten() {
-        for value in values {
-            if seen.contains(&value) {
-                mistakes.report(*place, format!("the signal value `{value}` is given two meanings"));
-            }
-            seen.push(value);
-        }
     }
 }
 

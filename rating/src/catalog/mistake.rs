@@ -94,6 +94,10 @@ impl<'t> Mistakes<'t> {
         self.list.is_empty()
     }
 
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
     pub fn report(&mut self, place: Place, message: impl Into<String>) -> &mut Mistake {
         let source_line = self.lines.get(place.line - 1).copied().unwrap_or_default().to_owned();
         self.list.push(Mistake { place, message: message.into(), hint: None, source_line });
@@ -101,9 +105,18 @@ impl<'t> Mistakes<'t> {
         &mut self.list[last]
     }
 
+    /// Says more about the mistake that was reported last.
+    pub fn hint_last(&mut self, hint: &str) {
+        if let Some(last) = self.list.last_mut() {
+            last.hint = Some(hint.to_owned());
+        }
+    }
+
     /// The mistakes in the order of the file.
     pub fn into_errors(mut self, file_name: &str) -> CatalogErrors {
         self.list.sort_by_key(|mistake| mistake.place);
+        // An override is checked against each version of its plan, and may be told the same by several.
+        self.list.dedup();
         CatalogErrors { file_name: file_name.to_owned(), mistakes: self.list }
     }
 }

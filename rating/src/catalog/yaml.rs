@@ -5,6 +5,8 @@
 //! What would let one figure stand in two places or hide it (anchors, aliases, tags, repeated keys, several
 //! documents) is a mistake here: `explain` must be able to name one line for each price.
 
+use std::collections::BTreeMap;
+
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::mistake::{Mistakes, Place};
@@ -22,6 +24,8 @@ pub(super) struct Node {
 pub(super) enum Content {
     /// A key with nothing after its colon, or a written `null`.
     Nothing,
+    /// A reference to another node; reported while reading, so nobody needs to speak of it again.
+    Alias,
     /// `plain` is false for quoted text.
     Text {
         text: String,
@@ -43,6 +47,7 @@ impl Node {
     pub fn found(&self) -> String {
         match &self.content {
             Content::Nothing => "nothing".to_owned(),
+            Content::Alias => "an alias".to_owned(),
             Content::Text { text, .. } => format!("`{}`", shortened(text)),
             Content::List(_) => "a list".to_owned(),
             Content::Map(_) => "a mapping of keys to values".to_owned(),
@@ -91,8 +96,17 @@ pub(super) fn read(text: &str, mistakes: &mut Mistakes) -> Option<Node> {
 
 #[derive(Debug)]
 enum Open {
-    List { place: Place, items: Vec<Node> },
-    Map { place: Place, entries: Vec<Entry>, key: Key },
+    List {
+        place: Place,
+        items: Vec<Node>,
+    },
+    Map {
+        place: Place,
+        entries: Vec<Entry>,
+        key: Key,
+        /// The line of each key that was read.
+        lines: BTreeMap<String, usize>,
+    },
 }
 
 #[derive(Debug)]
@@ -120,7 +134,7 @@ impl Builder {
                 mistakes
                     .report(place, "an alias (`*name`) is not allowed in a catalog")
                     .hint("write the value out, so that every price stands on a line of its own");
-                self.put(Node { place, content: Content::Nothing }, mistakes);
+                self.put(Node { place, content: Content::Alias }, mistakes);
             }
             Event::Scalar(text, style, anchor, tag) => {
                 refuse_anchor_and_tag(anchor, tag.is_some(), place, mistakes);
@@ -139,7 +153,12 @@ impl Builder {
             Event::MappingStart(anchor, tag) => {
                 refuse_anchor_and_tag(anchor, tag.is_some(), place, mistakes);
                 let place = place.first_character();
-                self.open.push(Open::Map { place, entries: Vec::new(), key: Key::Awaited });
+                self.open.push(Open::Map {
+                    place,
+                    entries: Vec::new(),
+                    key: Key::Awaited,
+                    lines: BTreeMap::new(),
+                });
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(mistakes),
             Event::DocumentEnd | Event::StreamStart | Event::StreamEnd | Event::Nothing => {}
@@ -175,10 +194,12 @@ impl Builder {
         match self.open.last_mut() {
             None => self.document = Some(node),
             Some(Open::List { items, .. }) => items.push(node),
-            Some(Open::Map { entries, key, .. }) => match std::mem::replace(key, Key::Awaited) {
+            Some(Open::Map { entries, key, lines, .. }) => match std::mem::replace(key, Key::Awaited) {
                 Key::Awaited => *key = read_key(node, mistakes),
                 Key::Unusable => {}
-                Key::Read(name, key_place) => put_entry(entries, name, key_place, node, mistakes),
+                Key::Read(name, key_place) => {
+                    put_entry(name, key_place, node, entries, lines, mistakes);
+                }
             },
         }
     }
@@ -192,13 +213,21 @@ fn read_key(node: Node, mistakes: &mut Mistakes) -> Key {
     Key::Unusable
 }
 
-fn put_entry(entries: &mut Vec<Entry>, key: String, key_place: Place, value: Node, mistakes: &mut Mistakes) {
-    if let Some(first) = entries.iter().find(|entry| entry.key == key) {
+fn put_entry(
+    key: String,
+    key_place: Place,
+    value: Node,
+    entries: &mut Vec<Entry>,
+    lines: &mut BTreeMap<String, usize>,
+    mistakes: &mut Mistakes,
+) {
+    if let Some(line) = lines.get(&key) {
         mistakes
             .report(key_place, format!("the key `{key}` is written twice"))
-            .hint(format!("it first stands in line {}: keep one of the two", first.key_place.line));
+            .hint(format!("it first stands in line {line}: keep one of the two"));
         return;
     }
+    lines.insert(key.clone(), key_place.line);
     // An absent value has no place of its own: point at its key.
     let place = if value.content == Content::Nothing { key_place } else { value.place };
     entries.push(Entry { key, key_place, value: Node { place, ..value } });

@@ -1,0 +1,364 @@
+//! A batch: decoded rows by day, together with the stretch of each partition that they came from.
+//!
+//! `Batcher` runs on the thread that reads messages. It decodes each one straight into columns and hands
+//! full columns on to the encoder; `seal` ends the batch, which is then committed as one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use crossbeam_channel::Sender;
+use rating::catalog::Catalog;
+use sql::lake::Table;
+
+use crate::columns::{RejectedColumns, UsageColumns};
+use crate::decode::{Decoded, Decoder};
+use crate::raw_message::{Coordinates, RawMessage};
+use crate::settings::IngestSettings;
+use crate::timestamp::day_of;
+
+/// Columns are handed to the encoder when they hold this many rows.
+const CHUNK_ROWS: usize = 16 * 1024;
+/// Rejects keep whole messages, so their columns are bounded by bytes too.
+const REJECTED_CHUNK_BYTES: usize = 8 * 1024 * 1024;
+
+/// What the topic of a message out of a file begins with.
+pub const FILE_PREFIX: &str = "file:";
+
+/// What happened to the messages of a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub messages: u64,
+    pub events: u64,
+    pub rows: u64,
+    /// Events that no meter takes.
+    pub unmetered: u64,
+    pub rejected: u64,
+    pub tombstones: u64,
+    /// Offsets without a message: transaction markers, aborted or compacted messages.
+    pub skipped_offsets: u64,
+}
+
+impl Counts {
+    pub fn add(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.events += other.events;
+        self.rows += other.rows;
+        self.unmetered += other.unmetered;
+        self.rejected += other.rejected;
+        self.tombstones += other.tombstones;
+        self.skipped_offsets += other.skipped_offsets;
+    }
+}
+
+/// A partition of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PartitionName {
+    pub topic: Arc<str>,
+    pub partition: i32,
+}
+
+impl PartitionName {
+    /// The name under which the lake's tables keep how far this partition was read; none for a file,
+    /// which may be read again at any time.
+    pub fn application(&self) -> Option<String> {
+        // No topic's name holds a colon.
+        let is_file = self.topic.starts_with(FILE_PREFIX);
+        (!is_file).then(|| format!("meterhouse/kafka/{}/{}", self.topic, self.partition))
+    }
+}
+
+/// The offsets `[start, end)` of a partition that a batch covers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stretch {
+    pub name: PartitionName,
+    /// What the usage table says before this batch; differs from `start` only where a gap was accepted.
+    pub expected: Option<i64>,
+    pub start: i64,
+    pub end: i64,
+    /// What the reject table says before this batch.
+    pub rejects_expected: Option<i64>,
+    pub counts: Counts,
+}
+
+impl Stretch {
+    /// What the reject table says after this batch, if it held rejects.
+    pub fn rejects_next(&self) -> i64 {
+        self.end.max(self.rejects_expected.unwrap_or(0))
+    }
+}
+
+/// What the reading thread tells the encoder.
+#[derive(Debug)]
+pub enum ToEncoder {
+    Rows {
+        table: Table,
+        day: i32,
+        rows: RecordBatch,
+    },
+    Seal(Seal),
+    /// Forget the rows since the last seal.
+    Discard,
+}
+
+/// The end of a batch.
+#[derive(Debug)]
+pub struct Seal {
+    /// Batches of an older generation than the committer's are dropped.
+    pub generation: u64,
+    pub stretches: Vec<Stretch>,
+    pub counts: Counts,
+    pub opened: Instant,
+    /// Told when the batch is committed or dropped.
+    pub done: Option<Sender<()>>,
+}
+
+/// Where a partition's reading stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionState {
+    /// What the usage table says, once the batches so far are committed.
+    pub committed: Option<i64>,
+    /// What the reject table says, once the batches so far are committed.
+    pub rejects_committed: Option<i64>,
+    /// The next offset to take.
+    pub next: i64,
+}
+
+/// A partition that this process reads, and its part of the batch.
+#[derive(Debug)]
+struct PartitionSlot {
+    name: PartitionName,
+    state: PartitionState,
+    stretch: Option<Stretch>,
+}
+
+impl PartitionSlot {
+    fn is(&self, at: Coordinates<'_>) -> bool {
+        self.name.partition == at.partition && *self.name.topic == *at.topic
+    }
+
+    fn extend(&mut self, offset: i64, counts: Counts) {
+        let stretch = self.stretch.get_or_insert_with(|| Stretch {
+            name: self.name.clone(),
+            expected: self.state.committed,
+            start: self.state.next,
+            end: self.state.next,
+            rejects_expected: self.state.rejects_committed,
+            counts: Counts::default(),
+        });
+        stretch.end = offset + 1;
+        stretch.counts.add(counts);
+        self.state.next = offset + 1;
+    }
+
+    /// Ends this partition's part of the batch.
+    fn seal(&mut self) -> Option<Stretch> {
+        let stretch = self.stretch.take()?;
+        self.state.committed = Some(stretch.end);
+        if stretch.counts.rejected > 0 {
+            self.state.rejects_committed = Some(stretch.rejects_next());
+        }
+        Some(stretch)
+    }
+}
+
+/// Collects decoded messages into a batch.
+#[derive(Debug)]
+pub struct Batcher {
+    decoder: Decoder,
+    meters: Vec<String>,
+    settings: IngestSettings,
+    days: HashMap<i32, UsageColumns>,
+    rejected: RejectedColumns,
+    rejected_bytes: usize,
+    partitions: Vec<PartitionSlot>,
+    /// The last message's partition, because the next one's is mostly the same.
+    last: usize,
+    counts: Counts,
+    rows_in_columns: usize,
+    opened: Option<Instant>,
+    encoder: Sender<ToEncoder>,
+    /// What the encoder holds in memory, in bytes.
+    encoded_bytes: Arc<AtomicUsize>,
+}
+
+/// The encoder stopped; its own error says why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncoderStopped;
+
+impl Batcher {
+    pub fn new(
+        catalog: &Catalog,
+        settings: &IngestSettings,
+        encoder: Sender<ToEncoder>,
+        encoded_bytes: Arc<AtomicUsize>,
+    ) -> Self {
+        Self {
+            decoder: Decoder::new(catalog, settings.limits),
+            meters: catalog.meters.iter().map(|meter| meter.key.clone()).collect(),
+            settings: settings.clone(),
+            days: HashMap::new(),
+            rejected: RejectedColumns::default(),
+            rejected_bytes: 0,
+            partitions: Vec::new(),
+            last: 0,
+            counts: Counts::default(),
+            rows_in_columns: 0,
+            opened: None,
+            encoder,
+            encoded_bytes,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.opened.is_none()
+    }
+
+    /// From now on reads these partitions and no others. The batch must have been sealed or discarded.
+    pub fn assign(&mut self, partitions: impl IntoIterator<Item = (PartitionName, PartitionState)>) {
+        assert!(self.is_empty(), "partitions change only between batches");
+        let slot = |(name, state)| PartitionSlot { name, state, stretch: None };
+        self.partitions = partitions.into_iter().map(slot).collect();
+        self.last = 0;
+    }
+
+    /// The partitions that are read, with the next offset of each.
+    pub fn partitions(&self) -> impl Iterator<Item = (&PartitionName, i64)> {
+        self.partitions.iter().map(|slot| (&slot.name, slot.state.next))
+    }
+
+    fn find(&mut self, at: Coordinates<'_>) -> Option<usize> {
+        if !self.partitions.get(self.last).is_some_and(|slot| slot.is(at)) {
+            self.last = self.partitions.iter().position(|slot| slot.is(at))?;
+        }
+        Some(self.last)
+    }
+
+    /// Takes the next message of a partition. One of a partition that was given up, or that was taken
+    /// already, is passed over.
+    pub fn take(&mut self, message: &RawMessage<'_>, arrival_us: i64) -> Result<(), EncoderStopped> {
+        let Some(at) = self.find(message.at) else { return Ok(()) };
+        let state = self.partitions[at].state;
+        if message.at.offset < state.next {
+            return Ok(());
+        }
+        self.opened.get_or_insert_with(Instant::now);
+        let skipped_offsets = (message.at.offset - state.next) as u64;
+        let mut counts = Counts { messages: 1, skipped_offsets, ..Counts::default() };
+        // Rejects below this offset were committed by an attempt whose usage rows were not.
+        let records_rejects = state.rejects_committed.is_none_or(|settled| message.at.offset >= settled);
+        let (days, rejected, meters) = (&mut self.days, &mut self.rejected, &self.meters);
+        let (rejected_bytes, mut full_day) = (&mut self.rejected_bytes, None);
+        self.decoder.decode(message, arrival_us, &mut |decoded| match decoded {
+            Decoded::Event(event) => {
+                let day = day_of(event.time_us);
+                let columns = days.entry(day).or_default();
+                let before = columns.rows();
+                columns.push(&event, meters, message.at, arrival_us);
+                counts.events += 1;
+                counts.unmetered += u64::from(event.readings.is_empty());
+                counts.rows += (columns.rows() - before) as u64;
+                if columns.rows() >= CHUNK_ROWS {
+                    full_day = Some(day);
+                }
+            }
+            Decoded::Rejected(reject) => {
+                counts.rejected += 1;
+                if records_rejects {
+                    *rejected_bytes += reject.payload.len();
+                    rejected.push(&reject, message, arrival_us);
+                }
+            }
+            Decoded::Tombstone => counts.tombstones += 1,
+        });
+        self.rows_in_columns += counts.rows as usize;
+        self.counts.add(counts);
+        self.partitions[at].extend(message.at.offset, counts);
+        self.hand_on(full_day, day_of(arrival_us))
+    }
+
+    /// Gives full columns to the encoder; waits if it is behind, which bounds memory.
+    fn hand_on(&mut self, full_day: Option<i32>, today: i32) -> Result<(), EncoderStopped> {
+        if let Some(day) = full_day {
+            self.hand_on_day(day)?;
+        }
+        // Rows spread over many days are handed on before any day is full.
+        if self.rows_in_columns >= 4 * CHUNK_ROWS {
+            let days: Vec<i32> = self.days.keys().copied().collect();
+            days.into_iter().try_for_each(|day| self.hand_on_day(day))?;
+        }
+        if self.rejected.rows() >= CHUNK_ROWS || self.rejected_bytes >= REJECTED_CHUNK_BYTES {
+            self.hand_on_rejected(today)?;
+        }
+        Ok(())
+    }
+
+    fn hand_on_day(&mut self, day: i32) -> Result<(), EncoderStopped> {
+        let Some(columns) = self.days.get_mut(&day).filter(|columns| columns.rows() > 0) else {
+            return Ok(());
+        };
+        self.rows_in_columns -= columns.rows();
+        let rows = columns.finish();
+        self.send(ToEncoder::Rows { table: Table::UsageEvents, day, rows })
+    }
+
+    fn hand_on_rejected(&mut self, today: i32) -> Result<(), EncoderStopped> {
+        if self.rejected.rows() == 0 {
+            return Ok(());
+        }
+        self.rejected_bytes = 0;
+        let rows = self.rejected.finish();
+        self.send(ToEncoder::Rows { table: Table::RejectedMessages, day: today, rows })
+    }
+
+    fn send(&self, message: ToEncoder) -> Result<(), EncoderStopped> {
+        self.encoder.send(message).map_err(|_| EncoderStopped)
+    }
+
+    /// Whether the batch should be committed now.
+    pub fn is_due(&self) -> bool {
+        self.opened.is_some_and(|opened| opened.elapsed() >= self.settings.flush_age)
+            || self.counts.rows as usize >= self.settings.flush_rows
+            || self.days.len() > self.settings.open_days_max
+            || self.encoded_bytes.load(Ordering::Relaxed) >= self.settings.file_size_bytes
+    }
+
+    /// How long until the batch is due by its age.
+    pub fn time_left(&self) -> Option<Duration> {
+        self.opened.map(|opened| self.settings.flush_age.saturating_sub(opened.elapsed()))
+    }
+
+    /// Ends the batch. Does nothing if it is empty and nobody waits for it.
+    pub fn seal(
+        &mut self,
+        generation: u64,
+        today: i32,
+        done: Option<Sender<()>>,
+    ) -> Result<(), EncoderStopped> {
+        if self.is_empty() && done.is_none() {
+            return Ok(());
+        }
+        let days: Vec<i32> = self.days.keys().copied().collect();
+        days.into_iter().try_for_each(|day| self.hand_on_day(day))?;
+        self.hand_on_rejected(today)?;
+        self.days.clear();
+        let stretches = self.partitions.iter_mut().filter_map(PartitionSlot::seal).collect();
+        let opened = self.opened.take().unwrap_or_else(Instant::now);
+        let counts = std::mem::take(&mut self.counts);
+        self.send(ToEncoder::Seal(Seal { generation, stretches, counts, opened, done }))
+    }
+
+    /// Drops the batch and gives all partitions up: its messages will be read again, here or elsewhere.
+    pub fn discard(&mut self) -> Result<(), EncoderStopped> {
+        self.partitions.clear();
+        self.days.clear();
+        self.rows_in_columns = 0;
+        let _ = self.rejected.finish();
+        self.rejected_bytes = 0;
+        self.counts = Counts::default();
+        self.opened = None;
+        self.send(ToEncoder::Discard)
+    }
+}

@@ -1,0 +1,16 @@
+//! Exactly-once commits to the lake's Delta tables.
+//!
+//! A commit carries rows together with how far each of its sources has come (`txn` actions). It lands
+//! only if every source stands exactly where the writer believes it to stand: whoever wakes up late, or
+//! shares a partition by mistake, is refused ([`CommitError::Fenced`]) and must read its position anew.
+//!
+//! Why not the library's own commit: it replays the table's file list for each commit, which slows down
+//! as files accumulate, and it does not compare `txn` versions. Here a commit reads only what others
+//! committed since the last one, so that its cost does not depend on the table's age. Everything that
+//! is written is the library's own action types.
+
+mod entry;
+mod table_log;
+
+pub use entry::ForeignEntry;
+pub use table_log::{Commit, CommitError, Committed, Position, TableLog};

@@ -1,0 +1,333 @@
+//! A writer's view of one table's log: the newest version it knows of, and where each source stands.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use deltalake_core::kernel::Action;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use serde_json::Value;
+use sql::lake::{LakeError, TableHandle};
+use uuid::Uuid;
+
+use super::entry::{ForeignEntry, write_entry};
+use crate::crash_point::crash_point;
+use crate::day_file::FinishedFile;
+
+/// A checkpoint is written about this often, so that readers start quickly.
+const CHECKPOINT_INTERVAL: u64 = 100;
+/// Object-store calls are tried again for this long, on top of what the store's own client does.
+const PATIENCE: Duration = Duration::from_secs(45);
+const UPLOADS_AT_ONCE: usize = 8;
+
+/// How far an application (such as the reader of a Kafka partition) has come, before and after a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    pub application: String,
+    /// Where the writer believes it to stand; none if it never committed.
+    pub expected: Option<i64>,
+    pub next: i64,
+}
+
+/// Something to commit.
+#[derive(Debug, Clone, Default)]
+pub struct Commit {
+    pub operation: &'static str,
+    pub parameters: HashMap<String, Value>,
+    pub positions: Vec<Position>,
+    pub actions: Vec<Action>,
+    /// Extra entries for the commit's information.
+    pub notes: HashMap<String, Value>,
+}
+
+impl Commit {
+    pub(super) fn removed_paths(&self) -> impl Iterator<Item = &str> {
+        self.actions.iter().filter_map(|action| match action {
+            Action::Remove(remove) => Some(remove.path.as_str()),
+            _ => None,
+        })
+    }
+}
+
+/// A commit that landed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    pub version: u64,
+    /// How often the log had to be written, because others committed too or the store failed.
+    pub attempts: u32,
+}
+
+/// Why a commit did not land.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    #[error("another writer moved {application} to {found:?} while this one stood at {expected:?}")]
+    Fenced { application: String, expected: Option<i64>, found: Option<i64> },
+    #[error("the file {0} was removed by another writer")]
+    RemovedTwice(String),
+    #[error("the schema or settings of the table `{0}` changed in version {1}; start again to use them")]
+    TableChanged(&'static str, u64),
+    #[error("version {version} of the table `{table}` cannot be understood")]
+    Entry {
+        table: &'static str,
+        version: u64,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("the object store failed for more than {} s while {what}", PATIENCE.as_secs())]
+    Store {
+        what: String,
+        #[source]
+        source: object_store::Error,
+    },
+    #[error("cannot make the stored files durable")]
+    Sync(#[source] std::io::Error),
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+}
+
+/// The log of one table as a writer follows it.
+#[derive(Debug)]
+pub struct TableLog {
+    handle: TableHandle,
+    version: u64,
+    positions: HashMap<String, i64>,
+    /// Applications whose absence from `positions` means that they never committed.
+    known: HashSet<String>,
+}
+
+impl TableLog {
+    /// Follows a table, which is created if need be.
+    pub async fn open(handle: TableHandle) -> Result<Self, CommitError> {
+        handle.create_if_missing().await?;
+        let (version, positions) = handle.transaction_versions(&[]).await?;
+        Ok(Self { handle, version, positions, known: HashSet::new() })
+    }
+
+    pub fn handle(&self) -> &TableHandle {
+        &self.handle
+    }
+
+    /// The newest version that this writer knows of.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Where applications stand in the newest version.
+    pub async fn positions(
+        &mut self,
+        applications: &[String],
+    ) -> Result<HashMap<String, Option<i64>>, CommitError> {
+        let unknown: Vec<String> =
+            applications.iter().filter(|name| !self.known.contains(*name)).cloned().collect();
+        if !unknown.is_empty() {
+            let (version, found) = self.handle.transaction_versions(&unknown).await?;
+            // Bring the rest up to that version first; what was just read is at least as new.
+            while self.version < version && self.read_next().await?.is_some() {}
+            self.positions.extend(found);
+            self.known.extend(unknown);
+        }
+        while self.read_next().await?.is_some() {}
+        let stand = |name: &String| (name.clone(), self.positions.get(name).copied());
+        Ok(applications.iter().map(stand).collect())
+    }
+
+    /// Reads the next entry, if there is one.
+    async fn read_next(&mut self) -> Result<Option<ForeignEntry>, CommitError> {
+        let version = self.version + 1;
+        let Some(bytes) = self.read_entry(version).await? else { return Ok(None) };
+        let table = self.handle.table().name();
+        let entry =
+            ForeignEntry::parse(&bytes).map_err(|source| CommitError::Entry { table, version, source })?;
+        if entry.changes_table {
+            return Err(CommitError::TableChanged(table, version));
+        }
+        self.version = version;
+        self.positions.extend(entry.positions.iter().cloned());
+        Ok(Some(entry))
+    }
+
+    async fn read_entry(&self, version: u64) -> Result<Option<Bytes>, CommitError> {
+        let path = entry_path(version);
+        let store = self.handle.store();
+        with_patience(&format!("reading {path}"), || async {
+            match store.get(&path).await {
+                Ok(found) => found.bytes().await.map(Some),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    /// Stores files under their paths. They belong to the table only once a commit names them.
+    pub async fn upload(&self, files: &[FinishedFile]) -> Result<(), CommitError> {
+        let store = self.handle.store();
+        let puts = files.iter().map(|file| async move {
+            let path = Path::from(file.add.path.as_str());
+            // Trying again is safe: the name is used once, and the bytes are the same.
+            with_patience(&format!("writing {path}"), || async {
+                store.put(&path, file.bytes.clone().into()).await.map(drop)
+            })
+            .await
+        });
+        futures::stream::iter(puts).buffer_unordered(UPLOADS_AT_ONCE).try_collect::<()>().await?;
+        self.make_durable(files.iter().map(|file| file.add.path.clone()).collect()).await
+    }
+
+    /// On a local lake, has the disk keep the files (and their names) before anything refers to them.
+    async fn make_durable(&self, paths: Vec<String>) -> Result<(), CommitError> {
+        let url = self.handle.url();
+        let Some(folder) = (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten() else {
+            return Ok(());
+        };
+        let sync = move || {
+            let mut folders = HashSet::new();
+            for path in paths {
+                let path = folder.join(path);
+                std::fs::File::open(&path)?.sync_data()?;
+                folders.extend(path.parent().map(std::path::Path::to_owned));
+            }
+            folders.into_iter().try_for_each(|folder| std::fs::File::open(folder)?.sync_all())
+        };
+        tokio::task::spawn_blocking(sync).await.expect("syncing does not panic").map_err(CommitError::Sync)
+    }
+
+    /// Commits, as long as every application stands where the writer expects it.
+    ///
+    /// An error of the store says nothing about whether the entry landed, so after each one the log is
+    /// read again: an entry that carries this commit's id is this commit.
+    pub async fn commit(&mut self, commit: &Commit) -> Result<Committed, CommitError> {
+        let id = Uuid::new_v4();
+        let started = Instant::now();
+        let mut pause = Duration::from_millis(20);
+        for attempts in 1.. {
+            self.check_positions(commit)?;
+            let version = self.version + 1;
+            let table = self.handle.table().name();
+            let now_ms = jiff::Timestamp::now().as_millisecond();
+            let text = write_entry(commit, id, self.version, now_ms)
+                .map_err(|source| CommitError::Entry { table, version, source })?;
+            crash_point("before_commit");
+            let put = self.put_entry(version, text).await;
+            crash_point("after_commit");
+            let Err(error) = put else {
+                self.landed(commit, version).await?;
+                return Ok(Committed { version, attempts });
+            };
+            match self.read_next().await? {
+                Some(entry) if entry.is_ours(id) => {
+                    self.landed(commit, version).await?;
+                    return Ok(Committed { version, attempts });
+                }
+                Some(entry) => check_removals(commit, &entry)?,
+                None if started.elapsed() > PATIENCE => {
+                    return Err(CommitError::Store {
+                        what: format!("committing version {version}"),
+                        source: error,
+                    });
+                }
+                None => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                }
+            }
+        }
+        unreachable!("the loop only ends by returning")
+    }
+
+    fn check_positions(&self, commit: &Commit) -> Result<(), CommitError> {
+        for position in &commit.positions {
+            let found = self.positions.get(&position.application).copied();
+            if found != position.expected {
+                let (application, expected) = (position.application.clone(), position.expected);
+                return Err(CommitError::Fenced { application, expected, found });
+            }
+        }
+        Ok(())
+    }
+
+    async fn put_entry(&self, version: u64, text: String) -> object_store::Result<()> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        self.handle.store().put_opts(&entry_path(version), text.into(), options).await.map(drop)
+    }
+
+    async fn landed(&mut self, commit: &Commit, version: u64) -> Result<(), CommitError> {
+        self.version = version;
+        for position in &commit.positions {
+            self.positions.insert(position.application.clone(), position.next);
+            self.known.insert(position.application.clone());
+        }
+        self.make_durable(vec![entry_path(version).to_string()]).await?;
+        if version.is_multiple_of(CHECKPOINT_INTERVAL) {
+            let handle = self.handle.clone();
+            tokio::spawn(async move {
+                if let Err(error) = handle.checkpoint(version).await {
+                    tracing::warn!(
+                        version,
+                        error = &error as &dyn std::error::Error,
+                        "no checkpoint was written"
+                    );
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Two writers must not remove the same file: each would believe that it replaced its rows.
+fn check_removals(commit: &Commit, entry: &ForeignEntry) -> Result<(), CommitError> {
+    let removed: HashSet<&str> = entry.removed.iter().map(String::as_str).collect();
+    match commit.removed_paths().find(|path| removed.contains(path)) {
+        Some(path) => Err(CommitError::RemovedTwice(path.to_owned())),
+        None => Ok(()),
+    }
+}
+
+fn entry_path(version: u64) -> Path {
+    Path::from(format!("_delta_log/{version:020}.json"))
+}
+
+/// Tries a call that is safe to repeat until it works or patience ends.
+async fn with_patience<T, F: Future<Output = object_store::Result<T>>>(
+    what: &str,
+    call: impl Fn() -> F,
+) -> Result<T, CommitError> {
+    let started = Instant::now();
+    let mut pause = Duration::from_millis(20);
+    loop {
+        match call().await {
+            Ok(value) => return Ok(value),
+            Err(error) if started.elapsed() > PATIENCE || is_final(&error) => {
+                return Err(CommitError::Store { what: what.to_owned(), source: error });
+            }
+            Err(error) => {
+                tracing::debug!(what, error = &error as &dyn std::error::Error, "trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(2));
+            }
+        }
+    }
+}
+
+/// Errors that no waiting mends.
+fn is_final(error: &object_store::Error) -> bool {
+    use object_store::Error as E;
+    matches!(
+        error,
+        E::PermissionDenied { .. }
+            | E::Unauthenticated { .. }
+            | E::NotSupported { .. }
+            | E::InvalidPath { .. }
+            | E::UnknownConfigurationKey { .. }
+    )
+}
+
+impl TableLog {
+    /// The store below the table, for callers that read what they committed.
+    pub fn store(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(self.handle.store())
+    }
+}

@@ -1,0 +1,233 @@
+//! A Parquet file in the making: rows of one table and one day, encoded as they come.
+//!
+//! Owns the layout of the lake's files: which columns carry dictionaries, the compression, and the
+//! statistics that the table's log keeps of each file. No sort order is declared in a file, because
+//! distributed engines plan wrongly over files that declare one.
+
+use std::collections::HashMap;
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use deltalake_core::kernel::Add;
+use jiff::civil::Date;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::statistics::{Statistics, ValueStatistics};
+use parquet::schema::types::ColumnPath;
+use serde_json::{Map, Value, json};
+use sql::lake::Table;
+use uuid::Uuid;
+
+/// Rows per row group: small enough to decode in cache-sized steps, large enough to compress well.
+const ROW_GROUP_ROWS: usize = 512 * 1024;
+
+/// Columns of mostly distinct values, where a dictionary only costs time.
+const WITHOUT_DICTIONARY: [&str; 5] = ["identity", "id", "data", "payload", "key"];
+/// Columns of growing numbers, which take little room as differences.
+const AS_DIFFERENCES: [&str; 4] = ["time", "offset", "arrival", "signal_time"];
+
+/// What the name of a file says about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// Rows in the order of their arrival, duplicates included.
+    Arrived,
+    /// A compacted day's rows: sorted, without duplicates.
+    Sorted,
+}
+
+impl FileKind {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Arrived => "part",
+            Self::Sorted => "sorted",
+        }
+    }
+
+    /// Whether a file's path within its table says that it is compacted.
+    pub fn of(path: &str) -> Self {
+        match path.rsplit('/').next() {
+            Some(name) if name.starts_with("sorted-") => Self::Sorted,
+            _ => Self::Arrived,
+        }
+    }
+}
+
+/// A file that is being written, in memory.
+pub struct DayFileWriter {
+    table: Table,
+    day: i32,
+    kind: FileKind,
+    rows: usize,
+    writer: ArrowWriter<Vec<u8>>,
+}
+
+impl std::fmt::Debug for DayFileWriter {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { table, day, rows, .. } = self;
+        write!(formatter, "DayFileWriter({table:?}, day {day}, {rows} rows)")
+    }
+}
+
+/// A whole file with what the table's log says of it; not stored yet.
+#[derive(Debug, Clone)]
+pub struct FinishedFile {
+    pub bytes: Bytes,
+    pub rows: usize,
+    pub add: Add,
+}
+
+impl DayFileWriter {
+    pub fn new(table: Table, day: i32, kind: FileKind) -> Result<Self, ParquetError> {
+        let writer = ArrowWriter::try_new(Vec::new(), table.file_schema(), Some(writer_properties()))?;
+        Ok(Self { table, day, kind, rows: 0, writer })
+    }
+
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        self.rows += batch.num_rows();
+        self.writer.write(batch)
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How large the file would be about now.
+    pub fn bytes(&self) -> usize {
+        self.writer.bytes_written() + self.writer.in_progress_size()
+    }
+
+    pub fn finish(mut self, now_ms: i64) -> Result<FinishedFile, ParquetError> {
+        let metadata = self.writer.finish()?;
+        let bytes = Bytes::from(std::mem::take(self.writer.inner_mut()));
+        let day = day_text(self.day);
+        let column = self.table.partition_column();
+        let path = format!("{column}={day}/{}-{}.parquet", self.kind.prefix(), Uuid::new_v4());
+        let add = Add {
+            path,
+            partition_values: HashMap::from([(column.to_owned(), Some(day))]),
+            size: bytes.len() as i64,
+            modification_time: now_ms,
+            data_change: self.kind == FileKind::Arrived,
+            stats: Some(log_statistics(self.table, self.rows, &metadata).to_string()),
+            ..Add::default()
+        };
+        Ok(FinishedFile { bytes, rows: self.rows, add })
+    }
+}
+
+fn writer_properties() -> WriterProperties {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).expect("1 is a level")))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_created_by(format!("meterhouse {}", env!("CARGO_PKG_VERSION")));
+    for column in WITHOUT_DICTIONARY {
+        properties = properties.set_column_dictionary_enabled(ColumnPath::from(column), false);
+    }
+    for column in AS_DIFFERENCES {
+        properties = properties
+            .set_column_dictionary_enabled(ColumnPath::from(column), false)
+            .set_column_encoding(ColumnPath::from(column), Encoding::DELTA_BINARY_PACKED);
+    }
+    properties.build()
+}
+
+/// A day as it stands in paths and partition values.
+pub fn day_text(day: i32) -> String {
+    let epoch = Date::constant(1970, 1, 1);
+    epoch.checked_add(jiff::Span::new().days(day)).map_or_else(|_| day.to_string(), |date| date.to_string())
+}
+
+/// Row count and bounds of the columns that readers skip files by, in the form of the Delta protocol.
+fn log_statistics(table: Table, rows: usize, metadata: &ParquetMetaData) -> Value {
+    let (mut smallest, mut largest, mut nulls) = (Map::new(), Map::new(), Map::new());
+    let schema = metadata.file_metadata().schema_descr();
+    for name in table.statistics_columns() {
+        let Some(at) = (0..schema.num_columns()).find(|at| schema.column(*at).name() == *name) else {
+            continue;
+        };
+        let chunks: Option<Vec<&Statistics>> =
+            metadata.row_groups().iter().map(|group| group.column(at).statistics()).collect();
+        let Some(chunks) = chunks else { continue };
+        let null_count: Option<u64> = chunks.iter().map(|chunk| chunk.null_count_opt()).sum();
+        nulls.insert((*name).to_owned(), json!(null_count));
+        if let Some((low, high)) = bounds(&chunks) {
+            smallest.insert((*name).to_owned(), low);
+            largest.insert((*name).to_owned(), high);
+        }
+    }
+    json!({ "numRecords": rows, "minValues": smallest, "maxValues": largest, "nullCount": nulls })
+}
+
+fn bounds(chunks: &[&Statistics]) -> Option<(Value, Value)> {
+    match chunks.first()? {
+        Statistics::Int64(_) => {
+            let low = chunks.iter().filter_map(|chunk| int64(chunk)?.min_opt().copied()).min()?;
+            let high = chunks.iter().filter_map(|chunk| int64(chunk)?.max_opt().copied()).max()?;
+            // The protocol keeps times to the millisecond, so the bounds are widened to whole ones.
+            let text = |ms: i64| jiff::Timestamp::from_millisecond(ms).ok().map(|at| json!(at.to_string()));
+            Some((text(low.div_euclid(1_000))?, text(high.div_euclid(1_000) + 1)?))
+        }
+        Statistics::ByteArray(_) => {
+            let texts = |pick: fn(&Statistics) -> Option<&[u8]>| {
+                let bytes = chunks.iter().filter_map(|chunk| pick(chunk));
+                bytes.map(|bytes| std::str::from_utf8(bytes).ok()).collect::<Option<Vec<_>>>()
+            };
+            let low = texts(Statistics::min_bytes_opt)?.into_iter().min()?;
+            let high = texts(Statistics::max_bytes_opt)?.into_iter().max()?;
+            Some((json!(low), json!(high)))
+        }
+        _ => None,
+    }
+}
+
+fn int64(chunk: &Statistics) -> Option<&ValueStatistics<i64>> {
+    match chunk {
+        Statistics::Int64(values) => Some(values),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::columns::UsageColumns;
+    use crate::event::{Identity, UsageEvent};
+    use crate::raw_message::Coordinates;
+
+    #[test]
+    fn a_file_says_its_day_rows_and_bounds() {
+        let mut columns = UsageColumns::default();
+        for (tenant, time_us) in [("beta", 86_400_000_001), ("acme", 86_400_500_999)] {
+            let event = UsageEvent {
+                identity: Identity::of("s", tenant),
+                source: "s".into(),
+                id: tenant.into(),
+                tenant: tenant.into(),
+                event_type: "t".into(),
+                time_us,
+                time_given: true,
+                data: None,
+                batch_index: 0,
+                readings: smallvec::SmallVec::new(),
+            };
+            columns.push(&event, &[], Coordinates { topic: "t", partition: 0, offset: 1 }, 0);
+        }
+        let mut writer = DayFileWriter::new(Table::UsageEvents, 1, FileKind::Arrived).unwrap();
+        writer.write(&columns.finish()).unwrap();
+        let file = writer.finish(7).unwrap();
+        assert!(file.add.path.starts_with("event_day=1970-01-02/part-"), "{}", file.add.path);
+        assert_eq!(FileKind::of(&file.add.path), FileKind::Arrived);
+        let statistics: Value = serde_json::from_str(file.add.stats.as_deref().unwrap()).unwrap();
+        let expected = json!({
+            "numRecords": 2,
+            "minValues": { "time": "1970-01-02T00:00:00Z", "tenant": "acme" },
+            "maxValues": { "time": "1970-01-02T00:00:00.501Z", "tenant": "beta" },
+            "nullCount": { "time": 0, "tenant": 0, "meter": 2 },
+        });
+        assert_eq!(statistics, expected);
+    }
+}

@@ -1,0 +1,103 @@
+//! What the consumer group asks of this process, kept until the reading loop gets to it.
+//!
+//! librdkafka reports an assignment and waits for an answer. Answering needs the lake's tables and a
+//! last commit, so it happens in the reading loop and not inside the callback.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rdkafka::ClientContext;
+use rdkafka::Statistics;
+use rdkafka::TopicPartitionList;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaRespErr;
+
+use crate::batch::PartitionName;
+use crate::metrics::Metrics;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Request {
+    Assign(Vec<PartitionName>),
+    Revoke,
+}
+
+/// The callbacks of our consumer.
+#[derive(Debug)]
+pub(super) struct GroupContext {
+    requests: Mutex<VecDeque<Request>>,
+    closing: AtomicBool,
+    metrics: Arc<Metrics>,
+}
+
+impl GroupContext {
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { requests: Mutex::default(), closing: AtomicBool::new(false), metrics }
+    }
+
+    pub fn next_request(&self) -> Option<Request> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// From now on nobody answers requests: give partitions up at once.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+    }
+}
+
+impl ConsumerContext for GroupContext {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        kind: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        if self.closing.load(Ordering::SeqCst) {
+            if let Err(error) = consumer.unassign() {
+                tracing::warn!(%error, "cannot give up partitions while closing");
+            }
+            return;
+        }
+        let request = if kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            let names = partitions.elements();
+            let name = |it: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| PartitionName {
+                topic: it.topic().into(),
+                partition: it.partition(),
+            };
+            Request::Assign(names.iter().map(name).collect())
+        } else {
+            Request::Revoke
+        };
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push_back(request);
+    }
+}
+
+impl ClientContext for GroupContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Debug => tracing::debug!(facility, message, "librdkafka"),
+            RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
+                tracing::info!(facility, message, "librdkafka");
+            }
+            _ => tracing::warn!(facility, message, "librdkafka"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "librdkafka");
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        for (topic, statistics) in &statistics.topics {
+            for (partition, statistics) in &statistics.partitions {
+                // Partition -1 stands for messages without one; a lag of -1 is not known yet.
+                if *partition >= 0 && statistics.desired && statistics.consumer_lag >= 0 {
+                    let name = PartitionName { topic: topic.as_str().into(), partition: *partition };
+                    self.metrics.set_lag(&name, statistics.consumer_lag);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The reading loop: poll, decode, and answer the consumer group.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::gaps::{AcceptedGap, OffsetGap};
+use super::rebalance::{GroupContext, Request};
+use crate::batch::{PartitionName, PartitionState};
+use crate::committer::Outcome;
+use crate::pipeline::{IngestError, IngestReport, IngestRun, Pipeline, now_us};
+use crate::raw_message::{Coordinates, RawMessage};
+
+/// How long one poll waits for a message; batches and stops are looked after in between.
+const POLL: Duration = Duration::from_millis(50);
+/// No message for this long counts as a pause.
+const IDLE: Duration = Duration::from_secs(3);
+const BROKER_PATIENCE: Duration = Duration::from_secs(30);
+/// The clock is read, and outcomes are looked at, once in this many messages.
+const MESSAGES_PER_LOOK: u32 = 512;
+
+/// What to read.
+#[derive(Debug, Clone)]
+pub struct KafkaSource {
+    pub brokers: String,
+    pub topics: Vec<String>,
+    pub group: String,
+    /// Stop once everything is read that was there when a partition was assigned.
+    pub until_end: bool,
+    pub accepted_gaps: Vec<AcceptedGap>,
+    /// Further settings for librdkafka, such as those for TLS and passwords.
+    pub properties: Vec<(String, String)>,
+}
+
+/// Reads topics into the lake until told to stop, or until their end.
+pub fn ingest_kafka(run: &IngestRun, source: &KafkaSource) -> Result<IngestReport, IngestError> {
+    let pipeline = Pipeline::start(run)?;
+    let context = GroupContext::new(Arc::clone(&run.metrics));
+    let consumer: BaseConsumer<GroupContext> =
+        consumer_settings(source).create_with_context(context).map_err(kafka("cannot make a consumer"))?;
+    let topics: Vec<&str> = source.topics.iter().map(String::as_str).collect();
+    consumer.subscribe(&topics).map_err(kafka("cannot subscribe"))?;
+    let mut reader =
+        Reader { source, consumer, pipeline, ends: HashMap::new(), assigned: false, idle_since: None };
+    let result = reader.read();
+    reader.close(result)
+}
+
+fn consumer_settings(source: &KafkaSource) -> ClientConfig {
+    let mut settings = ClientConfig::new();
+    settings
+        .set("bootstrap.servers", &source.brokers)
+        .set("group.id", &source.group)
+        .set("client.id", "meterhouse-ingest")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        // Every start position is given explicitly; a position that is gone is an error, never a guess.
+        .set("auto.offset.reset", "error")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .set("queued.min.messages", "500000")
+        .set("queued.max.messages.kbytes", "131072")
+        .set("fetch.message.max.bytes", "4194304")
+        .set("statistics.interval.ms", "5000")
+        .set("topic.metadata.refresh.interval.ms", "30000");
+    for (key, value) in &source.properties {
+        settings.set(key, value);
+    }
+    settings
+}
+
+fn kafka(what: &str) -> impl FnOnce(KafkaError) -> IngestError {
+    let what = what.to_owned();
+    move |source| IngestError::Kafka { what, source }
+}
+
+struct Reader<'s> {
+    source: &'s KafkaSource,
+    consumer: BaseConsumer<GroupContext>,
+    pipeline: Pipeline,
+    /// The partitions that we read, and where each ends.
+    ends: HashMap<PartitionName, PartitionEnd>,
+    /// Whether the group has answered yet.
+    assigned: bool,
+    /// Since when no message came.
+    idle_since: Option<Instant>,
+}
+
+/// When a partition counts as read to its end.
+#[derive(Debug)]
+struct PartitionEnd {
+    /// The offset after its last, when it was assigned.
+    goal: i64,
+    /// The next offset when librdkafka last said that there is no more.
+    seen_at: Option<i64>,
+}
+
+impl Reader<'_> {
+    fn read(&mut self) -> Result<(), IngestError> {
+        let mut until_look = 0;
+        let mut arrival_us = now_us();
+        loop {
+            let look = until_look == 0;
+            if look {
+                self.answer_group()?;
+                self.look_at_outcomes()?;
+                if self.pipeline.should_stop() || self.is_done() {
+                    return Ok(());
+                }
+                arrival_us = now_us();
+                until_look = MESSAGES_PER_LOOK;
+            }
+            if self.pipeline.batcher.is_due() {
+                self.pipeline.seal()?;
+            }
+            until_look -= 1;
+            match self.consumer.poll(if look { POLL } else { Duration::ZERO }) {
+                Some(Ok(message)) => {
+                    self.idle_since = None;
+                    take_message(&message, &mut self.pipeline, arrival_us)?;
+                }
+                Some(Err(error)) => {
+                    self.poll_failed(error)?;
+                    until_look = 0;
+                }
+                None => {
+                    self.idle_since.get_or_insert_with(Instant::now);
+                    until_look = 0;
+                }
+            }
+        }
+    }
+
+    fn poll_failed(&mut self, error: KafkaError) -> Result<(), IngestError> {
+        match error {
+            KafkaError::PartitionEOF(number) => {
+                for (name, next) in self.pipeline.batcher.partitions() {
+                    if let Some(end) = self.ends.get_mut(name).filter(|_| name.partition == number) {
+                        end.seen_at = Some(next);
+                    }
+                }
+                Ok(())
+            }
+            KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
+            ) => Err(self.find_gap().map_or_else(|| kafka("the position is gone")(error), IngestError::from)),
+            KafkaError::MessageConsumptionFatal(_) => Err(kafka("the consumer cannot go on")(error)),
+            // librdkafka tries again by itself; a topic may also be about to be made.
+            error => {
+                tracing::warn!(%error, "cannot read for now");
+                Ok(())
+            }
+        }
+    }
+
+    fn find_gap(&self) -> Option<OffsetGap> {
+        self.pipeline.batcher.partitions().find_map(|(name, next)| {
+            let (first, end) = self.watermarks(name).ok()?;
+            OffsetGap::find(name, next, first, end)
+        })
+    }
+
+    fn watermarks(&self, name: &PartitionName) -> Result<(i64, i64), IngestError> {
+        self.consumer.fetch_watermarks(&name.topic, name.partition, BROKER_PATIENCE).map_err(kafka(&format!(
+            "cannot ask for the offsets of topic {} partition {}",
+            name.topic, name.partition
+        )))
+    }
+
+    fn answer_group(&mut self) -> Result<(), IngestError> {
+        while let Some(request) = self.consumer.context().next_request() {
+            match request {
+                Request::Revoke => {
+                    // What was read is committed while it is still ours; if it is not any more, the commit
+                    // is refused and the new owner reads the same messages.
+                    self.pipeline.seal_and_wait()?;
+                    self.consumer.unassign().map_err(kafka("cannot give up partitions"))?;
+                    self.ends.clear();
+                    self.look_at_outcomes()?;
+                    self.pipeline.batcher.discard()?;
+                    self.pipeline.metrics.forget_lags();
+                    tracing::info!("partitions given up");
+                }
+                Request::Assign(names) => {
+                    self.assign(names)?;
+                    self.assigned = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts reading partitions where the lake's tables stand.
+    fn assign(&mut self, names: Vec<PartitionName>) -> Result<(), IngestError> {
+        let positions = self.positions(&names)?;
+        let mut list = TopicPartitionList::with_capacity(names.len());
+        let mut states = Vec::with_capacity(names.len());
+        self.ends.clear();
+        for (name, mut state) in names.into_iter().zip(positions) {
+            let (first, end) = self.watermarks(&name)?;
+            state.next = self.start_offset(&name, state.committed, first, end)?;
+            list.add_partition_offset(&name.topic, name.partition, Offset::Offset(state.next))
+                .map_err(kafka("cannot set a position"))?;
+            self.ends.insert(name.clone(), PartitionEnd { goal: end, seen_at: None });
+            states.push((name, state));
+        }
+        self.pipeline.batcher.assign(states);
+        self.consumer.assign(&list).map_err(kafka("cannot take partitions"))?;
+        tracing::info!(partitions = self.ends.len(), "partitions taken");
+        Ok(())
+    }
+
+    fn start_offset(
+        &self,
+        name: &PartitionName,
+        committed: Option<i64>,
+        first: i64,
+        end: i64,
+    ) -> Result<i64, IngestError> {
+        // A partition that was never read starts at the first message that there is.
+        let Some(expected) = committed else { return Ok(first) };
+        let Some(gap) = OffsetGap::find(name, expected, first, end) else { return Ok(expected) };
+        if !self.source.accepted_gaps.iter().any(|accepted| accepted.covers(&gap)) {
+            return Err(gap.into());
+        }
+        tracing::warn!(
+            topic = &*name.topic,
+            partition = name.partition,
+            expected,
+            first,
+            end,
+            "gap accepted"
+        );
+        Ok(gap.resume)
+    }
+
+    /// What the usage table and the reject table say of each partition; `next` is still open.
+    fn positions(&self, names: &[PartitionName]) -> Result<Vec<PartitionState>, IngestError> {
+        let applications: Vec<String> = names.iter().filter_map(PartitionName::application).collect();
+        let logs = Arc::clone(&self.pipeline.logs);
+        let (usage, rejected) = self.pipeline.runtime.block_on(async {
+            let mut logs = logs.lock().await;
+            let usage = logs.usage.positions(&applications).await?;
+            let rejected = logs.rejected.positions(&applications).await?;
+            Ok::<_, IngestError>((usage, rejected))
+        })?;
+        let state =
+            |name| PartitionState { committed: usage[name], rejects_committed: rejected[name], next: 0 };
+        Ok(applications.iter().map(state).collect())
+    }
+
+    fn look_at_outcomes(&mut self) -> Result<(), IngestError> {
+        let mut fenced = None;
+        while let Ok(outcome) = self.pipeline.outcomes.try_recv() {
+            match outcome {
+                Outcome::Committed { version, counts, ends } => {
+                    self.pipeline.note_commit(version, counts);
+                    self.tell_group(&ends);
+                }
+                Outcome::Fenced(error) => fenced = Some(error),
+                Outcome::Failed(error) => return Err(error.into()),
+            }
+        }
+        if let Some(error) = fenced {
+            tracing::warn!(%error, "another writer took over; reading the positions anew");
+            self.pipeline.metrics.fenced();
+            self.pipeline.batcher.discard()?;
+            let names: Vec<PartitionName> = self.ends.keys().cloned().collect();
+            if !names.is_empty() {
+                self.assign(names)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the group how far we are. Nothing depends on it, but other tools show lag by it.
+    fn tell_group(&self, ends: &[(PartitionName, i64)]) {
+        let mut list = TopicPartitionList::with_capacity(ends.len());
+        for (name, end) in ends.iter().filter(|(name, _)| self.ends.contains_key(name)) {
+            let added = list.add_partition_offset(&name.topic, name.partition, Offset::Offset(*end));
+            debug_assert!(added.is_ok(), "a whole number is always an offset");
+        }
+        if list.count() > 0
+            && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
+        {
+            tracing::debug!(%error, "cannot tell the group how far we are");
+        }
+    }
+
+    /// Whether everything was read that was there at the start. A transaction's marker at the end of a
+    /// partition has an offset but is no message, so that goal is reached when librdkafka says so; it does
+    /// not say of which topic, so with several topics a moment without any message must have passed too.
+    fn is_done(&self) -> bool {
+        let idle = self.idle_since.is_some_and(|since| since.elapsed() > IDLE);
+        let sees_end = self.source.topics.len() == 1 || idle;
+        let is_read = |(name, next): (&PartitionName, i64)| {
+            self.ends.get(name).is_none_or(|end| next >= end.goal || (sees_end && end.seen_at == Some(next)))
+        };
+        self.source.until_end && self.assigned && self.pipeline.batcher.partitions().all(is_read)
+    }
+
+    /// Commits the rest, leaves the group and reports.
+    fn close(mut self, result: Result<(), IngestError>) -> Result<IngestReport, IngestError> {
+        self.consumer.context().close();
+        let result = result.and_then(|()| {
+            self.pipeline.seal_and_wait()?;
+            self.ends.clear();
+            self.look_at_outcomes()
+        });
+        let Self { consumer, pipeline, .. } = self;
+        drop(consumer);
+        pipeline.finish(result)
+    }
+}
+
+/// Takes one message into the batch.
+fn take_message(
+    message: &BorrowedMessage<'_>,
+    pipeline: &mut Pipeline,
+    arrival_us: i64,
+) -> Result<(), IngestError> {
+    let headers = message.headers().map(|headers| headers.iter().map(|it| (it.key, it.value)).collect());
+    let raw = RawMessage {
+        at: Coordinates { topic: message.topic(), partition: message.partition(), offset: message.offset() },
+        stamped_at_us: message.timestamp().to_millis().map(|ms| ms * 1_000),
+        key: message.key(),
+        payload: message.payload(),
+        headers: headers.unwrap_or_default(),
+    };
+    Ok(pipeline.batcher.take(&raw, arrival_us)?)
+}

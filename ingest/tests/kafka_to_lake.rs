@@ -1,0 +1,142 @@
+//! From a real Kafka producer through the real consumer into a lake, on librdkafka's own mock cluster.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use ingest::kafka::{AcceptedGap, KafkaSource, ingest_kafka};
+use ingest::metrics::Metrics;
+use ingest::pipeline::{IngestError, IngestReport, IngestRun};
+use ingest::settings::IngestSettings;
+use rating::catalog::Catalog;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use sql::lake::{Lake, Table, TableSnapshot};
+
+const CATALOG: &str = "
+catalog: test
+meters:
+  stored:
+    kind: gauge
+    event_type: stored
+    value: $.bytes
+    unit: byte
+";
+
+struct World {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+    producer: BaseProducer,
+    runtime: tokio::runtime::Runtime,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new(topics: &[(&str, i32)]) -> Self {
+        let cluster = MockCluster::new(1).unwrap();
+        for (topic, partitions) in topics {
+            cluster.create_topic(topic, *partitions, 1).unwrap();
+        }
+        let producer = rdkafka::ClientConfig::new()
+            .set("bootstrap.servers", cluster.bootstrap_servers())
+            .create()
+            .unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        Self { cluster, producer, runtime, folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn produce(&self, topic: &str, partition: i32, payload: &str) {
+        let record = BaseRecord::<(), str>::to(topic).partition(partition).payload(payload);
+        self.producer.send(record).map_err(|(error, _)| error).unwrap();
+        self.producer.flush(Duration::from_secs(10)).unwrap();
+    }
+
+    fn lake(&self) -> Lake {
+        Lake::open(self.folder.path().to_str().unwrap()).unwrap()
+    }
+
+    fn ingest(&self, topics: &[&str], gaps: Vec<AcceptedGap>) -> Result<IngestReport, IngestError> {
+        let run = IngestRun {
+            lake: self.lake(),
+            catalog: Catalog::parse(CATALOG, "test.yaml").unwrap(),
+            settings: IngestSettings::default(),
+            metrics: Arc::new(Metrics::default()),
+            runtime: self.runtime.handle().clone(),
+            stop: Arc::new(AtomicBool::new(false)),
+        };
+        let source = KafkaSource {
+            brokers: self.cluster.bootstrap_servers(),
+            topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+            group: "meterhouse".to_owned(),
+            until_end: true,
+            accepted_gaps: gaps,
+            // The mock cluster only notices that a member left when its session times out.
+            properties: vec![
+                ("session.timeout.ms".into(), "6000".into()),
+                ("heartbeat.interval.ms".into(), "500".into()),
+            ],
+        };
+        ingest_kafka(&run, &source)
+    }
+
+    fn snapshot(&self, table: Table) -> TableSnapshot {
+        self.runtime.block_on(self.lake().table(table).snapshot(None)).unwrap()
+    }
+
+    fn rows(&self, table: Table) -> u64 {
+        self.snapshot(table).files.iter().map(|file| file.rows).sum()
+    }
+}
+
+fn event(id: u32) -> String {
+    format!(
+        r#"{{"specversion":"1.0","id":"{id}","source":"/test","type":"stored","subject":"acme",
+            "time":"2026-05-{:02}T00:00:00Z","data":{{"bytes":{id}}}}}"#,
+        id % 3 + 1
+    )
+}
+
+#[test]
+fn every_message_lands_once_however_often_ingest_runs() {
+    let world = World::new(&[("usage", 4), ("more", 1)]);
+    for id in 0..40 {
+        world.produce("usage", (id % 4) as i32, &event(id));
+    }
+    world.produce("more", 0, &event(100));
+    world.produce("more", 0, "no event");
+    let report = world.ingest(&["usage", "more"], vec![]).unwrap();
+    assert_eq!((report.counts.messages, report.counts.events, report.counts.rejected), (42, 41, 1));
+    assert_eq!((world.rows(Table::UsageEvents), world.rows(Table::RejectedMessages)), (41, 1));
+    let days: Vec<i32> = world.snapshot(Table::UsageEvents).files.iter().map(|file| file.day).collect();
+    assert_eq!(days, [20_574, 20_575, 20_576]);
+
+    let report = world.ingest(&["usage", "more"], vec![]).unwrap();
+    assert_eq!(report, IngestReport::default());
+
+    world.produce("usage", 2, &event(101));
+    let report = world.ingest(&["usage", "more"], vec![]).unwrap();
+    assert_eq!((report.counts.messages, report.commits), (1, 1));
+    assert_eq!(world.rows(Table::UsageEvents), 42);
+}
+
+#[test]
+fn a_topic_made_anew_stops_ingest_until_the_gap_is_accepted() {
+    let mut world = World::new(&[("usage", 1)]);
+    for id in 0..10 {
+        world.produce("usage", 0, &event(id));
+    }
+    world.ingest(&["usage"], vec![]).unwrap();
+
+    let anew = World::new(&[("usage", 1)]);
+    anew.produce("usage", 0, &event(50));
+    world.cluster = anew.cluster;
+    let error = world.ingest(&["usage"], vec![]).unwrap_err();
+    let IngestError::Gap(gap) = &error else { panic!("{error:?}") };
+    assert_eq!((gap.expected, gap.first, gap.end), (10, 0, 1));
+    let flag = error.to_string().split("--accept-gap ").nth(1).unwrap().to_owned();
+    assert_eq!(world.rows(Table::UsageEvents), 10);
+
+    let report = world.ingest(&["usage"], vec![flag.parse().unwrap()]).unwrap();
+    assert_eq!(report.counts.messages, 1);
+    assert_eq!(world.rows(Table::UsageEvents), 11);
+}

@@ -1,0 +1,200 @@
+//! Invoices: a tenant's lines of one period, what credits pay, taxes, and what is due (DESIGN.md 3.6 to 3.10).
+//!
+//! Owns the sums and their identities, the corrections between two versions of a line, and the canonical text that is
+//! digested. Does not own numbers, grace periods or states: the book does.
+
+pub mod adjustment;
+pub mod canonical;
+pub mod credit;
+mod provenance;
+pub mod tax;
+mod warning;
+
+use serde::{Deserialize, Serialize};
+
+use crate::exact::{Exact, NotADecimal};
+use crate::line::LineItem;
+use crate::money::{Amount, Currency};
+use crate::period::Period;
+
+use canonical::CanonicalError;
+use credit::{Credit, CreditUse};
+use tax::{TaxLine, TaxRule};
+
+pub use adjustment::{Adjustment, adjustments};
+pub use provenance::Provenance;
+pub use warning::Warning;
+
+/// A rated invoice. The same inputs give the same canonical text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invoice {
+    pub tenant: String,
+    pub period: Period,
+    pub currency: Currency,
+    /// In the order of their keys.
+    pub lines: Vec<LineItem>,
+    /// The sum of the rounded lines.
+    pub total: Amount,
+    pub credits: Vec<CreditUse>,
+    pub credited: Amount,
+    pub taxes: Vec<TaxLine>,
+    pub taxed: Amount,
+    /// `total - credited + taxed`.
+    pub due: Amount,
+    pub warnings: Vec<Warning>,
+    pub provenance: Provenance,
+}
+
+/// What an invoice is assembled from.
+#[derive(Debug, Clone)]
+pub struct InvoiceParts {
+    pub tenant: String,
+    pub period: Period,
+    pub currency: Currency,
+    pub lines: Vec<LineItem>,
+    pub warnings: Vec<Warning>,
+    pub provenance: Provenance,
+}
+
+/// The invoice is not sound; that tenant's run fails, not the process.
+#[derive(Debug, thiserror::Error)]
+pub enum InvoiceError {
+    #[error("tenant {tenant}, period {period}: line {line} belongs to another invoice")]
+    ForeignLine { tenant: String, period: String, line: String },
+    #[error("tenant {tenant}, period {period}: line {line} is in {currency}")]
+    CurrencyDiffers { tenant: String, period: String, line: String, currency: Currency },
+    #[error("tenant {tenant}, period {period}: line {line} is there twice")]
+    LineTwice { tenant: String, period: String, line: String },
+    #[error("tenant {tenant}, period {period}: {what} does not add up")]
+    BrokenIdentity { tenant: String, period: String, what: &'static str },
+    #[error("tenant {tenant}, period {period}: amount out of range")]
+    OutOfRange {
+        tenant: String,
+        period: String,
+        #[source]
+        source: NotADecimal,
+    },
+}
+
+impl Invoice {
+    /// Sorts the lines, lets the credits pay at the end of the period, asks for taxes, and checks every sum. The
+    /// credits' balances are lowered by what they paid.
+    pub fn assemble(
+        parts: InvoiceParts,
+        credits: &mut [Credit],
+        tax: &dyn TaxRule,
+    ) -> Result<Invoice, InvoiceError> {
+        let InvoiceParts { tenant, period, currency, mut lines, warnings, provenance } = parts;
+        lines.sort_by(|left, right| left.key.cmp(&right.key));
+        let mut invoice = Invoice {
+            tenant,
+            period,
+            currency,
+            lines,
+            total: Amount::ZERO,
+            credits: Vec::new(),
+            credited: Amount::ZERO,
+            taxes: Vec::new(),
+            taxed: Amount::ZERO,
+            due: Amount::ZERO,
+            warnings,
+            provenance,
+        };
+        invoice.check_lines()?;
+        invoice.total = invoice.sum(invoice.lines.iter().map(|line| line.amount))?;
+        // A credit that expires with the period still pays for it.
+        let at_us = invoice.period.span.end_us.saturating_sub(1);
+        let amounts: Vec<Amount> = invoice.lines.iter().map(|line| line.amount).collect();
+        invoice.credits = credit::pay_lines(&amounts, credits, at_us);
+        invoice.credited = invoice.sum(invoice.credits.iter().map(|used| used.amount))?;
+        invoice.taxes = invoice.taxes_by(tax)?;
+        invoice.taxed = invoice.sum(invoice.taxes.iter().map(|tax| tax.amount))?;
+        invoice.due = invoice.sum([invoice.total, -invoice.credited, invoice.taxed].into_iter())?;
+        invoice.check()?;
+        Ok(invoice)
+    }
+
+    /// Adds everything up anew, in release builds too.
+    pub fn check(&self) -> Result<(), InvoiceError> {
+        self.check_lines()?;
+        let rounded = |amount: Amount| amount.scale() <= self.currency.minor_digits();
+        let lines = self.lines.iter().map(|line| line.amount);
+        let credits = self.credits.iter().map(|used| used.amount);
+        let taxes = self.taxes.iter().map(|tax| tax.amount);
+        for (holds, what) in [
+            (self.lines.iter().all(|line| line.trail.check().is_ok()), "a line"),
+            (self.lines.iter().all(|line| line.amount == line.trail.amount()), "a line's amount"),
+            (lines.clone().chain(credits.clone()).chain(taxes.clone()).all(rounded), "minor unit"),
+            (self.sum(lines)? == self.total, "total of the lines"),
+            (self.sum(credits)? == self.credited, "total of the credits"),
+            (self.credited <= self.total.max(Amount::ZERO), "credit beyond the total"),
+            (self.sum(taxes)? == self.taxed, "total of the taxes"),
+            (self.sum([self.total, -self.credited, self.taxed].into_iter())? == self.due, "amount due"),
+        ] {
+            if !holds {
+                let (tenant, period) = self.name();
+                return Err(InvoiceError::BrokenIdentity { tenant, period, what });
+            }
+        }
+        Ok(())
+    }
+
+    /// The text that is digested and compared byte for byte.
+    pub fn canonical_json(&self) -> Result<String, CanonicalError> {
+        canonical::canonical_json(self)
+    }
+
+    /// BLAKE3 of the canonical text.
+    pub fn digest(&self) -> Result<String, CanonicalError> {
+        Ok(canonical::digest(&self.canonical_json()?))
+    }
+
+    fn check_lines(&self) -> Result<(), InvoiceError> {
+        let mut before = None;
+        for line in &self.lines {
+            let (tenant, period) = self.name();
+            let key = || line.key.to_string();
+            if line.key.tenant != self.tenant || line.key.period != self.period.name {
+                return Err(InvoiceError::ForeignLine { tenant, period, line: key() });
+            }
+            if line.currency != self.currency {
+                let currency = line.currency;
+                return Err(InvoiceError::CurrencyDiffers { tenant, period, line: key(), currency });
+            }
+            if before == Some(&line.key) {
+                return Err(InvoiceError::LineTwice { tenant, period, line: key() });
+            }
+            before = Some(&line.key);
+        }
+        Ok(())
+    }
+
+    fn taxes_by(&self, rule: &dyn TaxRule) -> Result<Vec<TaxLine>, InvoiceError> {
+        let mut taxes = Vec::new();
+        for (index, line) in self.lines.iter().enumerate() {
+            let paid = self.credits.iter().filter(|used| used.line == index).map(|used| -used.amount);
+            let taxable = self.sum(std::iter::once(line.amount).chain(paid))?;
+            let own = tax::taxes_of(rule, index, line, taxable);
+            taxes.extend(own.map_err(|source| self.out_of_range(source))?);
+        }
+        Ok(taxes)
+    }
+
+    /// The exact sum, with the currency's digits written out.
+    fn sum(&self, amounts: impl Iterator<Item = Amount>) -> Result<Amount, InvoiceError> {
+        let total: Exact = amounts.map(Exact::from).sum();
+        let fits = total.to_decimal().and_then(|_| {
+            total.round_to_decimals(crate::exact::Rounding::HalfEven, self.currency.minor_digits())
+        });
+        fits.map_err(|source| self.out_of_range(source))
+    }
+
+    fn out_of_range(&self, source: NotADecimal) -> InvoiceError {
+        let (tenant, period) = self.name();
+        InvoiceError::OutOfRange { tenant, period, source }
+    }
+
+    fn name(&self) -> (String, String) {
+        (self.tenant.clone(), self.period.name.clone())
+    }
+}

@@ -1,0 +1,219 @@
+//! Where billing periods start: on a calendar day that recurs every month, or every few months.
+//!
+//! A period starts at the first instant of its day in the tenant's zone. A month that is too short for the anchor day
+//! starts on its last day, and the next one recovers: 31 January, 29 February, 31 March.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use super::{Span, TimeZone};
+
+/// The rule by which a tenant's periods follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BillingCycle {
+    /// Length of a period: 1 for monthly, 3 for quarterly, 12 for yearly.
+    pub months: u8,
+    /// A month in which a period starts, 1 to 12; for monthly periods any will do.
+    pub anchor_month: u8,
+    /// The day on which a period starts, 1 to 31.
+    pub anchor_day: u8,
+}
+
+/// One billing period.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Period {
+    pub span: Span,
+    /// The local date on which it starts, `2026-02-01`: its stable name in line keys.
+    pub name: String,
+    /// The local date on which the next one starts.
+    pub end_date: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PeriodError {
+    #[error("billing cycle of {months} months from day {anchor_day} of month {anchor_month} does not exist")]
+    ImpossibleCycle { months: u8, anchor_month: u8, anchor_day: u8 },
+    #[error("instant {instant_us} us is outside the calendar")]
+    OutsideCalendar { instant_us: i64 },
+}
+
+impl BillingCycle {
+    /// From the first of each month to the first of the next.
+    pub const CALENDAR_MONTH: BillingCycle = BillingCycle { months: 1, anchor_month: 1, anchor_day: 1 };
+
+    /// Monthly from the given day of the month.
+    pub fn anniversary(anchor_day: u8) -> BillingCycle {
+        BillingCycle { months: 1, anchor_month: 1, anchor_day }
+    }
+
+    /// The period in which the instant lies.
+    pub fn period_containing(&self, instant_us: i64, zone: &TimeZone) -> Result<Period, PeriodError> {
+        self.validate()?;
+        let outside = PeriodError::OutsideCalendar { instant_us };
+        let timestamp = Timestamp::from_microsecond(instant_us).map_err(|_| outside.clone())?;
+        let local = zone.to_datetime(timestamp);
+        let months = i32::from(self.months);
+        let month = i32::from(local.year()) * 12 + i32::from(local.month()) - 1;
+        let phase = i32::from(self.anchor_month) - 1;
+        let mut first_month = month - (month - phase).rem_euclid(months);
+        loop {
+            let start_us = self.boundary(first_month, zone).ok_or(outside.clone())?.1;
+            if instant_us < start_us {
+                first_month -= months;
+                continue;
+            }
+            let end_us = self.boundary(first_month + months, zone).ok_or(outside.clone())?.1;
+            if instant_us < end_us {
+                return self.period(first_month, zone).ok_or(outside);
+            }
+            first_month += months;
+        }
+    }
+
+    /// The period after the given one.
+    pub fn period_after(&self, period: &Period, zone: &TimeZone) -> Result<Period, PeriodError> {
+        self.period_containing(period.span.end_us, zone)
+    }
+
+    /// The period before the given one.
+    pub fn period_before(&self, period: &Period, zone: &TimeZone) -> Result<Period, PeriodError> {
+        let instant_us = period.span.start_us;
+        let last_us = instant_us.checked_sub(1).ok_or(PeriodError::OutsideCalendar { instant_us })?;
+        self.period_containing(last_us, zone)
+    }
+
+    pub fn validate(&self) -> Result<(), PeriodError> {
+        let possible = (1..=120).contains(&self.months)
+            && (1..=12).contains(&self.anchor_month)
+            && (1..=31).contains(&self.anchor_day);
+        possible.then_some(()).ok_or(PeriodError::ImpossibleCycle {
+            months: self.months,
+            anchor_month: self.anchor_month,
+            anchor_day: self.anchor_day,
+        })
+    }
+
+    fn period(self, first_month: i32, zone: &TimeZone) -> Option<Period> {
+        let (start_date, start_us) = self.boundary(first_month, zone)?;
+        let (end_date, end_us) = self.boundary(first_month + i32::from(self.months), zone)?;
+        Some(Period {
+            span: Span { start_us, end_us },
+            name: start_date.to_string(),
+            end_date: end_date.to_string(),
+        })
+    }
+
+    /// The anchor day of a month counted from year 0, and the first instant of that day.
+    fn boundary(self, month: i32, zone: &TimeZone) -> Option<(Date, i64)> {
+        let year = i16::try_from(month.div_euclid(12)).ok()?;
+        let first = Date::new(year, (month.rem_euclid(12) + 1) as i8, 1).ok()?;
+        let day = first.days_in_month().min(self.anchor_day as i8);
+        let date = Date::new(year, first.month(), day).ok()?;
+        Some((date, start_of_day_us(date, zone)?))
+    }
+}
+
+/// The first instant of a local day; where midnight is skipped by a clock change, the first instant after the gap.
+pub(crate) fn start_of_day_us(date: Date, zone: &TimeZone) -> Option<i64> {
+    let midnight = date.at(0, 0, 0, 0);
+    let timestamp = zone.to_ambiguous_timestamp(midnight).compatible().ok()?;
+    Some(timestamp.as_microsecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::period::{MICROSECONDS_PER_HOUR, time_zone};
+
+    fn instant_us(text: &str) -> i64 {
+        text.parse::<Timestamp>().unwrap().as_microsecond()
+    }
+
+    fn shown(instant_us: i64) -> String {
+        Timestamp::from_microsecond(instant_us).unwrap().to_string()
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn periods_start_at_local_midnight() {
+        // zone, anchor day, an instant in the period, start, end, hours
+        let cases = [
+            ("UTC", 1, "2024-02-15T00:00:00Z", "2024-02-01T00:00:00Z", "2024-03-01T00:00:00Z", 29 * 24),
+            ("UTC", 1, "2023-02-01T00:00:00Z", "2023-02-01T00:00:00Z", "2023-03-01T00:00:00Z", 28 * 24),
+            ("America/New_York", 1, "2026-03-20T00:00:00Z", "2026-03-01T05:00:00Z", "2026-04-01T04:00:00Z", 743),
+            ("America/New_York", 1, "2026-11-20T00:00:00Z", "2026-11-01T04:00:00Z", "2026-12-01T05:00:00Z", 721),
+            ("Europe/Berlin", 1, "2026-10-31T22:59:59.999999Z", "2026-09-30T22:00:00Z", "2026-10-31T23:00:00Z", 745),
+            ("Asia/Kathmandu", 1, "2026-01-10T00:00:00Z", "2025-12-31T18:15:00Z", "2026-01-31T18:15:00Z", 744),
+            ("UTC", 31, "2024-02-29T00:00:00Z", "2024-02-29T00:00:00Z", "2024-03-31T00:00:00Z", 31 * 24),
+            ("UTC", 31, "2023-02-27T23:59:59Z", "2023-01-31T00:00:00Z", "2023-02-28T00:00:00Z", 28 * 24),
+            ("UTC", 30, "2023-03-29T00:00:00Z", "2023-02-28T00:00:00Z", "2023-03-30T00:00:00Z", 30 * 24),
+            ("UTC", 29, "2023-02-28T00:00:00Z", "2023-02-28T00:00:00Z", "2023-03-29T00:00:00Z", 29 * 24),
+            // Midnight of the anchor day does not exist: Beirut skipped it on 30 March 2025.
+            ("Asia/Beirut", 30, "2025-04-01T00:00:00Z", "2025-03-29T22:00:00Z", "2025-04-29T21:00:00Z", 743),
+        ];
+        for (zone, day, instant, start, end, hours) in cases {
+            let period = BillingCycle::anniversary(day)
+                .period_containing(instant_us(instant), &time_zone(zone).unwrap())
+                .unwrap();
+            assert_eq!(
+                (
+                    shown(period.span.start_us).as_str(),
+                    shown(period.span.end_us).as_str()
+                ),
+                (start, end)
+            );
+            assert_eq!(
+                period.span.length_us(),
+                i128::from(MICROSECONDS_PER_HOUR) * hours,
+                "{zone} {instant}"
+            );
+        }
+    }
+
+    #[test]
+    fn lord_howe_changes_by_half_an_hour() {
+        let zone = time_zone("Australia/Lord_Howe").unwrap();
+        let cycle = BillingCycle::CALENDAR_MONTH;
+        let april = cycle.period_containing(instant_us("2026-04-20T00:00:00Z"), &zone).unwrap();
+        let october = cycle.period_containing(instant_us("2026-10-20T00:00:00Z"), &zone).unwrap();
+        let half_hours = |period: &Period| period.span.length_us() * 2 / i128::from(MICROSECONDS_PER_HOUR);
+        assert_eq!(half_hours(&april), 30 * 48 + 1);
+        assert_eq!(half_hours(&october), 31 * 48 - 1);
+    }
+
+    #[test]
+    fn periods_follow_each_other_without_gap() {
+        for zone in ["UTC", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia"] {
+            let zone = time_zone(zone).unwrap();
+            for cycle in [
+                BillingCycle::CALENDAR_MONTH,
+                BillingCycle::anniversary(29),
+                BillingCycle::anniversary(30),
+                BillingCycle::anniversary(31),
+                BillingCycle { months: 3, anchor_month: 2, anchor_day: 31 },
+                BillingCycle { months: 12, anchor_month: 2, anchor_day: 29 },
+            ] {
+                let mut period = cycle.period_containing(instant_us("2011-06-30T00:00:00Z"), &zone).unwrap();
+                for _ in 0..60 {
+                    let next = cycle.period_after(&period, &zone).unwrap();
+                    assert_eq!(next.span.start_us, period.span.end_us);
+                    assert_eq!(next.name, period.end_date);
+                    assert_eq!(cycle.period_before(&next, &zone).unwrap(), period);
+                    period = next;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn impossible_cycles_and_instants_are_refused() {
+        let utc = time_zone("UTC").unwrap();
+        for day in [0, 32] {
+            assert!(BillingCycle::anniversary(day).period_containing(0, &utc).is_err());
+        }
+        for instant_us in [i64::MIN, i64::MAX] {
+            assert!(BillingCycle::CALENDAR_MONTH.period_containing(instant_us, &utc).is_err());
+        }
+    }
+}

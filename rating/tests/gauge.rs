@@ -1,0 +1,245 @@
+//! Gauges: named cases, and every measure against brute force over random samples, cuts and resumptions.
+
+mod oracle;
+
+use oracle::gauge::{Gauge, Sample};
+use oracle::{config, ratio, rational, whole};
+use proptest::prelude::*;
+use rating::exact::Exact;
+use rating::period::Span;
+use rating::quantity::FoldError;
+use rating::quantity::gauge::{GaugeExtras, GaugeFold, GaugeState, GaugeTotals};
+
+const MINUTE_US: i64 = 60_000_000;
+const HOUR_US: i64 = 60 * MINUTE_US;
+const NANO: i128 = 1_000_000_000;
+const ALL: GaugeExtras = GaugeExtras { p95: true, sum_of_peaks: true };
+
+/// The totals of `[0, 10 h)` for samples given as (minute, resource, level).
+fn ten_hours(expires_after_us: Option<i64>, samples: &[(i64, u32, i128)]) -> GaugeTotals {
+    let first_us = samples.first().map_or(0, |sample| sample.0 * MINUTE_US).min(0);
+    let mut fold = GaugeFold::new(expires_after_us, ALL, first_us, &GaugeState::default()).unwrap();
+    let mut started = false;
+    for &(minute, resource, level) in samples {
+        if minute >= 0 && !started {
+            fold.finish_span(0).unwrap();
+            started = true;
+        }
+        fold.sample(minute * MINUTE_US, resource, level * NANO).unwrap();
+    }
+    if !started {
+        fold.finish_span(0).unwrap();
+    }
+    fold.finish_span(10 * HOUR_US).unwrap()
+}
+
+type Row<'a> = (&'a str, Option<i64>, &'a [(i64, u32, i128)], [&'a str; 7]);
+
+#[test]
+fn named_cases() {
+    let period = Span { start_us: 0, end_us: 10 * HOUR_US };
+    let hour = Some(HOUR_US);
+    // name, expiry, samples, then peak, average, min, last, unit-hours, sum of peaks, carried in
+    let rows: [Row; 10] = [
+        ("no sample ever", None, &[], ["0", "0", "0", "0", "0", "0", "0"]),
+        ("zero before the first", None, &[(300, 0, 8)], ["8", "4", "0", "8", "40", "8", "0"]),
+        ("carried over the start", None, &[(-900, 0, 7)], ["7", "7", "7", "7", "70", "7", "7"]),
+        ("later arrival wins", None, &[(0, 0, 9), (0, 0, 2)], ["2", "2", "2", "2", "20", "2", "0"]),
+        (
+            "a swap at one instant is no peak",
+            None,
+            &[(-1, 0, 5), (60, 1, 5), (60, 0, 0)],
+            ["5", "5", "5", "5", "50", "10", "5"],
+        ),
+        ("peaks apart", None, &[(0, 0, 6), (300, 0, 0), (300, 1, 4)], ["6", "5", "4", "4", "50", "10", "0"]),
+        ("expires", hour, &[(0, 0, 10)], ["10", "1", "0", "0", "10", "10", "0"]),
+        ("expiry renewed", hour, &[(0, 0, 10), (30, 0, 10)], ["10", "1.5", "0", "0", "15", "10", "0"]),
+        ("expiry after the start", hour, &[(-30, 0, 4)], ["4", "0.2", "0", "0", "2", "4", "4"]),
+        ("negative level", None, &[(0, 0, -3), (300, 0, 3)], ["3", "0", "-3", "3", "0", "3", "0"]),
+    ];
+    for (name, expiry, samples, expected) in rows {
+        let totals = ten_hours(expiry, samples);
+        let rollup = &totals.rollup;
+        let found = [
+            rollup.peak(),
+            rollup.average(&period),
+            rollup.min(),
+            rollup.last(),
+            rollup.unit_hours(),
+            totals.sum_of_peaks.clone().unwrap(),
+            Exact::from_nano(rollup.opening_nano),
+        ];
+        assert_eq!(found.map(|value| value.to_string()), expected, "{name}");
+    }
+}
+
+#[test]
+fn p95_drops_the_top_twentieth_of_five_minute_averages() {
+    // 120 buckets in ten hours: the six highest are dropped.
+    for (minutes_at_100, expected) in [(30, "1"), (31, "20.8"), (35, "100"), (0, "1")] {
+        let totals = ten_hours(None, &[(0, 0, 1), (60, 0, 100), (60 + minutes_at_100, 0, 1)]);
+        assert_eq!(totals.p95.unwrap().to_string(), expected, "{minutes_at_100} minutes");
+    }
+}
+
+#[test]
+fn levels_beyond_128_bits_are_an_error_and_integrals_are_not() {
+    let mut fold = GaugeFold::new(None, GaugeExtras::default(), 0, &GaugeState::default()).unwrap();
+    fold.sample(0, 0, i128::MAX).unwrap();
+    let error = fold.sample(1, 1, 1).unwrap_err();
+    assert_eq!(error, FoldError::Overflow { what: "sum over the resources", at_us: 1 });
+    let named = error.of("acme", "storage");
+    assert_eq!(named.to_string(), "tenant acme, meter storage: no quantity");
+
+    let mut fold = GaugeFold::new(None, GaugeExtras::default(), i64::MIN, &GaugeState::default()).unwrap();
+    fold.sample(i64::MIN, 0, i128::MAX).unwrap();
+    let totals = fold.finish_span(i64::MAX).unwrap();
+    let span = Span { start_us: i64::MIN, end_us: i64::MAX };
+    assert_eq!(totals.rollup.average(&span), Exact::from_nano(i128::MAX));
+    assert_eq!(totals.rollup.integral.to_i128(), None);
+}
+
+#[test]
+fn time_never_goes_back() {
+    let mut fold = GaugeFold::new(None, ALL, 100, &GaugeState::default()).unwrap();
+    assert_eq!(fold.sample(99, 0, 1), Err(FoldError::OutOfOrder { time_us: 99, now_us: 100 }));
+    assert_eq!(fold.cut(99), Err(FoldError::OutOfOrder { time_us: 99, now_us: 100 }));
+}
+
+#[test]
+fn a_late_event_shifts_stretches_in_which_its_resource_is_silent() {
+    let day = |level: i128| {
+        let mut fold = GaugeFold::new(None, ALL, 0, &GaugeState::default()).unwrap();
+        fold.sample(0, 0, level).unwrap();
+        fold.cut(HOUR_US).unwrap();
+        fold.sample(HOUR_US + 10, 1, 5).unwrap();
+        fold.sample(HOUR_US + 20, 1, 2).unwrap();
+        fold.cut(2 * HOUR_US).unwrap()
+    };
+    assert_eq!(day(40).with_opening(70).unwrap(), day(70));
+}
+
+#[derive(Debug, Clone)]
+struct Scenario {
+    samples: Vec<Sample>,
+    expires_after_us: Option<i64>,
+    start_us: i64,
+    /// Ends of spans; the last one ends the period.
+    span_ends_us: Vec<i64>,
+    cuts_us: Vec<i64>,
+    resume: bool,
+}
+
+/// Times on a grid of 45 s with small odd offsets, so that equal instants and partial buckets are frequent.
+fn time_us(range: std::ops::Range<i64>) -> impl Strategy<Value = i64> {
+    (range, prop_oneof![3 => Just(0), 1 => -1_i64..2]).prop_map(|(step, odd)| step * 45_000_000 + odd)
+}
+
+fn scenario() -> impl Strategy<Value = Scenario> {
+    let level = prop_oneof![8 => -20_i128..50, 1 => Just(0), 1 => Just(10_i128.pow(24))];
+    let sample = (time_us(-40..80), 0_u32..4, level).prop_map(|(time_us, resource, level_nano)| Sample {
+        time_us,
+        resource,
+        level_nano,
+    });
+    let expiry = prop_oneof![2 => Just(None), 1 => time_us(1..30).prop_map(Some)];
+    (
+        prop::collection::vec(sample, 0..14),
+        expiry,
+        time_us(-10..10),
+        prop::collection::vec(time_us(10..90), 1..3),
+        prop::collection::vec(time_us(-10..90), 0..5),
+        any::<bool>(),
+    )
+        .prop_map(|(mut samples, expires_after_us, start_us, mut span_ends_us, cuts_us, resume)| {
+            samples.sort_by_key(|sample| sample.time_us);
+            span_ends_us.sort_unstable();
+            Scenario { samples, expires_after_us, start_us, span_ends_us, cuts_us, resume }
+        })
+}
+
+enum Step {
+    SpanEnd,
+    Cut,
+    Sample(Sample),
+}
+
+fn steps(scenario: &Scenario) -> Vec<(i64, Step)> {
+    let end_us = *scenario.span_ends_us.last().unwrap();
+    let inside = |at_us: i64| scenario.start_us <= at_us && at_us < end_us;
+    let mut steps = Vec::new();
+    steps.extend(scenario.span_ends_us.iter().map(|&at_us| (at_us, Step::SpanEnd)));
+    steps.extend(scenario.cuts_us.iter().filter(|&&at_us| inside(at_us)).map(|&at_us| (at_us, Step::Cut)));
+    let samples = scenario.samples.iter().filter(|sample| inside(sample.time_us));
+    steps.extend(samples.map(|&sample| (sample.time_us, Step::Sample(sample))));
+    steps.sort_by_key(|(at_us, _)| *at_us);
+    steps
+}
+
+/// Feeds a scenario; at each cut the fold may be dropped and resumed from its closing state.
+fn fold_scenario(scenario: &Scenario) -> Vec<GaugeTotals> {
+    let mut before =
+        GaugeFold::new(scenario.expires_after_us, ALL, -10_000_000_000, &GaugeState::default()).unwrap();
+    for sample in scenario.samples.iter().filter(|sample| sample.time_us < scenario.start_us) {
+        before.sample(sample.time_us, sample.resource, sample.level_nano).unwrap();
+    }
+    before.cut(scenario.start_us).unwrap();
+    let mut fold =
+        GaugeFold::new(scenario.expires_after_us, ALL, scenario.start_us, &before.closing()).unwrap();
+    let mut spans = Vec::new();
+    let mut segments = Vec::new();
+    for (at_us, step) in steps(scenario) {
+        match step {
+            Step::Sample(sample) => fold.sample(at_us, sample.resource, sample.level_nano).unwrap(),
+            Step::Cut => segments.push(fold.cut(at_us).unwrap()),
+            Step::SpanEnd => {
+                segments.push(fold.clone().cut(at_us).unwrap());
+                let totals = fold.finish_span(at_us).unwrap();
+                let mut composed = segments[0].clone();
+                for segment in &segments[1..] {
+                    composed = composed.followed_by(segment).unwrap();
+                }
+                assert_eq!(composed, totals.rollup, "composed roll-ups");
+                segments.clear();
+                spans.push(totals);
+                if scenario.resume {
+                    fold = GaugeFold::new(scenario.expires_after_us, ALL, at_us, &fold.closing()).unwrap();
+                }
+            }
+        }
+    }
+    spans
+}
+
+proptest! {
+    #![proptest_config(config(20))]
+
+    #[test]
+    fn every_measure_equals_brute_force(scenario in scenario()) {
+        let gauge = Gauge { samples: &scenario.samples, expires_after_us: scenario.expires_after_us, resources: 4 };
+        let mut start_us = scenario.start_us;
+        for (totals, &end_us) in fold_scenario(&scenario).iter().zip(&scenario.span_ends_us) {
+            let rollup = &totals.rollup;
+            prop_assert_eq!(rollup.span, Span { start_us, end_us });
+            if start_us < end_us {
+                prop_assert_eq!(Some(rollup.highest_nano), gauge.peak(start_us, end_us), "peak");
+                prop_assert_eq!(Some(rollup.lowest_nano), gauge.min(start_us, end_us), "min");
+                prop_assert_eq!(rollup.closing_nano, gauge.sum(end_us - 1), "last");
+                prop_assert_eq!(rollup.opening_nano, gauge.sum(start_us - 1), "carried in");
+            }
+            let integral = gauge.integral(start_us, end_us);
+            prop_assert_eq!(rational(&rollup.unit_hours()), &integral / whole(NANO * i128::from(HOUR_US)));
+            let period = Span { start_us: scenario.start_us, end_us: scenario.start_us + 7_777_777 };
+            prop_assert_eq!(rational(&rollup.average(&period)), integral / whole(NANO * 7_777_777));
+            let sum_of_peaks = ratio(gauge.sum_of_peaks(start_us, end_us), NANO);
+            prop_assert_eq!(rational(totals.sum_of_peaks.as_ref().unwrap()), sum_of_peaks);
+            prop_assert_eq!(rational(totals.p95.as_ref().unwrap()), gauge.p95(start_us, end_us), "p95");
+            let inside = |sample: &&Sample| start_us <= sample.time_us && sample.time_us < end_us;
+            let times: Vec<i64> = scenario.samples.iter().filter(inside).map(|sample| sample.time_us).collect();
+            prop_assert_eq!(rollup.samples.count, times.len() as u64);
+            prop_assert_eq!(rollup.samples.first_us, times.first().copied());
+            prop_assert_eq!(rollup.samples.last_us, times.last().copied());
+            start_us = end_us;
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Reading a case, and comparing what we found with what is expected.
+
+use rating::exact::{Exact, Rounding};
+use rating::money::MoneyRounding;
+use rating::period::{Span, TimeZone, time_zone};
+use rating::price::{QuantityRounding, RoundingDirection, Tier, UnitConversion, ZeroUsage};
+use rust_decimal::Decimal;
+use serde_json::Value;
+
+/// One line of the file.
+pub struct Case {
+    whole: Value,
+}
+
+/// What the real code answers.
+pub struct Found {
+    pub values: Value,
+    /// Why the answer may differ from the peer's, if the input is one on which we do.
+    pub differs: Option<&'static str>,
+}
+
+impl Found {
+    pub fn exactly(values: Value) -> Option<Found> {
+        Some(Found { values, differs: None })
+    }
+
+    pub fn unless(values: Value, differs: Option<&'static str>) -> Option<Found> {
+        Some(Found { values, differs })
+    }
+}
+
+impl Case {
+    pub fn new(whole: Value) -> Case {
+        Case { whole }
+    }
+
+    pub fn id(&self) -> &str {
+        self.whole["id"].as_str().unwrap_or("without id")
+    }
+
+    pub fn kind(&self) -> &str {
+        self.whole["kind"].as_str().unwrap_or("")
+    }
+
+    pub fn model(&self) -> &str {
+        self.whole["model"].as_str().unwrap_or("")
+    }
+
+    pub fn input(&self) -> &Value {
+        &self.whole["input"]
+    }
+
+    /// The sound value where the peer's own is wrong.
+    pub fn expected(&self) -> &Value {
+        self.whole.get("corrected_expected").unwrap_or(&self.whole["expected"])
+    }
+
+    pub fn tolerance(&self) -> Exact {
+        self.input().get("tolerance").map_or(Exact::ZERO, number)
+    }
+}
+
+/// Whether each expected value was found; what was found beyond them does not matter.
+pub fn matches(expected: &Value, found: &Value, tolerance: &Exact) -> bool {
+    match (expected, found) {
+        (Value::Object(fields), Value::Object(_)) => fields.iter().all(|(name, field)| {
+            // A peer that computed this one in floats.
+            let float_noise = Exact::ratio(1, 1_000_000_000).unwrap();
+            let tolerance = if name.starts_with("precise_") { &float_noise } else { tolerance };
+            found.get(name).is_some_and(|found| match name.as_str() {
+                "groups" => same_groups(items(field), items(found), tolerance),
+                _ => matches(field, found, tolerance),
+            })
+        }),
+        (Value::Array(items), Value::Array(others)) => {
+            items.len() == others.len()
+                && items.iter().zip(others).all(|(item, other)| matches(item, other, tolerance))
+        }
+        (Value::String(text), Value::String(other)) => {
+            match (text.parse::<Exact>(), other.parse::<Exact>()) {
+                (Ok(expected), Ok(found)) => (&expected - &found).abs() <= *tolerance,
+                _ => text == other,
+            }
+        }
+        _ => expected == found,
+    }
+}
+
+/// Groups come in no particular order.
+fn same_groups(expected: &[Value], found: &[Value], tolerance: &Exact) -> bool {
+    let has = |group: &Value| found.iter().any(|found| matches(group, found, tolerance));
+    expected.len() == found.len() && expected.iter().all(has)
+}
+
+/// A decimal string or a whole number.
+pub fn number(value: &Value) -> Exact {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    text.parse().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The same, or nothing when it is absent or null.
+pub fn maybe_number(value: &Value) -> Option<Exact> {
+    (!value.is_null()).then(|| number(value))
+}
+
+pub fn decimal(value: &Value) -> Decimal {
+    number(value).to_decimal().unwrap()
+}
+
+pub fn maybe_decimal(value: &Value) -> Option<Decimal> {
+    maybe_number(value).map(|number| number.to_decimal().unwrap())
+}
+
+pub fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+pub fn numbers(value: &Value) -> Vec<Exact> {
+    items(value).iter().map(number).collect()
+}
+
+pub fn nano(value: &Value) -> i128 {
+    (number(value) * Exact::from(1_000_000_000_i64)).to_i128().expect("a value of at most nine decimals")
+}
+
+pub fn text(value: &impl ToString) -> Value {
+    Value::String(value.to_string())
+}
+
+pub fn zone_of(input: &Value) -> TimeZone {
+    time_zone(input["timezone"].as_str().unwrap_or("UTC")).unwrap()
+}
+
+/// A timestamp, or the first instant of a date in the zone.
+pub fn instant_us(value: &Value, zone: &TimeZone) -> i64 {
+    let text = value.as_str().unwrap_or_else(|| panic!("{value} is not a time"));
+    if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
+        return timestamp.as_microsecond();
+    }
+    let date: jiff::civil::Date = text.parse().unwrap();
+    date.to_zoned(zone.clone()).unwrap().timestamp().as_microsecond()
+}
+
+/// `from` and `to`; dates that include their last day end a day later.
+pub fn span(value: &Value, input: &Value) -> Span {
+    let zone = zone_of(input);
+    let last_day_counts = input["period_end"] == "inclusive" && is_date(&value["to"]);
+    let end_us = if last_day_counts {
+        let last: jiff::civil::Date = value["to"].as_str().unwrap().parse().unwrap();
+        instant_us(&text(&last.tomorrow().unwrap()), &zone)
+    } else {
+        instant_us(&value["to"], &zone)
+    };
+    Span { start_us: instant_us(&value["from"], &zone), end_us }
+}
+
+fn is_date(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.len() == 10)
+}
+
+pub fn is_midnight(instant_us: i64, zone: &TimeZone) -> bool {
+    let timestamp = jiff::Timestamp::from_microsecond(instant_us).unwrap();
+    zone.to_datetime(timestamp).time() == jiff::civil::Time::midnight()
+}
+
+/// Whether both instants have the same offset from UTC, so that days between them have 24 hours.
+pub fn same_offset(span: &Span, zone: &TimeZone) -> bool {
+    let offset = |instant_us| zone.to_offset(jiff::Timestamp::from_microsecond(instant_us).unwrap());
+    offset(span.start_us) == offset(span.end_us)
+}
+
+pub fn exact_rounding(mode: &Value) -> Rounding {
+    match mode.as_str().unwrap_or("half_up") {
+        "up" | "ceiling" | "ceil" => Rounding::Up,
+        "down" | "floor" => Rounding::Down,
+        "half_even" | "bankers" => Rounding::HalfEven,
+        "half_up" | "round" | "nearest" => Rounding::HalfAwayFromZero,
+        other => panic!("unknown rounding {other}"),
+    }
+}
+
+pub fn money_rounding(mode: &Value) -> MoneyRounding {
+    match exact_rounding(mode) {
+        Rounding::HalfEven => MoneyRounding::HalfEven,
+        _ => MoneyRounding::HalfAwayFromZero,
+    }
+}
+
+pub fn direction(mode: &Value) -> RoundingDirection {
+    match exact_rounding(mode) {
+        Rounding::Up => RoundingDirection::Up,
+        Rounding::Down => RoundingDirection::Down,
+        _ => RoundingDirection::Nearest,
+    }
+}
+
+/// Rounds as `{scale, mode}` says; without it nothing is rounded.
+pub fn rounded(value: &Exact, rule: &Value) -> Exact {
+    if rule.is_null() {
+        return value.clone();
+    }
+    let scale = u32::try_from(rule["scale"].as_u64().unwrap()).unwrap();
+    value.round_to_decimals(exact_rounding(&rule["mode"]), scale).unwrap().into()
+}
+
+pub fn whole_units(mode: &Value) -> QuantityRounding {
+    match mode.as_str() {
+        None | Some("none") => QuantityRounding::None,
+        Some(_) => QuantityRounding::ToStep { direction: direction(mode), step: Decimal::ONE },
+    }
+}
+
+pub fn conversion(input: &Value) -> UnitConversion {
+    let factor = decimal(&input["factor"]);
+    match input["operation"].as_str() {
+        Some("divide") => UnitConversion::divide_by(factor, "converted"),
+        Some("multiply") => UnitConversion::multiply_by(factor, "converted"),
+        other => panic!("unknown conversion {other:?}"),
+    }
+}
+
+/// Tiers with `to`, `flat`, `cap` and a price per unit, or a rate in percent of it.
+pub fn tiers(value: &Value) -> Vec<Tier> {
+    let tier = |row: &Value| {
+        let percent = || number(&row["rate_percent"]) * Exact::ratio(1, 100).unwrap();
+        let unit = maybe_number(&row["unit"]).unwrap_or_else(percent).to_decimal().unwrap();
+        let flat = maybe_decimal(&row["flat"]).unwrap_or_default();
+        let unit_price = rating::money::UnitPrice::new(unit).unwrap();
+        Tier { maximum: maybe_decimal(&row["cap"]), ..Tier::new(maybe_decimal(&row["to"]), unit_price, flat) }
+    };
+    items(value).iter().map(tier).collect()
+}
+
+pub fn zero_usage(input: &Value) -> ZeroUsage {
+    match input["zero_quantity"].as_str() {
+        Some("none") => ZeroUsage::OwesNothing,
+        _ => ZeroUsage::OwesFirstFlatFee,
+    }
+}

@@ -1,0 +1,292 @@
+//! Shares of periods, and where periods start.
+
+use jiff::civil::Date;
+use rating::exact::{Exact, Rounding};
+use rating::invoice::credit::{Credit, draw};
+use rating::period::{BillingCycle, Period, Span, TimeZone};
+use rating::price::{FlatPrice, PoolBalances, PriceModel, PriceTerms, Usage};
+use rating::quantity::Dimensions;
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+
+use super::aggregation::{fold_levels, key_levels};
+use super::case::{
+    Case, Found, decimal, instant_us, is_midnight, items, maybe_decimal, nano, number, rounded, same_offset,
+    span, text, tiers, zero_usage, zone_of,
+};
+use super::differs;
+use super::pricing::{graduated, rate, usd, volume};
+use super::rounding::currency_of;
+
+pub fn run(case: &Case) -> Option<Found> {
+    let input = case.input();
+    match case.model() {
+        "billing_period_containing" => billing_period_containing(input),
+        "billing_cycles_in_advance" => billing_cycles_in_advance(input),
+        "leading_factor" => leading_factor(input),
+        "factor_days" => factor_days(input),
+        "calendar_days" => calendar_days(input),
+        "flat_fee_by_time" => flat_fee_by_time(input),
+        "flat_fee_daily" => flat_fee_daily(input),
+        "plan_change" => plan_change(input),
+        "plan_change_inclusive" => plan_change_inclusive(input),
+        "credit_cap" => credit_cap(input),
+        "sum_prorated" | "unique_count_prorated" => level_prorated(case.model(), input),
+        "graduated_prorated" => graduated_prorated(input),
+        "volume_prorated" => volume_prorated(input),
+        _ => None,
+    }
+}
+
+fn date(value: &Value) -> Option<Date> {
+    value.as_str()?.get(..10)?.parse().ok()
+}
+
+fn cycle(first: Date, day: u8, period: &Value) -> Option<BillingCycle> {
+    let months = match period.as_str().unwrap_or("P1M") {
+        "P1M" => 1,
+        "P3M" => 3,
+        "P6M" => 6,
+        "P1Y" | "P12M" => 12,
+        _ => return None,
+    };
+    Some(BillingCycle { months, anchor_month: first.month().unsigned_abs(), anchor_day: day })
+}
+
+/// A flat price of one span of a period, as a line would have it.
+fn flat_fee(amount: Decimal, part: &Span, period: &Span, input: &Value) -> Decimal {
+    let terms = PriceTerms::of(PriceModel::Flat(FlatPrice { amount, prorated: true }));
+    let usage = Usage {
+        quantity: &Exact::ONE,
+        unit: "",
+        dimensions: &Dimensions::new(),
+        transactions: None,
+        weighs_by_time: false,
+        span_share: &part.share_of(period),
+        billed_before: Decimal::ZERO,
+    };
+    let currency = currency_of(input).unwrap_or_else(usd);
+    terms.rate(&usage, currency, &mut PoolBalances::default()).unwrap().amount()
+}
+
+fn billing_period_containing(input: &Value) -> Option<Found> {
+    let zone = zone_of(input);
+    let (start, target) = (date(&input["start"])?, instant_us(&input["target"], &zone));
+    let day = u8::try_from(input["anchor_day"].as_u64()?).ok()?;
+    let Some(cycle) = cycle(start, day, &input["period"]) else {
+        return Found::unless(Value::Null, Some(differs::PERIODS_ARE_MONTHS));
+    };
+    let start_us = instant_us(&input["start"], &zone);
+    let mut period = cycle.period_containing(start_us, &zone).unwrap();
+    let mut elapsed_cycles = 0;
+    while period.span.end_us <= target {
+        period = cycle.period_after(&period, &zone).unwrap();
+        elapsed_cycles += 1;
+    }
+    let from = if period.span.start_us < start_us { start.to_string() } else { period.name };
+    Found::exactly(json!({"from": from, "to": period.end_date, "elapsed_cycles": text(&elapsed_cycles)}))
+}
+
+/// The periods from one that contains the start to the one that contains the target, or the end.
+fn periods(cycle: BillingCycle, start_us: i64, last_us: i64, zone: &TimeZone) -> Vec<Period> {
+    let mut periods = vec![cycle.period_containing(start_us, zone).unwrap()];
+    while periods[periods.len() - 1].span.end_us <= last_us {
+        let next = cycle.period_after(&periods[periods.len() - 1], zone).unwrap();
+        periods.push(next);
+    }
+    periods
+}
+
+fn billing_cycles_in_advance(input: &Value) -> Option<Found> {
+    let zone = zone_of(input);
+    let (start_us, target_us) = (instant_us(&input["start"], &zone), instant_us(&input["target"], &zone));
+    let end_us = if input["end"].is_null() { i64::MAX } else { instant_us(&input["end"], &zone) };
+    let cycle = BillingCycle::anniversary(u8::try_from(input["cycle_day"].as_u64()?).ok()?);
+    let mut cycles = Exact::ZERO;
+    for period in periods(cycle, start_us, target_us, &zone) {
+        let billed = Span { start_us: start_us.max(period.span.start_us), end_us };
+        if billed.start_us <= target_us {
+            cycles += &rounded(&billed.share_of(&period.span), input);
+        }
+    }
+    Found::exactly(json!({"cycles": text(&cycles)}))
+}
+
+fn leading_factor(input: &Value) -> Option<Found> {
+    let zone = zone_of(input);
+    let next = date(&input["next_cycle_date"])?;
+    let end_us = instant_us(&input["next_cycle_date"], &zone);
+    let Some(cycle) = cycle(next, next.day().unsigned_abs(), &input["period"]) else {
+        return Found::unless(Value::Null, Some(differs::PERIODS_ARE_MONTHS));
+    };
+    let period = cycle.period_containing(end_us - 1, &zone).unwrap();
+    let part = Span { start_us: instant_us(&input["start"], &zone), end_us };
+    let fixed = input["fixed_month_days"].as_u64().is_some_and(|days| days > 0);
+    Found::unless(
+        json!({"factor": text(&rounded(&part.share_of(&period.span), input))}),
+        fixed.then_some(differs::MONTHS_HAVE_THEIR_OWN_LENGTH),
+    )
+}
+
+fn factor_days(input: &Value) -> Option<Found> {
+    let share = span(&input["partial"], input).share_of(&span(&input["full"], input));
+    Found::exactly(json!({"factor": text(&share)}))
+}
+
+fn calendar_days(input: &Value) -> Option<Found> {
+    let length = Exact::from(span(input, input).length_us());
+    let days = length.checked_div(&Exact::from(86_400_000_000_i64))?;
+    Found::unless(json!({"days": text(&days)}), Some(differs::TIME_IS_ELAPSED_AND_NOT_COUNTED_IN_DAYS))
+}
+
+fn flat_fee_by_time(input: &Value) -> Option<Found> {
+    let (part, period) = (span(&input["service_period"], input), span(&input["full_period"], input));
+    let amount = flat_fee(decimal(&input["amount"]), &part, &period, input);
+    let differs = if part.is_empty() {
+        Some(differs::AN_EMPTY_SPAN_OWES_NOTHING)
+    } else {
+        (part.length_us() > period.length_us()).then_some(differs::A_SPAN_LIES_INSIDE_ITS_PERIOD)
+    };
+    Found::unless(json!({"amount": text(&amount)}), differs)
+}
+
+fn flat_fee_daily(input: &Value) -> Option<Found> {
+    let zone = zone_of(input);
+    let (mut part, period) = (span(&input["billed"], input), span(&input["full_period"], input));
+    let whole = part;
+    if !input["trial"].is_null() {
+        let trial_us = instant_us(&input["trial"]["started_at"], &zone);
+        let timestamp = jiff::Timestamp::from_microsecond(trial_us).unwrap();
+        let days = jiff::Span::new().days(input["trial"]["days"].as_i64().unwrap());
+        let over = timestamp.to_zoned(zone.clone()).checked_add(days).unwrap();
+        part.start_us = part.start_us.max(over.timestamp().as_microsecond()).min(part.end_us);
+    }
+    let exact = &number(&input["amount_minor"]) * &part.share_of(&period);
+    let amount = exact.round_to_decimals(Rounding::HalfAwayFromZero, 0).unwrap();
+    let on_days = [part.start_us, part.end_us, period.start_us, period.end_us]
+        .iter()
+        .all(|&instant_us| is_midnight(instant_us, &zone));
+    let differs = if whole.start_us < period.start_us || whole.end_us > period.end_us {
+        Some(differs::A_SPAN_LIES_INSIDE_ITS_PERIOD)
+    } else {
+        let even = on_days && same_offset(&period, &zone) && same_offset(&part, &zone);
+        (!even).then_some(differs::TIME_IS_ELAPSED_AND_NOT_COUNTED_IN_DAYS)
+    };
+    let values = json!({
+        "amount_minor": text(&amount),
+        // Peers write sixteen digits of a float.
+        "precise_amount_minor": text(&exact.round_to_decimals(Rounding::HalfAwayFromZero, 16).unwrap()),
+    });
+    Found::unless(values, differs)
+}
+
+fn plan_change(input: &Value) -> Option<Found> {
+    let period = span(&input["period"], input);
+    let change_us = instant_us(&input["change_date"], &zone_of(input));
+    let rest = Span { start_us: change_us.clamp(period.start_us, period.end_us), ..period };
+    let mut amounts = Vec::new();
+    for item in items(&input["items"]).iter().filter(|_| !rest.is_empty()) {
+        let exact = &number(&item["amount_minor"]) * &rest.share_of(&period);
+        let amount = exact.round_to_decimals(Rounding::HalfAwayFromZero, 0).unwrap();
+        amounts.push(if item["type"] == "credit" { -amount } else { amount });
+    }
+    let net: Decimal = amounts.iter().sum();
+    let amounts: Vec<Value> = amounts.iter().map(text).collect();
+    Found::exactly(json!({"line_amounts_minor": amounts, "net_minor": text(&net)}))
+}
+
+/// A balance of what was paid and not given back yet; more than it cannot be drawn.
+fn capped(credit: Decimal, paid: Option<Decimal>) -> Decimal {
+    let Some(paid) = paid else { return credit };
+    let balance = Credit {
+        id: String::new(),
+        priority: 0,
+        granted_us: 0,
+        effective_us: 0,
+        expires_us: None,
+        balance: paid.max(Decimal::ZERO),
+    };
+    draw(&mut [balance], credit, 0).iter().map(|part| part.1).sum()
+}
+
+fn plan_change_inclusive(input: &Value) -> Option<Found> {
+    let period = span(&input["period"], input);
+    let change_us = instant_us(&input["change_date"], &zone_of(input));
+    let rest = Span { start_us: change_us.clamp(period.start_us, period.end_us), ..period };
+    let side = |side: &Value| {
+        let whole = |name: &str| maybe_decimal(&side[name]).unwrap_or_default();
+        flat_fee(whole("unit") * whole("quantity"), &rest, &period, input)
+    };
+    let credit = capped(side(&input["old"]), maybe_decimal(&input["amount_paid"]));
+    let charge = side(&input["new"]);
+    let values = json!({
+        "credit": text(&-credit),
+        "charge": text(&charge),
+        "net": text(&(charge - credit)),
+    });
+    Found::exactly(values)
+}
+
+fn credit_cap(input: &Value) -> Option<Found> {
+    let left = decimal(&input["paid"]) - decimal(&input["already_credited"]);
+    Found::exactly(json!({"credit": text(&capped(decimal(&input["potential"]), Some(left)))}))
+}
+
+/// Units that stay until they are taken away: the average of their level over the period.
+fn level_prorated(model: &str, input: &Value) -> Option<Found> {
+    let zone = zone_of(input);
+    let period = span(&input["period"], input);
+    let levels = if model == "sum_prorated" {
+        let mut level = 0;
+        let mut events: Vec<&Value> = items(&input["events"]).iter().collect();
+        events.sort_by_key(|event| instant_us(&event["time"], &zone));
+        let running = |event: &Value| {
+            level += nano(&event["value"]);
+            (instant_us(&event["time"], &zone), 0, level)
+        };
+        events.into_iter().map(running).collect()
+    } else {
+        key_levels(input)
+    };
+    let days: i64 = input["period_days"].as_str()?.parse().ok()?;
+    let whole = Span { start_us: 0, end_us: days * 86_400_000_000 };
+    let mut value = fold_levels(&levels, period).rollup.average(&whole);
+    let rules = if input["rounds"].is_null() {
+        std::slice::from_ref(&input["round"])
+    } else {
+        items(&input["rounds"])
+    };
+    for rule in rules {
+        value = rounded(&value, rule);
+    }
+    // Units that come at midnight weigh the same either way; any others are weighed by whole days there.
+    let inside = |level: &&(i64, u32, i128)| period.contains(level.0);
+    let removed = items(&input["events"]).iter().any(|event| event["operation"] == "remove");
+    let by_days = removed
+        || !same_offset(&period, &zone)
+        || levels.iter().filter(inside).any(|level| !is_midnight(level.0, &zone));
+    Found::unless(
+        json!({"value": text(&value)}),
+        by_days.then_some(differs::TIME_IS_ELAPSED_AND_NOT_COUNTED_IN_DAYS),
+    )
+}
+
+fn graduated_prorated(input: &Value) -> Option<Found> {
+    let units: Exact = items(&input["events"]).iter().map(|event| number(&event["prorated_units"])).sum();
+    let terms = PriceTerms::of(graduated(tiers(&input["tiers"]), zero_usage(input)));
+    let trail = rate(&terms, &units, usd(), &mut PoolBalances::default());
+    Found::unless(
+        json!({"amount": text(&rounded(&trail.model_amount, &input["round"]))}),
+        Some(differs::TIERS_AND_PRICE_SEE_ONE_QUANTITY),
+    )
+}
+
+fn volume_prorated(input: &Value) -> Option<Found> {
+    let terms = PriceTerms::of(volume(tiers(&input["tiers"]), zero_usage(input)));
+    let trail = rate(&terms, &number(&input["billed_quantity"]), usd(), &mut PoolBalances::default());
+    let same = input["tier_quantity"] == input["billed_quantity"];
+    Found::unless(
+        json!({"amount": text(&trail.model_amount)}),
+        (!same).then_some(differs::TIERS_AND_PRICE_SEE_ONE_QUANTITY),
+    )
+}

@@ -1,0 +1,126 @@
+//! Rounding and splitting of amounts and quantities.
+
+use rating::exact::Exact;
+use rating::money::{Amount, Currency, UnitPrice, allocate};
+use rating::price::{
+    Commitment, CommittedUsage, PerUnitPrice, PoolBalances, PriceModel, PriceTerms, QuantityRounding,
+};
+use rust_decimal::Decimal;
+use serde_json::{Map, Value, json};
+
+use super::case::{
+    Case, Found, conversion, decimal, direction, exact_rounding, items, money_rounding, number, numbers,
+    text, whole_units,
+};
+use super::differs;
+use super::pricing::rate;
+
+pub fn run(case: &Case) -> Option<Found> {
+    let input = case.input();
+    match case.model() {
+        "currency" => currency(input),
+        "sum_of_rounded_lines" => sum_of_rounded_lines(input),
+        "commitment_true_up" => commitment_true_up(input),
+        "allocate" => allocation(input),
+        "distribute_discount" => distribute_discount(input),
+        "unit_conversion" => unit_conversion(input),
+        "units" => units(input),
+        _ => None,
+    }
+}
+
+/// The case's currency, or one with as many minor digits.
+pub fn currency_of(input: &Value) -> Option<Currency> {
+    let scale = input["scale"].as_u64().or(input["currency_scale"].as_u64()).unwrap_or(2);
+    let any = ["JPY", "", "USD", "KWD", "CLF"];
+    let named = input["currency"].as_str().and_then(|code| Currency::from_code(code).ok());
+    let by_scale = || Currency::from_code(any[usize::try_from(scale).ok()?.min(4)]).ok();
+    named.or_else(by_scale).filter(|currency| u64::from(currency.minor_digits()) == scale)
+}
+
+fn round(amount: &Exact, input: &Value) -> Amount {
+    match currency_of(input) {
+        Some(currency) if exact_rounding(&input["mode"]) == money_rounding(&input["mode"]).into() => {
+            currency.round(amount, money_rounding(&input["mode"])).unwrap()
+        }
+        _ => {
+            let scale = u32::try_from(input["scale"].as_u64().unwrap()).unwrap();
+            amount.round_to_decimals(exact_rounding(&input["mode"]), scale).unwrap()
+        }
+    }
+}
+
+fn currency(input: &Value) -> Option<Found> {
+    Found::exactly(json!({"amount": text(&round(&number(&input["amount"]), input))}))
+}
+
+fn sum_of_rounded_lines(input: &Value) -> Option<Found> {
+    let lines = numbers(&input["amounts"]);
+    let subtotal: Exact = lines.iter().map(|line| Exact::from(round(line, input))).sum();
+    Found::exactly(json!({"subtotal": text(&subtotal)}))
+}
+
+/// What the line grows by when the commitment is added to it.
+fn commitment_true_up(input: &Value) -> Option<Found> {
+    let currency = currency_of(input)?;
+    let plain = PriceTerms {
+        line_rounding: money_rounding(&input["mode"]),
+        ..PriceTerms::of(PriceModel::PerUnit(PerUnitPrice {
+            unit_price: UnitPrice::new(Decimal::ONE).unwrap(),
+        }))
+    };
+    let commitment = Commitment {
+        committed: CommittedUsage::Amount(decimal(&input["commitment"])),
+        true_up: true,
+        overage_factor: Decimal::ONE,
+        prorated: true,
+    };
+    let committed = PriceTerms { commitment: Some(commitment), ..plain.clone() };
+    let line = |terms: &PriceTerms| {
+        rate(terms, &number(&input["used"]), currency, &mut PoolBalances::default()).amount()
+    };
+    Found::exactly(json!({"true_up": text(&(line(&committed) - line(&plain)))}))
+}
+
+fn allocation(input: &Value) -> Option<Found> {
+    let weights: Vec<Exact> = items(&input["weights"]).iter().map(|each| number(&each["weight"])).collect();
+    let scale = u32::try_from(input["scale"].as_u64()?).ok()?;
+    let parts = allocate(decimal(&input["amount"]), &weights, scale).unwrap();
+    let allocations: Map<String, Value> = items(&input["weights"])
+        .iter()
+        .zip(parts)
+        .filter(|(_, part)| !part.is_zero())
+        .map(|(each, part)| (each["key"].as_str().unwrap().to_owned(), text(&part)))
+        .collect();
+    let ours = input["method"] == "largest_remainder"
+        && (input["tie_break"] == "input_order" || input["tie_break"].is_null());
+    Found::unless(
+        json!({"allocations": allocations}),
+        (!ours).then_some(differs::SHARES_GO_BY_LARGEST_REMAINDER_IN_ORDER),
+    )
+}
+
+fn distribute_discount(input: &Value) -> Option<Found> {
+    let lines = numbers(&input["lines_minor"]);
+    let parts = allocate(decimal(&input["discount_minor"]), &lines, 0).unwrap();
+    let after: Vec<Value> =
+        lines.iter().zip(parts).map(|(line, part)| text(&(line - &Exact::from(part)))).collect();
+    Found::exactly(json!({"lines_after_minor": after}))
+}
+
+fn unit_conversion(input: &Value) -> Option<Found> {
+    let converted = conversion(input).convert(&number(&input["quantity"])).unwrap();
+    let rounded = whole_units(&input["rounding"]).round(&converted).unwrap();
+    Found::exactly(json!({"quantity": text(&rounded)}))
+}
+
+fn units(input: &Value) -> Option<Found> {
+    let precision: i32 = input["precision"].as_str().map_or(0, |text| text.parse().unwrap());
+    let power = Decimal::from(10_i64.pow(precision.unsigned_abs()));
+    let step = if precision < 0 { power } else { Decimal::ONE / power };
+    let rounding = match &input["function"] {
+        Value::Null => QuantityRounding::None,
+        function => QuantityRounding::ToStep { direction: direction(function), step },
+    };
+    Found::exactly(json!({"value": text(&rounding.round(&number(&input["value"])).unwrap())}))
+}

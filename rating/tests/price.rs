@@ -1,0 +1,399 @@
+//! Prices: each model's named cases, the order of steps, and random terms against a rational oracle.
+
+mod oracle;
+
+use oracle::price::{Tier as OracleTier, graduated, to_cents, volume, zero};
+use oracle::{config, ratio, rational};
+use proptest::prelude::*;
+use rating::exact::Exact;
+use rating::money::{Currency, MoneyRounding, UnitPrice};
+use rating::price::{
+    Allowance, Commitment, CommittedUsage, Discount, FlatPrice, GraduatedPrice, MatrixCell, MatrixPrice,
+    PackagePrice, PerUnitPrice, PercentagePrice, Pool, PoolBalances, PriceError, PriceModel, PriceTerms,
+    PriceTrail, QuantityRounding, RoundingDirection, Tier, UnitConversion, Usage, VolumePrice, ZeroUsage,
+};
+use rating::quantity::Dimensions;
+use rust_decimal::Decimal;
+
+fn decimal(text: &str) -> Decimal {
+    text.parse().unwrap()
+}
+
+fn exact(text: &str) -> Exact {
+    text.parse().unwrap()
+}
+
+fn unit_price(text: &str) -> UnitPrice {
+    UnitPrice::new(decimal(text)).unwrap()
+}
+
+fn per_unit(price: &str) -> PriceModel {
+    PriceModel::PerUnit(PerUnitPrice { unit_price: unit_price(price) })
+}
+
+fn tiers(rows: &[(&str, &str, &str)]) -> Vec<Tier> {
+    let bound = |text: &str| (!text.is_empty()).then(|| decimal(text));
+    rows.iter().map(|row| Tier::new(bound(row.0), unit_price(row.1), decimal(row.2))).collect()
+}
+
+fn usd() -> Currency {
+    Currency::from_code("USD").unwrap()
+}
+
+/// Rates a quantity for a share of the period, with dimensions and pools.
+fn rate_with(
+    terms: &PriceTerms,
+    quantity: &str,
+    share: &str,
+    dimensions: &[(&str, &str)],
+    pools: &mut PoolBalances,
+) -> Result<PriceTrail, PriceError> {
+    let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let dimensions: Dimensions = dimensions.iter().map(own).collect();
+    let usage = Usage {
+        quantity: &exact(quantity),
+        unit: "byte",
+        dimensions: &dimensions,
+        transactions: None,
+        weighs_by_time: false,
+        span_share: &exact(share),
+        billed_before: Decimal::ZERO,
+    };
+    terms.rate(&usage, usd(), pools)
+}
+
+fn rate(terms: &PriceTerms, quantity: &str) -> PriceTrail {
+    rate_with(terms, quantity, "1", &[], &mut PoolBalances::default()).unwrap()
+}
+
+type Priced<'a> = (&'a str, &'a PriceModel, &'a str, &'a str);
+
+/// Each row: name, model, quantity, and the model's amount before rounding.
+fn assert_amounts(rows: &[Priced]) {
+    for (name, model, quantity, amount) in rows {
+        let trail = rate(&PriceTerms::of((*model).clone()), quantity);
+        assert_eq!(trail.model_amount.to_string(), *amount, "{name}");
+    }
+}
+
+#[test]
+#[rustfmt::skip]
+fn untiered_models_have_their_price() {
+    let package = |rounding| {
+        let (size, package_price) = (decimal("10"), decimal("15"));
+        PriceModel::Package(PackagePrice { size, package_price, rounding })
+    };
+    let percent = |rate: &str| PriceModel::Percentage(PercentagePrice::rate(decimal(rate)));
+    let flat = PriceModel::Flat(FlatPrice { amount: decimal("29"), prorated: true });
+    assert_amounts(&[
+        ("flat at any usage", &flat, "0", "29"),
+        ("per unit", &per_unit("5.12345"), "10", "51.2345"),
+        ("per unit of a third", &per_unit("0.000000000001"), "1/3", "1/3000000000000"),
+        ("per unit, correction", &per_unit("2"), "-3", "-6"),
+        ("28 digits", &per_unit("1234567890123456.123456789012"), "3", "3703703670370368.370370367036"),
+        ("package, none", &package(RoundingDirection::Up), "0", "0"),
+        ("package, started", &package(RoundingDirection::Up), "0.001", "15"),
+        ("package, exact", &package(RoundingDirection::Up), "10", "15"),
+        ("package, one more", &package(RoundingDirection::Up), "10.001", "30"),
+        ("package, whole ones only", &package(RoundingDirection::Down), "19", "15"),
+        ("percentage", &percent("2.9"), "4", "0.116"),
+        ("percentage of a correction", &percent("50"), "-4", "-2"),
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
+fn tiered_models_have_their_price() {
+    let rows = [("5", "0", "100"), ("10", "0", "50"), ("15", "10", "0"), ("", "5", "0")];
+    let graduated = |zero_usage| PriceModel::Graduated(GraduatedPrice { tiers: tiers(&rows), zero_usage });
+    let volume = |zero_usage| PriceModel::Volume(VolumePrice { tiers: tiers(&rows), zero_usage });
+    let owes = ZeroUsage::OwesFirstFlatFee;
+    assert_amounts(&[
+        ("graduated, zero", &graduated(owes), "0", "100"),
+        ("graduated, zero owes nothing", &graduated(ZeroUsage::OwesNothing), "0", "0"),
+        ("graduated, bound is in the lower tier", &graduated(owes), "5", "100"),
+        ("graduated, just above the bound", &graduated(owes), "5.001", "150"),
+        ("graduated, all tiers", &graduated(owes), "16", "205"),
+        ("graduated, correction", &graduated(owes), "-1", "0"),
+        ("volume, zero", &volume(owes), "0", "100"),
+        ("volume, zero owes nothing", &volume(ZeroUsage::OwesNothing), "0", "0"),
+        ("volume, bound is in the lower tier", &volume(owes), "5", "100"),
+        ("volume, just above the bound", &volume(owes), "5.001", "50"),
+        ("volume, upper tier is cheaper", &volume(owes), "16", "80"),
+        ("volume, third tier", &volume(owes), "15", "150"),
+    ]);
+}
+
+#[test]
+fn blocks_and_maxima_of_tiers() {
+    let mut blocks = tiers(&[("1000", "1", "0"), ("101000", "1", "0"), ("", "0.5", "0")]);
+    for (tier, size) in blocks.iter_mut().zip(["100", "1000", "1000"]) {
+        tier.block_size = Some(decimal(size));
+    }
+    let mut capped = tiers(&[("10", "1", "2"), ("", "1", "0")]);
+    capped[0].maximum = Some(decimal("5"));
+    let zero_usage = ZeroUsage::OwesNothing;
+    let volume = PriceModel::Volume(VolumePrice { tiers: blocks.clone(), zero_usage });
+    let graduated = PriceModel::Graduated(GraduatedPrice { tiers: blocks, zero_usage });
+    let capped = PriceModel::Graduated(GraduatedPrice { tiers: capped, zero_usage });
+    for (model, quantity, amount) in [
+        (&volume, "101000", "101"),
+        (&volume, "101001", "51"),
+        (&graduated, "1001", "11"),
+        (&graduated, "99", "1"),
+        (&capped, "2", "4"),
+        (&capped, "4", "5"),
+        (&capped, "13", "8"),
+    ] {
+        assert_eq!(
+            rate(&PriceTerms::of(model.clone()), quantity).model_amount.to_string(),
+            amount,
+            "{quantity}"
+        );
+    }
+}
+
+fn session_matrix(otherwise: Option<Box<PriceModel>>) -> PriceTerms {
+    let cell = |values: [&str; 2], price: &str| MatrixCell {
+        values: values.map(str::to_owned).to_vec(),
+        price: per_unit(price),
+    };
+    PriceTerms::of(PriceModel::Matrix(MatrixPrice {
+        dimensions: vec!["type".into(), "size".into()],
+        cells: vec![cell(["free", "small"], "0.05"), cell(["pro", "gpu"], "0.125")],
+        otherwise,
+    }))
+}
+
+#[test]
+fn a_matrix_finds_its_cell_and_never_guesses() {
+    let pools = &mut PoolBalances::default();
+    let gpu = [("size", "gpu"), ("type", "pro"), ("region", "eu")];
+    let trail = rate_with(&session_matrix(None), "8", "1", &gpu, pools).unwrap();
+    assert_eq!(trail.amount().to_string(), "1.00");
+    let missing = [("type", "pro"), ("size", "huge")];
+    let error = rate_with(&session_matrix(None), "8", "1", &missing, pools).unwrap_err();
+    assert_eq!(error.to_string(), "no price for type, size = pro, huge");
+    let fallback = session_matrix(Some(Box::new(per_unit("2"))));
+    assert_eq!(rate_with(&fallback, "8", "1", &missing, pools).unwrap().amount().to_string(), "16.00");
+    assert!(rate_with(&session_matrix(None), "8", "1", &[("type", "pro")], pools).is_err());
+}
+
+#[test]
+fn steps_apply_in_the_order_of_the_law() {
+    let gib = UnitConversion::divide_by(decimal("1073741824"), "GiB");
+    let up = QuantityRounding::ToStep { direction: RoundingDirection::Up, step: Decimal::ONE };
+    let terms = PriceTerms {
+        conversion: gib,
+        allowance: Some(Allowance::Own { quantity: decimal("5"), prorated: true }),
+        quantity_rounding: up,
+        commitment: Some(Commitment {
+            committed: CommittedUsage::Amount(decimal("1")),
+            true_up: true,
+            overage_factor: Decimal::TWO,
+            prorated: true,
+        }),
+        discounts: vec![
+            Discount::MaximumSpend(decimal("1.20")),
+            Discount::Amount(decimal("0.05")),
+            Discount::Percent(decimal("10")),
+        ],
+        ..PriceTerms::of(per_unit("0.20"))
+    };
+    // 9.2 GiB for half the period: 2.5 free, 6.7 rounded up to 7, 1.40; committed 0.50, beyond it 0.90 doubled: 2.30;
+    // less 10 % 2.07, less 0.05 2.02, capped at 1.20.
+    let bytes = (exact("9.2") * exact("1073741824")).to_string();
+    let trail = rate_with(&terms, &bytes, "1/2", &[], &mut PoolBalances::default()).unwrap();
+    assert_eq!(trail.conversion.converted, exact("9.2"));
+    assert_eq!(trail.allowance.as_ref().unwrap().drawn, exact("2.5"));
+    assert_eq!(trail.rounding.as_ref().unwrap().before, exact("6.7"));
+    assert_eq!(trail.billable, exact("7"));
+    assert_eq!(trail.model_amount, exact("1.4"));
+    let commitment = trail.commitment.as_ref().unwrap();
+    assert_eq!((&commitment.within, &commitment.overage), (&exact("0.5"), &exact("1.8")));
+    let taken: Vec<String> = trail.discounts.iter().map(|step| step.taken.to_string()).collect();
+    assert_eq!(taken, ["0.23", "0.05", "0.82"]);
+    assert_eq!(trail.amount().to_string(), "1.20");
+    // Nothing used: the commitment is trued up, and the discounts come off it.
+    let unused = rate_with(&terms, "0", "1", &[], &mut PoolBalances::default()).unwrap();
+    assert_eq!(unused.commitment.as_ref().unwrap().true_up, exact("1"));
+    assert_eq!(unused.amount().to_string(), "0.85");
+}
+
+#[test]
+fn a_tampered_trail_is_noticed() {
+    let mut trail = rate(&PriceTerms::of(per_unit("0.5")), "3");
+    assert_eq!(trail.check(), Ok(()));
+    trail.line_rounding.amount = decimal("1.51");
+    assert!(matches!(trail.check(), Err(PriceError::BrokenIdentity { .. })));
+    let mut trail = rate(&PriceTerms::of(per_unit("0.5")), "3");
+    trail.parts[0].amount = exact("1.4");
+    assert_eq!(trail.check(), Err(PriceError::BrokenIdentity { what: "parts of the model" }));
+}
+
+#[test]
+fn pools_are_drawn_in_the_order_of_the_plan() {
+    let pool = Pool { name: "traffic".into(), quantity: decimal("10"), unit: "GB".into(), prorated: true };
+    let terms = |unit: &str| PriceTerms {
+        conversion: UnitConversion::divide_by(decimal("1000000000"), unit),
+        allowance: Some(Allowance::Pool { pool: "traffic".into() }),
+        ..PriceTerms::of(per_unit("1"))
+    };
+    let pools = &mut PoolBalances::open(&[pool], &exact("1/2"));
+    // 5 GB for half the period: the first price draws 3, the second finds 2, the third nothing.
+    for (bytes, drawn, amount) in
+        [("3000000000", "3", "0.00"), ("4000000000", "2", "2.00"), ("1", "0", "0.00")]
+    {
+        let trail = rate_with(&terms("GB"), bytes, "1/2", &[], pools).unwrap();
+        assert_eq!(trail.allowance.as_ref().unwrap().drawn.to_string(), drawn);
+        assert_eq!(trail.amount().to_string(), amount);
+    }
+    let differs = rate_with(&terms("GiB"), "1", "1", &[], pools).unwrap_err();
+    assert_eq!(differs.to_string(), "pool \"traffic\" is in \"GB\", the quantity in \"GiB\"");
+    let unknown = rate_with(&terms("GB"), "1", "1", &[], &mut PoolBalances::default()).unwrap_err();
+    assert_eq!(unknown, PriceError::UnknownPool { pool: "traffic".into() });
+}
+
+#[test]
+fn impossible_prices_are_errors_and_never_zero() {
+    let graduated = |rows: &[(&str, &str, &str)]| {
+        let zero_usage = ZeroUsage::default();
+        PriceTerms::of(PriceModel::Graduated(GraduatedPrice { tiers: tiers(rows), zero_usage }))
+    };
+    let up = RoundingDirection::Up;
+    let no_size = PackagePrice { size: Decimal::ZERO, package_price: Decimal::ONE, rounding: up };
+    let no_step = QuantityRounding::ToStep { direction: up, step: Decimal::ZERO };
+    let no_unit = UnitConversion::divide_by(Decimal::ZERO, "GB");
+    for terms in [
+        graduated(&[]),
+        graduated(&[("5", "1", "0"), ("5", "1", "0"), ("", "1", "0")]),
+        graduated(&[("5", "1", "0")]),
+        graduated(&[("", "1", "0"), ("", "1", "0")]),
+        PriceTerms::of(PriceModel::Package(no_size)),
+        PriceTerms { quantity_rounding: no_step, ..PriceTerms::of(per_unit("1")) },
+        PriceTerms { conversion: no_unit, ..PriceTerms::of(per_unit("1")) },
+    ] {
+        let error = rate_with(&terms, "7", "1", &[], &mut PoolBalances::default()).unwrap_err();
+        assert!(matches!(error, PriceError::ImpossibleModel { .. }), "{error}");
+    }
+    let huge = rate_with(
+        &PriceTerms::of(per_unit("79228162514264337593543950335")),
+        "2",
+        "1",
+        &[],
+        &mut PoolBalances::default(),
+    );
+    assert!(matches!(huge, Err(PriceError::OutOfRange(_))));
+}
+
+#[test]
+fn a_gigabyte_month_costs_its_price_in_every_month() {
+    let terms = PriceTerms {
+        conversion: UnitConversion::divide_by(decimal("1000000000"), "GB"),
+        ..PriceTerms::of(per_unit("0.10"))
+    };
+    assert_eq!(rate(&terms, "1000000000").amount().to_string(), "0.10");
+    // A peak held in spans of 1/3 and 2/3 of the period adds up to the same.
+    for (share, amount) in [("1/3", "1/30"), ("2/3", "1/15")] {
+        let usage = Usage {
+            quantity: &exact("1000000000"),
+            unit: "byte",
+            dimensions: &Dimensions::new(),
+            transactions: None,
+            weighs_by_time: true,
+            span_share: &exact(share),
+            billed_before: Decimal::ZERO,
+        };
+        let trail = terms.rate(&usage, usd(), &mut PoolBalances::default()).unwrap();
+        assert_eq!(trail.model_amount, exact(amount));
+    }
+}
+
+#[test]
+fn lines_round_to_the_minor_unit() {
+    // currency, rule, amount, line
+    for (currency, rule, amount, line) in [
+        ("USD", MoneyRounding::HalfAwayFromZero, "0.005", "0.01"),
+        ("USD", MoneyRounding::HalfAwayFromZero, "-0.005", "-0.01"),
+        ("USD", MoneyRounding::HalfEven, "0.005", "0.00"),
+        ("USD", MoneyRounding::HalfEven, "0.015", "0.02"),
+        ("JPY", MoneyRounding::HalfAwayFromZero, "1499.5", "1500"),
+        ("KWD", MoneyRounding::HalfAwayFromZero, "1.0005", "1.001"),
+        ("CLF", MoneyRounding::HalfEven, "1.00005", "1.0000"),
+    ] {
+        let currency = Currency::from_code(currency).unwrap();
+        assert_eq!(currency.round(&exact(amount), rule).unwrap().to_string(), line, "{currency} {amount}");
+    }
+}
+
+fn oracle_tiers() -> impl Strategy<Value = Vec<OracleTier>> {
+    let row = (1_i128..40_000, 0_i128..9_999, 0_i128..90_000);
+    (prop::collection::vec(row, 0..4), 0_i128..9_999, 0_i128..90_000).prop_map(|(rows, unit, fee)| {
+        let mut bound = 0;
+        let mut tiers: Vec<OracleTier> = Vec::new();
+        for (width, unit_price, flat_fee) in rows {
+            bound += width;
+            tiers.push((Some(bound), unit_price, flat_fee));
+        }
+        tiers.push((None, unit, fee));
+        tiers
+    })
+}
+
+fn milli(value: i128) -> Decimal {
+    Decimal::try_from_i128_with_scale(value, 3).unwrap()
+}
+
+proptest! {
+    #![proptest_config(config(25))]
+
+    #[test]
+    fn tiered_lines_equal_the_oracle(
+        rows in oracle_tiers(),
+        is_volume in any::<bool>(),
+        owes_first_fee in any::<bool>(),
+        above in 0_i128..200_000,
+        below in prop_oneof![Just(1_000_i128), 1_i128..2_000],
+        allowance in 0_i128..30_000,
+        percent_off in 0_i128..100,
+    ) {
+        let zero_usage = if owes_first_fee { ZeroUsage::OwesFirstFlatFee } else { ZeroUsage::OwesNothing };
+        let own = |row: &OracleTier| {
+            Tier::new(row.0.map(milli), UnitPrice::new(milli(row.1)).unwrap(), milli(row.2))
+        };
+        let tiers: Vec<Tier> = rows.iter().map(own).collect();
+        let model = if is_volume {
+            PriceModel::Volume(VolumePrice { tiers, zero_usage })
+        } else {
+            PriceModel::Graduated(GraduatedPrice { tiers, zero_usage })
+        };
+        let terms = PriceTerms {
+            allowance: Some(Allowance::Own { quantity: milli(allowance), prorated: false }),
+            discounts: vec![Discount::Percent(Decimal::from(percent_off))],
+            ..PriceTerms::of(model)
+        };
+        let trail = rate(&terms, &format!("{above}/{below}"));
+        let quantity = (ratio(above, below) - ratio(allowance, 1_000)).max(zero());
+        let priced = if is_volume { volume } else { graduated }(&rows, &quantity, owes_first_fee);
+        prop_assert_eq!(rational(&trail.model_amount), priced.clone());
+        let discounted = priced * ratio(100 - percent_off, 100);
+        prop_assert_eq!(rational(&trail.line_rounding.before), discounted.clone());
+        prop_assert_eq!(rational(&Exact::from(trail.amount())), to_cents(&discounted));
+    }
+
+    #[test]
+    fn exact_numbers_equal_rationals(
+        a in any::<i128>(), b in 1_i128.., c in any::<i128>(), d in 1_i128..,
+    ) {
+        let (x, y) = (Exact::ratio(a, b).unwrap(), Exact::ratio(c, d).unwrap());
+        let (p, q) = (ratio(a, b), ratio(c, d));
+        prop_assert_eq!(rational(&(&x + &y)), &p + &q);
+        prop_assert_eq!(rational(&(&x - &y)), &p - &q);
+        prop_assert_eq!(rational(&(&x * &y)), &p * &q);
+        prop_assert_eq!(x.cmp(&y), p.cmp(&q));
+        prop_assert_eq!(x.checked_div(&y).map(|z| rational(&z)), (c != 0).then(|| &p / &q));
+        prop_assert_eq!(x.to_string().parse::<Exact>().unwrap(), x.clone());
+        prop_assert_eq!(rational(&x.round(rating::exact::Rounding::Down)), p.floor());
+        prop_assert_eq!(rational(&x.round(rating::exact::Rounding::Up)), p.ceil());
+    }
+}

@@ -1,0 +1,164 @@
+//! Sessions: named cases, and random events against brute force with splits, timeouts, increments and minimum.
+
+mod oracle;
+
+use oracle::config;
+use oracle::session::{Event, billed_us, runs};
+use proptest::prelude::*;
+use rating::quantity::session::{SessionEvent, SessionFold, SessionOddities, SessionState};
+use rating::quantity::{FoldError, SessionRules};
+
+use SessionEvent::{Complete, Heartbeat, Start, Stop};
+
+const MINUTE_US: i64 = 60_000_000;
+
+/// Minutes billed in `[0, 60)` and `[60, 120)`; events are (minute, session, event), in order.
+fn two_hours(rules: SessionRules, events: &[(i64, u32, SessionEvent)]) -> ([i128; 2], SessionOddities) {
+    let mut fold = SessionFold::new(rules, -600 * MINUTE_US, &SessionState::default());
+    let mut minutes = Vec::new();
+    let mut oddities = SessionOddities::default();
+    let mut events = events.iter().peekable();
+    for end in [0, 60, 120] {
+        while let Some(&(minute, session, event)) = events.next_if(|event| event.0 < end) {
+            fold.event(minute * MINUTE_US, session, 0, event).unwrap();
+        }
+        let segment = fold.cut(end * MINUTE_US).unwrap();
+        minutes
+            .push(segment.totals.iter().map(|totals| totals.billed_us).sum::<i128>() / i128::from(MINUTE_US));
+        oddities.stops_without_start += segment.oddities.stops_without_start;
+        oddities.ends_before_start += segment.oddities.ends_before_start;
+        oddities.timed_out += segment.oddities.timed_out;
+    }
+    ([minutes[1], minutes[2]], oddities)
+}
+
+fn rules(timeout: Option<i64>, increment: Option<i64>, minimum: Option<i64>) -> SessionRules {
+    let us = |minutes: Option<i64>| minutes.map(|minutes| minutes * MINUTE_US);
+    SessionRules { timeout_us: us(timeout), increment_us: us(increment), minimum_us: us(minimum) }
+}
+
+type Row<'a> = (&'a str, SessionRules, &'a [(i64, u32, SessionEvent)], [i128; 2]);
+
+#[test]
+fn named_cases() {
+    let plain = rules(None, None, None);
+    let minutes = |minutes: i64| Complete { end_us: minutes * MINUTE_US };
+    // name, rules, events, minutes in the first and second hour
+    let rows: [Row; 15] = [
+        ("inside", plain, &[(10, 1, Start), (25, 1, Stop)], [15, 0]),
+        ("over the boundary", plain, &[(50, 1, Start), (70, 1, Stop)], [10, 10]),
+        ("still open at the end", plain, &[(30, 1, Start)], [30, 60]),
+        ("open since long ago", plain, &[(-500, 1, Start), (20, 1, Stop)], [20, 0]),
+        ("overlapping", plain, &[(0, 1, Start), (10, 2, Start), (20, 1, Stop), (30, 2, Stop)], [40, 0]),
+        ("stopped late", plain, &[(55, 1, Start), (119, 1, Stop)], [5, 59]),
+        (
+            "never stopped, timed out",
+            rules(Some(15), None, None),
+            &[(0, 1, Start), (10, 1, Heartbeat)],
+            [25, 0],
+        ),
+        ("timeout over the boundary", rules(Some(15), None, None), &[(50, 1, Start)], [10, 5]),
+        (
+            "alive again after the timeout",
+            rules(Some(5), None, None),
+            &[(0, 1, Start), (30, 1, Heartbeat), (33, 1, Stop)],
+            [8, 0],
+        ),
+        ("stop after the timeout", rules(Some(5), None, None), &[(0, 1, Start), (30, 1, Stop)], [5, 0]),
+        ("one complete event", plain, &[(40, 1, minutes(80))], [20, 20]),
+        ("complete ends before start", plain, &[(40, 1, minutes(30))], [0, 0]),
+        ("started increments", rules(None, Some(10), None), &[(0, 1, Start), (21, 1, Stop)], [30, 0]),
+        (
+            "a started increment is billed once",
+            rules(None, Some(30), None),
+            &[(50, 1, Start), (70, 1, Stop)],
+            [30, 0],
+        ),
+        (
+            "minimum",
+            rules(None, None, Some(25)),
+            &[(50, 1, Start), (51, 1, Stop), (60, 2, minutes(60))],
+            [25, 25],
+        ),
+    ];
+    for (name, rules, events, expected) in rows {
+        assert_eq!(two_hours(rules, events).0, expected, "{name}");
+    }
+}
+
+#[test]
+fn oddities_are_counted() {
+    let late = rules(Some(5), None, None);
+    let backwards = Complete { end_us: 0 };
+    let (_, oddities) = two_hours(late, &[(1, 9, Stop), (2, 1, Start), (30, 1, Stop), (31, 2, backwards)]);
+    assert_eq!(oddities, SessionOddities { stops_without_start: 2, ends_before_start: 1, timed_out: 1 });
+}
+
+#[test]
+fn a_session_longer_than_time_itself_is_an_error() {
+    let mut fold = SessionFold::new(rules(None, None, None), i64::MIN, &SessionState::default());
+    fold.event(i64::MIN, 1, 0, Start).unwrap();
+    assert_eq!(
+        fold.event(i64::MAX, 1, 0, Stop),
+        Err(FoldError::Overflow { what: "session time", at_us: i64::MAX })
+    );
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let what = prop_oneof![
+        3 => Just(None),
+        2 => Just(Some(Heartbeat)),
+        2 => Just(Some(Stop)),
+        1 => (-3_i64..40).prop_map(|length_us| Some(Complete { end_us: length_us })),
+    ];
+    (0_i64..100, 0_u32..4, 0_u32..2, what).prop_map(|(time_us, session, dimensions, what)| {
+        let what = match what {
+            None => Start,
+            Some(Complete { end_us }) => Complete { end_us: time_us + end_us },
+            Some(other) => other,
+        };
+        Event { time_us, session, dimensions, what }
+    })
+}
+
+fn any_rules() -> impl Strategy<Value = SessionRules> {
+    let setting = |range: std::ops::Range<i64>| prop_oneof![Just(None), range.prop_map(Some)];
+    (setting(1..20), setting(1..9), setting(1..12)).prop_map(|(timeout_us, increment_us, minimum_us)| {
+        SessionRules { timeout_us, increment_us, minimum_us }
+    })
+}
+
+proptest! {
+    #![proptest_config(config(20))]
+
+    #[test]
+    fn split_sessions_equal_brute_force(
+        mut events in prop::collection::vec(event(), 0..20),
+        rules in any_rules(),
+        mut cuts_us in prop::collection::vec(0_i64..130, 1..5),
+        resume in any::<bool>(),
+    ) {
+        events.sort_by_key(|event| event.time_us);
+        cuts_us.sort_unstable();
+        let mut fold = SessionFold::new(rules, 0, &SessionState::default());
+        let mut fed = events.iter().peekable();
+        let mut start_us = 0;
+        let known: Vec<_> = (0..4).flat_map(|session| runs(&events, session, &rules)).collect();
+        for end_us in cuts_us {
+            while let Some(event) = fed.next_if(|event| event.time_us < end_us) {
+                fold.event(event.time_us, event.session, event.dimensions, event.what).unwrap();
+            }
+            let segment = fold.cut(end_us).unwrap();
+            for dimensions in 0..2 {
+                let found = segment.totals.get(dimensions as usize).map_or(0, |totals| totals.billed_us);
+                let expected: i64 =
+                    known.iter().map(|run| billed_us(run, dimensions, start_us, end_us, &rules)).sum();
+                prop_assert_eq!(found, i128::from(expected), "[{}, {}) of {}", start_us, end_us, dimensions);
+            }
+            if resume {
+                fold = SessionFold::new(rules, end_us, &fold.closing());
+            }
+            start_us = end_us;
+        }
+    }
+}

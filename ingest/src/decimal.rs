@@ -16,7 +16,7 @@ pub enum DecimalError {
     TooManyDecimals,
 }
 
-/// Reads a number in JSON's notation as billionths.
+/// Reads a number in JSON's notation as billionths; leading zeros, which only a text can have, do no harm.
 ///
 /// With `round`, decimals past the ninth round half away from zero; without, they are an error.
 pub fn parse_decimal(text: &str, round: bool) -> Result<i128, DecimalError> {
@@ -57,15 +57,15 @@ fn parse_exponent(text: &str) -> Result<i64, DecimalError> {
 
 /// The integer made of the first `kept` digits, padded with zeros; what is cut off must be zero or be rounded.
 fn scaled_integer(digits: impl Iterator<Item = u8>, kept: i64, round: bool) -> Result<i128, DecimalError> {
-    let limit = 10i128.pow(PRECISION);
+    const LIMIT: i128 = 10i128.pow(PRECISION);
+    // One more digit would pass the limit, and for some digits `i128` itself: check before, not after.
+    let has_room = |integer: i128| if integer < LIMIT / 10 { Ok(()) } else { Err(DecimalError::OutOfRange) };
     let mut integer = 0i128;
     let mut position = 0i64;
     for digit in digits.map(|byte| i128::from(byte - b'0')) {
         if position < kept {
+            has_room(integer)?;
             integer = integer * 10 + digit;
-            if integer >= limit {
-                return Err(DecimalError::OutOfRange);
-            }
         } else if round {
             if position == kept {
                 integer += i128::from(digit >= 5);
@@ -76,13 +76,11 @@ fn scaled_integer(digits: impl Iterator<Item = u8>, kept: i64, round: bool) -> R
         position += 1;
     }
     while position < kept && integer != 0 {
+        has_room(integer)?;
         integer *= 10;
-        if integer >= limit {
-            return Err(DecimalError::OutOfRange);
-        }
         position += 1;
     }
-    if integer >= limit { Err(DecimalError::OutOfRange) } else { Ok(integer) }
+    if integer >= LIMIT { Err(DecimalError::OutOfRange) } else { Ok(integer) }
 }
 
 #[cfg(test)]
@@ -106,6 +104,9 @@ mod tests {
             ("99999999999999999999999999999.999999999", Ok(10i128.pow(38) - 1)),
             ("0e999999999999999999999", Ok(0)),
             ("100000000000000000000000000000", Err(DecimalError::OutOfRange)),
+            // Thirty-eight nines and one more digit: ten times this is more than `i128` holds.
+            ("99999999999999999999999999999999999999", Err(DecimalError::OutOfRange)),
+            ("340282366920938463463374607431.768211456", Err(DecimalError::OutOfRange)),
             ("1e400", Err(DecimalError::OutOfRange)),
             ("1e99999999999999999999", Err(DecimalError::OutOfRange)),
             ("0.0000000001", Err(DecimalError::TooManyDecimals)),

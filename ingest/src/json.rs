@@ -252,6 +252,9 @@ impl<'a> Scanner<'a> {
         }
         if self.bytes.get(self.at) == Some(&b'0') {
             self.at += 1;
+            if self.bytes.get(self.at).is_some_and(u8::is_ascii_digit) {
+                return self.fail("a digit after a leading zero");
+            }
         } else {
             self.skip_digits()?;
         }
@@ -396,7 +399,8 @@ mod tests {
             ("{\"a\" 1}", "expected ':' after a key", 5),
             ("{\"a\": 1,}", "expected a key in double quotes", 8),
             ("[1 2]", "expected ',' or ']'", 3),
-            ("01", "text after the end of the value", 1),
+            ("01", "a digit after a leading zero", 1),
+            ("[-00]", "a digit after a leading zero", 3),
             ("1.", "expected a digit", 2),
             ("\"a", "the text ends inside a string", 2),
             ("\"\u{1}\"", "control character in a string", 1),

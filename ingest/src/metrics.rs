@@ -102,6 +102,11 @@ impl Metrics {
         self.upload_seconds.observe(upload.as_secs_f64());
     }
 
+    /// Messages committed so far.
+    pub fn messages(&self) -> u64 {
+        self.messages.get()
+    }
+
     pub fn fenced(&self) {
         self.fenced.inc();
     }

@@ -14,7 +14,7 @@ use rating::catalog::{Catalog, CatalogErrors};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, ConfigErrors};
-use crate::{doctor, generate};
+use crate::{compact, demo, doctor, generate, ingest, vacuum};
 
 /// Usage events in, exact quantities and invoices out.
 ///
@@ -28,6 +28,7 @@ use crate::{doctor, generate};
     max_term_width = 100,
     after_help = "\
 Getting started:
+  meterhouse demo              the whole path on this machine, with a Kafka broker of its own
   meterhouse config init       write a commented meterhouse.toml to start from
   meterhouse config check      find every mistake in it, and in the catalog it names
   meterhouse doctor            try the lake, Kafka and everything else that must work
@@ -63,6 +64,10 @@ impl Globals {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::DemoArgs),
+    Ingest(ingest::IngestArgs),
+    Compact(compact::CompactArgs),
+    Vacuum(vacuum::VacuumArgs),
     Generate(generate::GenerateArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
@@ -104,6 +109,10 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<Exit> {
     match cli.command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Ingest(args) => ingest::run(&args, &cli.globals),
+        Command::Compact(args) => compact::run(&args, &cli.globals),
+        Command::Vacuum(args) => vacuum::run(&args, &cli.globals),
         Command::Generate(args) => generate::run(&args, &cli.globals),
         Command::Config(args) => config::run(&args, &cli.globals),
         Command::Doctor(args) => doctor::run(&args, &cli.globals),

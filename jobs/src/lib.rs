@@ -5,7 +5,12 @@
 //! environment on its own.
 
 pub mod cli;
+pub mod compact;
 pub mod config;
+pub mod demo;
 pub mod doctor;
 pub mod generate;
+pub mod ingest;
+pub mod metrics_server;
 pub mod output;
+pub mod vacuum;

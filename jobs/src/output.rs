@@ -27,13 +27,13 @@ pub enum Format {
 /// Rows to print. Cells are JSON values, so that numbers stay numbers where the format knows them.
 #[derive(Debug, Clone)]
 pub struct Rows {
-    columns: Vec<&'static str>,
+    columns: Vec<String>,
     rows: Vec<Vec<Value>>,
 }
 
 impl Rows {
-    pub fn new(columns: &[&'static str]) -> Self {
-        Self { columns: columns.to_vec(), rows: Vec::new() }
+    pub fn new(columns: &[&str]) -> Self {
+        Self { columns: columns.iter().map(|column| (*column).to_owned()).collect(), rows: Vec::new() }
     }
 
     /// Adds a row, which must have one cell per column.
@@ -89,7 +89,7 @@ impl Rows {
 
     fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
         let object = |row: &Vec<Value>| -> Map<String, Value> {
-            self.columns.iter().map(|column| (*column).to_owned()).zip(row.iter().cloned()).collect()
+            self.columns.iter().cloned().zip(row.iter().cloned()).collect()
         };
         let objects: Vec<_> = self.rows.iter().map(object).collect();
         serde_json::to_writer_pretty(&mut *out, &objects)?;

@@ -191,7 +191,12 @@ fn fold_scenario(scenario: &Scenario) -> Vec<GaugeTotals> {
     for (at_us, step) in steps(scenario) {
         match step {
             Step::Sample(sample) => fold.sample(at_us, sample.resource, sample.level_nano).unwrap(),
-            Step::Cut => segments.push(fold.cut(at_us).unwrap()),
+            Step::Cut => {
+                segments.push(fold.cut(at_us).unwrap());
+                if scenario.resume {
+                    fold = serde_json::from_str(&serde_json::to_string(&fold).unwrap()).unwrap();
+                }
+            }
             Step::SpanEnd => {
                 segments.push(fold.clone().cut(at_us).unwrap());
                 let totals = fold.finish_span(at_us).unwrap();

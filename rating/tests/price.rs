@@ -345,7 +345,7 @@ fn milli(value: i128) -> Decimal {
 }
 
 proptest! {
-    #![proptest_config(config(25))]
+    #![proptest_config(config(15))]
 
     #[test]
     fn tiered_lines_equal_the_oracle(

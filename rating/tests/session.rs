@@ -129,7 +129,7 @@ fn any_rules() -> impl Strategy<Value = SessionRules> {
 }
 
 proptest! {
-    #![proptest_config(config(20))]
+    #![proptest_config(config(15))]
 
     #[test]
     fn split_sessions_equal_brute_force(

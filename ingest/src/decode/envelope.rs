@@ -46,8 +46,9 @@ pub(super) fn structured<'m>(text: &'m str, plan: &MeterPlan) -> Read<'m> {
 
 fn read_structured<'m>(text: &'m str, plan: &MeterPlan, envelope: &mut Envelope<'m>) -> Result<(), Refusal> {
     let mut scanner = Scanner::new(text);
-    if scanner.peek().is_some_and(|byte| byte != b'{') {
+    if scanner.peek() != Some(b'{') {
         scanner.value()?;
+        scanner.finish()?;
         return Err(Refusal::new(RejectReason::NotACloudEvent, "expected a JSON object"));
     }
     let mut data: Option<Value<'m>> = None;
@@ -194,9 +195,9 @@ fn base64_object(encoded: Value<'_>) -> Result<String, Refusal> {
     let bytes = base64::engine::general_purpose::STANDARD.decode(&*text).map_err(|_| not_base64())?;
     let decoded = utf8(&bytes)?;
     let mut scanner = Scanner::new(decoded);
-    let object = json_object(scanner.value()?)?.to_owned();
+    let data = scanner.value()?;
     scanner.finish()?;
-    Ok(object)
+    Ok(json_object(data)?.to_owned())
 }
 
 fn is_json(media_type: &str) -> bool {

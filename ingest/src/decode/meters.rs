@@ -310,7 +310,7 @@ impl MeterFields {
             return Ok(None);
         }
         if let Some(field) = &self.resource {
-            match found.text(field)? {
+            match self.scalar(found, field, RejectReason::ResourceMissing, "its resource")? {
                 Some(resource) => reading.resource = Some(Cow::Owned(resource.into_owned())),
                 None if self.meter.when_missing == WhenMissing::Skip => return Ok(None),
                 None => return Err(self.refuse(RejectReason::ResourceMissing, "has no resource")),
@@ -330,17 +330,28 @@ impl MeterFields {
             reading.value = Some(ONE);
             return Ok(true);
         };
-        match found.at(field)? {
-            At::Text(text) => reading.value = Some(self.decimal(&text)?),
-            At::Nothing if self.meter.when_missing == WhenMissing::Skip => return Ok(false),
-            At::Nothing => return Err(self.refuse(RejectReason::ValueMissing, "finds no value")),
-            At::Compound => {
-                return Err(
-                    self.refuse(RejectReason::ValueNotANumber, "finds an object or array as its value")
-                );
-            }
+        match self.scalar(found, field, RejectReason::ValueNotANumber, "its value")? {
+            Some(text) => reading.value = Some(self.decimal(&text)?),
+            None if self.meter.when_missing == WhenMissing::Skip => return Ok(false),
+            None => return Err(self.refuse(RejectReason::ValueMissing, "finds no value")),
         }
         Ok(true)
+    }
+
+    /// The text at a path. An object or array there is wrong, which is not the same as missing: it must
+    /// neither be skipped nor stand for a default.
+    fn scalar<'e>(
+        &self,
+        found: &Found<'e, '_>,
+        field: &Field,
+        reason: RejectReason,
+        what: &str,
+    ) -> Result<Option<Cow<'e, str>>, Refusal> {
+        match found.at(field)? {
+            At::Text(text) => Ok(Some(text)),
+            At::Nothing => Ok(None),
+            At::Compound => Err(self.refuse(reason, &format!("finds an object or array as {what}"))),
+        }
     }
 
     fn decimal(&self, text: &str) -> Result<i128, Refusal> {
@@ -368,13 +379,22 @@ impl MeterFields {
         let started_at_us = self.read_instant(found, self.started_at.as_ref())?;
         let ended_at_us = self.read_instant(found, self.ended_at.as_ref())?;
         let Some(signal_field) = &self.signal else {
-            let (start_us, length) = self.complete_session(found, time_us, started_at_us, ended_at_us)?;
+            let complete = self.complete_session(found, time_us, started_at_us, ended_at_us)?;
+            let Some((start_us, length)) = complete else {
+                return match self.meter.when_missing {
+                    WhenMissing::Skip => Ok(false),
+                    WhenMissing::Reject => {
+                        Err(self.refuse(RejectReason::SessionInvalid, "finds neither a start nor a duration"))
+                    }
+                };
+            };
             reading.signal = Some(Signal::Complete);
             reading.signal_time_us = Some(start_us);
             reading.value = Some(length);
             return Ok(true);
         };
-        let Some(word) = found.text(signal_field)? else {
+        let word = self.scalar(found, signal_field, RejectReason::SessionInvalid, "its signal")?;
+        let Some(word) = word else {
             return match self.meter.when_missing {
                 WhenMissing::Skip => Ok(false),
                 WhenMissing::Reject => Err(self.refuse(RejectReason::SessionInvalid, "finds no signal")),
@@ -401,40 +421,42 @@ impl MeterFields {
         Ok(true)
     }
 
-    /// Start and length (in billionths of a second) of a session that one event tells whole.
+    /// Start and length (in billionths of a second) of a session that one event tells whole; none if the
+    /// event tells neither.
     fn complete_session(
         &self,
         found: &Found<'_, '_>,
         time_us: i64,
         started_at_us: Option<i64>,
         ended_at_us: Option<i64>,
-    ) -> Result<(i64, i128), Refusal> {
+    ) -> Result<Option<(i64, i128)>, Refusal> {
         let duration = match &self.duration {
-            Some(field) => found.text(field)?.map(|text| self.decimal(&text)).transpose()?,
+            Some(field) => self.scalar(found, field, RejectReason::ValueNotANumber, "its duration")?,
             None => None,
         };
-        let between = |start: i64, end: i64| i128::from(end - start) * NANOS_PER_MICROSECOND;
-        match (started_at_us, ended_at_us, duration) {
-            (Some(start), _, Some(duration)) => Ok((start, duration)),
-            (Some(start), end, None) => Ok((start, between(start, end.unwrap_or(time_us)))),
-            (None, end, Some(duration)) => {
-                let start = i64::try_from(duration / NANOS_PER_MICROSECOND)
-                    .ok()
-                    .and_then(|duration_us| end.unwrap_or(time_us).checked_sub(duration_us));
-                let start = start.ok_or_else(|| {
-                    self.refuse(RejectReason::ValueOutOfRange, "finds a session longer than time itself")
-                })?;
-                Ok((start, duration))
-            }
-            (None, _, None) => {
-                Err(self.refuse(RejectReason::SessionInvalid, "finds neither a start nor a duration"))
-            }
+        let duration = duration.map(|text| self.decimal(&text)).transpose()?;
+        let end_us = i128::from(ended_at_us.unwrap_or(time_us));
+        let (start_us, length) = match (started_at_us.map(i128::from), duration) {
+            (Some(start_us), Some(duration)) => (start_us, duration),
+            (Some(start_us), None) => (start_us, (end_us - start_us) * NANOS_PER_MICROSECOND),
+            (None, Some(duration)) => (end_us - duration / NANOS_PER_MICROSECOND, duration),
+            (None, None) => return Ok(None),
+        };
+        if length < 0 {
+            return Err(
+                self.refuse(RejectReason::SessionInvalid, "finds a session that ends before it starts")
+            );
+        }
+        match (i64::try_from(start_us), i64::try_from(start_us + length / NANOS_PER_MICROSECOND)) {
+            (Ok(start_us), Ok(_)) => Ok(Some((start_us, length))),
+            _ => Err(self.refuse(RejectReason::ValueOutOfRange, "finds a session longer than time itself")),
         }
     }
 
     fn read_instant(&self, found: &Found<'_, '_>, field: Option<&Field>) -> Result<Option<i64>, Refusal> {
         let Some(field) = field else { return Ok(None) };
-        let Some(text) = found.text(field)? else { return Ok(None) };
+        let text = self.scalar(found, field, RejectReason::SessionInvalid, "a time")?;
+        let Some(text) = text else { return Ok(None) };
         let instant = parse_time(&text).ok_or_else(|| {
             let what = format!("finds the time {}, expected RFC 3339", quoted(&text));
             self.refuse(RejectReason::SessionInvalid, &what)

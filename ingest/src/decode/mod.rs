@@ -135,6 +135,10 @@ impl Decoder {
         envelope.check_attributes()?;
         let (time_us, time_given) = self.time(envelope, context)?;
         let (tenant, readings) = self.plan.read(envelope, time_us)?;
+        // A session's own start or stop comes from the same clock as the event's time.
+        for instant_us in readings.iter().filter_map(|reading| reading.signal_time_us) {
+            self.check_time(instant_us, context)?;
+        }
         let required = |attribute: &mut Option<Cow<'m, str>>| attribute.take().expect("checked above");
         let (source, id) = (required(&mut envelope.source), required(&mut envelope.id));
         Ok(UsageEvent {
@@ -162,6 +166,11 @@ impl Decoder {
                 Refusal::new(RejectReason::TimeMissing, detail)
             })?,
         };
+        self.check_time(time_us, context)?;
+        Ok((time_us, envelope.time.is_some()))
+    }
+
+    fn check_time(&self, time_us: i64, context: EventContext) -> Result<(), Refusal> {
         if time_us > context.arrival_us.saturating_add(self.limits.future_tolerance_us) {
             let ahead_s = (time_us - context.arrival_us) / 1_000_000;
             return Err(Refusal::new(RejectReason::TimeInFuture, format!("{ahead_s} s ahead of our clock")));
@@ -169,7 +178,7 @@ impl Decoder {
         if time_us < self.limits.earliest_time_us {
             return Err(Refusal::new(RejectReason::TimeTooOld, "before the earliest time that is accepted"));
         }
-        Ok((time_us, envelope.time.is_some()))
+        Ok(())
     }
 }
 
@@ -227,6 +236,11 @@ impl Mode {
 /// The texts of a batch's elements. The whole batch must be JSON, or none of it is taken.
 fn batch_elements(text: &str) -> Result<Vec<&str>, Refusal> {
     let mut scanner = Scanner::new(text);
+    if scanner.peek() != Some(b'[') {
+        scanner.value()?;
+        scanner.finish()?;
+        return Err(Refusal::new(RejectReason::NotACloudEvent, "expected a JSON array of events"));
+    }
     let mut elements = Vec::new();
     scanner.array::<Refusal>(|scanner| {
         elements.push(scanner.value()?.text);
@@ -236,11 +250,21 @@ fn batch_elements(text: &str) -> Result<Vec<&str>, Refusal> {
     Ok(elements)
 }
 
-/// A piece of input in a message, short enough to read.
+/// A piece of input in a message, short enough to read and without characters that nobody sees.
 fn quoted(text: &str) -> String {
-    let shown: String = text.chars().take(60).collect();
-    let more = if shown.len() < text.len() { "…" } else { "" };
-    format!("`{}{more}`", shown.escape_debug())
+    let mut shown = String::from("`");
+    let mut characters = text.chars();
+    for character in characters.by_ref().take(60) {
+        match character {
+            '"' | '\'' => shown.push(character),
+            other => shown.extend(other.escape_debug()),
+        }
+    }
+    if characters.next().is_some() {
+        shown.push('…');
+    }
+    shown.push('`');
+    shown
 }
 
 fn quoted_bytes(bytes: &[u8]) -> String {

@@ -7,8 +7,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use ingest::decode::DecodeLimits;
-use ingest::settings::IngestSettings;
 use jiff::{SignedDuration, Timestamp};
 use url::Url;
 
@@ -72,23 +70,6 @@ pub struct IngestConfig {
     pub earliest_time: Timestamp,
     /// How many days of events may be in the making at once.
     pub open_days_max: u64,
-}
-
-impl IngestConfig {
-    /// The same for the pipeline.
-    pub fn settings(&self) -> IngestSettings {
-        IngestSettings {
-            limits: DecodeLimits {
-                future_tolerance_us: i64::try_from(self.future_tolerance.as_micros()).unwrap_or(i64::MAX),
-                earliest_time_us: self.earliest_time.as_microsecond(),
-                message_bytes_max: self.message_bytes_max as usize,
-            },
-            flush_rows: self.flush_rows as usize,
-            flush_age: self.flush_age.unsigned_abs(),
-            file_size_bytes: self.file_size as usize,
-            open_days_max: self.open_days_max as usize,
-        }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,8 +24,9 @@ fn without_a_file_the_defaults_hold() {
     assert!(config.kafka.brokers.is_empty());
     assert_eq!(config.kafka.topics, ["usage"]);
     // The defaults that are shown are those of the pipeline.
-    let pipeline = ingest::settings::IngestSettings::default();
-    assert_eq!(format!("{:?}", config.ingest.settings()), format!("{pipeline:?}"));
+    let pipeline = ::ingest::settings::IngestSettings::default();
+    let shown = crate::ingest::ingest_settings(&config.ingest);
+    assert_eq!(format!("{shown:?}"), format!("{pipeline:?}"));
     assert_eq!(config.identity.window.unwrap().as_hours(), 35 * 24);
     assert_eq!(config.stripe.key, None);
     assert!(config.settings.iter().all(|setting| setting.origin == Origin::Default));

@@ -81,8 +81,14 @@ impl Exact {
     /// The same number as a decimal, or an error when that would lose a digit.
     pub fn to_decimal(&self) -> Result<Decimal, NotADecimal> {
         let error = || NotADecimal { value: self.to_string() };
-        let (mantissa, decimals) = self.finite().ok_or_else(error)?;
-        let mantissa = mantissa.to_i128().ok_or_else(error)?;
+        let (mantissa, decimals) = match self.finite_small() {
+            SmallDecimal::Finite(mantissa, decimals) => (mantissa, decimals),
+            SmallDecimal::Endless => return Err(error()),
+            SmallDecimal::TooWide => {
+                let (mantissa, decimals) = self.finite().ok_or_else(error)?;
+                (mantissa.to_i128().ok_or_else(error)?, decimals)
+            }
+        };
         Decimal::try_from_i128_with_scale(mantissa, decimals).map_err(|_| error())
     }
 
@@ -113,6 +119,39 @@ impl Exact {
         let mantissa = numerator * BigInt::from(10).pow(decimals) / denominator;
         Some((mantissa, decimals))
     }
+
+    /// The same without big integers: the usual case, and what canonical texts spend their time on.
+    pub(super) fn finite_small(&self) -> SmallDecimal {
+        let Repr::Small(numerator, denominator) = &self.0 else {
+            return SmallDecimal::TooWide;
+        };
+        let twos = denominator.trailing_zeros();
+        let mut rest = denominator >> twos;
+        let mut fives = 0;
+        while rest % 5 == 0 {
+            rest /= 5;
+            fives += 1;
+        }
+        if rest != 1 {
+            return SmallDecimal::Endless;
+        }
+        let decimals = twos.max(fives);
+        let power = |base: i128, exponent| base.checked_pow(exponent);
+        let mantissa = power(2, decimals - twos)
+            .and_then(|twos| power(5, decimals - fives)?.checked_mul(twos))
+            .and_then(|factor| factor.checked_mul(*numerator));
+        mantissa.map_or(SmallDecimal::TooWide, |mantissa| SmallDecimal::Finite(mantissa, decimals))
+    }
+}
+
+/// A number in lowest terms as a decimal in 128 bits.
+pub(super) enum SmallDecimal {
+    /// Mantissa and number of decimals.
+    Finite(i128, u32),
+    /// The decimal expansion does not end.
+    Endless,
+    /// Only big integers can say.
+    TooWide,
 }
 
 /// Whether a number strictly between two whole ones goes to the upper one.

@@ -7,6 +7,7 @@ use num_bigint::BigInt;
 use num_traits::{Signed, Zero};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::rounding::SmallDecimal;
 use super::{Exact, Repr};
 
 /// The text is not a decimal number or a ratio of two whole ones.
@@ -24,13 +25,22 @@ impl fmt::Display for Exact {
         if let Repr::Small(whole, 1) = self.0 {
             return write!(out, "{whole}");
         }
-        let Some((mantissa, decimals)) = self.finite() else {
-            return write!(out, "{}/{}", self.numerator(), self.denominator());
+        let (negative, digits, decimals) = match self.finite_small() {
+            SmallDecimal::Finite(mantissa, decimals) => {
+                (mantissa < 0, mantissa.unsigned_abs().to_string(), decimals)
+            }
+            SmallDecimal::Endless => {
+                return write!(out, "{}/{}", self.numerator(), self.denominator());
+            }
+            SmallDecimal::TooWide => match self.finite() {
+                Some((mantissa, decimals)) => (mantissa.is_negative(), mantissa.abs().to_string(), decimals),
+                None => return write!(out, "{}/{}", self.numerator(), self.denominator()),
+            },
         };
-        let sign = if mantissa.is_negative() { "-" } else { "" };
+        let sign = if negative { "-" } else { "" };
         let width = decimals as usize + 1;
-        let digits = format!("{:0>width$}", mantissa.abs().to_string());
-        let (whole, fraction) = digits.split_at(digits.len() - decimals as usize);
+        let padded = if digits.len() < width { format!("{digits:0>width$}") } else { digits };
+        let (whole, fraction) = padded.split_at(padded.len() - decimals as usize);
         match decimals {
             0 => write!(out, "{sign}{whole}"),
             _ => write!(out, "{sign}{whole}.{fraction}"),

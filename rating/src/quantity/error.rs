@@ -31,8 +31,11 @@ impl FoldError {
 /// How many samples were folded, and when the first and last of them happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Samples {
+    #[serde(rename = "samples")]
     pub count: u64,
+    #[serde(rename = "first_sample_us")]
     pub first_us: Option<i64>,
+    #[serde(rename = "last_sample_us")]
     pub last_us: Option<i64>,
 }
 

@@ -50,8 +50,9 @@ pub struct GaugeTotals {
     pub sum_of_peaks: Option<Exact>,
 }
 
-/// The fold. Resources are small dense numbers: memory is one entry for each up to the highest.
-#[derive(Debug, Clone)]
+/// The fold. Resources are small dense numbers: memory is one entry for each up to the highest. Levels alone carry a fold
+/// over a span's start; to stop inside a span that wants p95 or the sum of peaks, keep the fold itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct GaugeFold {
     expires_after_us: Option<i64>,
     levels: Vec<Level>,
@@ -68,7 +69,7 @@ pub struct GaugeFold {
     span_start_us: i64,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Level {
     nano: i128,
     since_us: i64,

@@ -57,14 +57,22 @@ impl Measure {
     /// a peak held for half the month costs half. Averages already are over the whole period, and what adds up over
     /// time (sums, hours, increases) needs no weight.
     pub fn weighs_by_time(self) -> bool {
-        matches!(
-            self,
+        match self {
             Measure::Peak
-                | Measure::P95
-                | Measure::Last
-                | Measure::Min
-                | Measure::SumOfPeaks
-                | Measure::UniqueResources
-        )
+            | Measure::P95
+            | Measure::Last
+            | Measure::Min
+            | Measure::SumOfPeaks
+            | Measure::Max
+            | Measure::BusiestHour
+            | Measure::UniqueResources => true,
+            Measure::Average
+            | Measure::UnitHours
+            | Measure::Sum
+            | Measure::Count
+            | Measure::Increase
+            | Measure::SessionTime
+            | Measure::ResourceHours => false,
+        }
     }
 }

@@ -4,13 +4,15 @@
 //! inside one counts the part that it covers as a bucket of its own. Equal neighbours are kept as one run, so that
 //! memory follows the number of samples and not the length of the period.
 
+use serde::{Deserialize, Serialize};
+
 use super::error::FoldError;
 use crate::exact::Exact;
 
 pub const BUCKET_US: i64 = 5 * 60 * 1_000_000;
 
 /// The buckets of one span so far.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Buckets {
     runs: Vec<Run>,
     /// At most two: the parts at the span's edges.
@@ -20,7 +22,7 @@ pub(super) struct Buckets {
     open_length_us: i64,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Run {
     /// Nano units times microseconds over one full bucket.
     integral: i128,

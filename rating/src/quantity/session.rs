@@ -176,8 +176,11 @@ impl SessionFold {
             return Ok(());
         };
         if open.dimensions != dimensions {
-            // The stretch up to here belongs to the old dimensions, the session itself goes on.
-            open.billed_us = self.bill(&open, time_us)?;
+            // The stretch up to here belongs to the old dimensions, the session itself goes on. Dimensions that it had
+            // for no time at all owe nothing, not even the minimum.
+            if open.started_us < time_us {
+                open.billed_us = self.bill(&open, time_us)?;
+            }
             open.dimensions = dimensions;
         }
         open.last_sign_us = time_us;

@@ -32,6 +32,7 @@ pub fn runs(events: &[Event], session: u32, rules: &SessionRules) -> Vec<Run> {
         let running = runs.last_mut().filter(|run| run.end_us.is_none());
         match (event.what, running) {
             (SessionEvent::Start | SessionEvent::Heartbeat, Some(run)) => {
+                run.moves.retain(|of| of.0 < event.time_us);
                 run.moves.push((event.time_us, event.dimensions));
                 last_sign_us = event.time_us;
             }

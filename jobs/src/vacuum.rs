@@ -1,0 +1,139 @@
+//! `meterhouse vacuum`: deletes files that no version that may still be read refers to.
+//!
+//! Kept are the newest version's files, those of every version that was the newest within the retention,
+//! and those of versions that are pinned, as issued invoices do. The log itself stays whole: it is small,
+//! and every pinned version needs it.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use ::ingest::commit::ForeignEntry;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use futures::TryStreamExt;
+use jiff::{SignedDuration, Timestamp};
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use sql::lake::{Lake, Table, TableHandle};
+
+use crate::cli::{Exit, Globals, runtime};
+use crate::output::{Format, Rows};
+
+/// Shorter than this, a commit under way could lose files that it has stored already.
+const RETENTION_MIN: SignedDuration = SignedDuration::from_hours(1);
+
+/// Delete files of the lake that no readable version needs any more
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  meterhouse vacuum --dry-run
+  meterhouse vacuum --retain '30 days' --keep-version 1204 --keep-version 2210
+
+Compaction leaves the files that it replaced, so that queries under way and earlier versions stay readable. After \
+the retention they are deleted here. A version that is named with --keep-version stays readable for ever.")]
+pub struct VacuumArgs {
+    /// How long a version stays readable after it was replaced
+    #[arg(long, value_name = "DURATION", default_value = "7 days")]
+    retain: SignedDuration,
+    /// Keep every file of this version of usage_events
+    #[arg(long, value_name = "VERSION")]
+    keep_version: Vec<u64>,
+    /// Only say what would be deleted
+    #[arg(long)]
+    dry_run: bool,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// What is to be deleted of a table.
+#[derive(Debug, Default)]
+pub struct Garbage {
+    pub files: Vec<ObjectMeta>,
+    pub kept: usize,
+}
+
+pub fn run(args: &VacuumArgs, globals: &Globals) -> Result<Exit> {
+    if args.retain < RETENTION_MIN {
+        bail!("--retain must be at least 1 hour, because commits may be under way");
+    }
+    let lake = Lake::open(&globals.load_config()?.lake)?;
+    let cutoff = Timestamp::now() - args.retain;
+    let mut rows = Rows::new(&["table", "deleted", "bytes", "kept"]);
+    runtime()?.block_on(async {
+        for table in Table::ALL {
+            let handle = lake.table(table);
+            if !handle.exists().await? {
+                continue;
+            }
+            let pinned = if table == Table::UsageEvents { &args.keep_version[..] } else { &[] };
+            let garbage = find_garbage(&handle, cutoff, pinned).await?;
+            let bytes: u64 = garbage.files.iter().map(|file| file.size).sum();
+            if !args.dry_run {
+                for file in &garbage.files {
+                    let path = &file.location;
+                    handle.store().delete(path).await.with_context(|| format!("cannot delete {path}"))?;
+                }
+            }
+            rows.push(vec![
+                table.name().into(),
+                garbage.files.len().into(),
+                bytes.into(),
+                garbage.kept.into(),
+            ]);
+        }
+        anyhow::Ok(())
+    })?;
+    if args.dry_run {
+        eprintln!("nothing was deleted (--dry-run)");
+    }
+    rows.print(args.format)?;
+    Ok(Exit::Done)
+}
+
+/// Files that were stored before `cutoff` and that no version needs which was current since, or is pinned.
+pub async fn find_garbage(handle: &TableHandle, cutoff: Timestamp, pinned: &[u64]) -> Result<Garbage> {
+    let newest = handle.snapshot(None).await?;
+    let mut needed: HashSet<String> = newest.files.into_iter().map(|file| file.path).collect();
+    for version in pinned {
+        let snapshot = handle.snapshot(Some(*version)).await;
+        let snapshot = snapshot.with_context(|| format!("cannot read the pinned version {version}"))?;
+        needed.extend(snapshot.files.into_iter().map(|file| file.path));
+    }
+    needed.extend(removed_since(handle, newest.version, cutoff).await?);
+    let mut garbage = Garbage::default();
+    let mut listed = handle.store().list(None);
+    while let Some(file) = listed.try_next().await? {
+        let path = file.location.as_ref();
+        let is_log = path.starts_with("_delta_log/");
+        let is_young = file.last_modified.timestamp() >= cutoff.as_second();
+        if is_log || is_young || needed.contains(path) {
+            garbage.kept += 1;
+        } else {
+            garbage.files.push(file);
+        }
+    }
+    Ok(garbage)
+}
+
+/// Files that left the table after an instant: until then they were part of its newest version.
+async fn removed_since(handle: &TableHandle, newest: u64, cutoff: Timestamp) -> Result<HashSet<String>> {
+    // Clocks of writers and of the store may differ a little.
+    let cutoff = cutoff - Duration::from_mins(5);
+    let mut removed = HashSet::new();
+    for version in (0..=newest).rev() {
+        let path = Path::from(format!("_delta_log/{version:020}.json"));
+        let entry = match handle.store().get(&path).await {
+            Ok(entry) => entry,
+            // Entries older than the first checkpoint may have been cleaned up by other tools.
+            Err(object_store::Error::NotFound { .. }) => break,
+            Err(error) => return Err(error).with_context(|| format!("cannot read {path}")),
+        };
+        if entry.meta.last_modified.timestamp() < cutoff.as_second() {
+            break;
+        }
+        let bytes = entry.bytes().await.with_context(|| format!("cannot read {path}"))?;
+        let entry = ForeignEntry::parse(&bytes).with_context(|| format!("cannot understand {path}"))?;
+        removed.extend(entry.removed);
+    }
+    Ok(removed)
+}

@@ -56,7 +56,7 @@ pub struct GenerateArgs {
     /// Chooses one of 2^64 streams of events
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many tenants; the first is the busiest, the n-th has one n-th of its events
+    /// How many tenants, those of the catalog first; the n-th has one n-th of the first one's events
     #[arg(long, value_name = "COUNT", default_value = "20", value_parser = count)]
     tenants: u64,
     /// How many resources (devices, folders, brokers …) each tenant has

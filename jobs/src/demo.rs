@@ -72,9 +72,8 @@ pub fn run(args: &DemoArgs) -> Result<Exit> {
 fn write_settings(folder: &Path, name: &str, catalog: &str) -> Result<()> {
     let settings = format!(
         "# Settings of the demo system {name}. All keys: `meterhouse config init --dry-run`.\n\
-         lake = {:?}\ncatalog = {:?}\n\n[kafka]\nbrokers = [\"127.0.0.1:9092\"]\ntopics = [\"{name}.usage\"]\n",
-        folder.join("lake").to_string_lossy(),
-        folder.join("catalog.yaml").to_string_lossy(),
+         lake = \"lake\"\ncatalog = \"catalog.yaml\"\n\n\
+         [kafka]\nbrokers = [\"127.0.0.1:9092\"]\ntopics = [\"{name}.usage\"]\n",
     );
     for (file, text) in [("meterhouse.toml", settings.as_str()), ("catalog.yaml", catalog)] {
         let path = folder.join(file);

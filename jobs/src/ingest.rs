@@ -1,5 +1,6 @@
 //! `meterhouse ingest`: usage into the lake, from Kafka or from files.
 
+use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -206,7 +207,7 @@ pub fn summary(report: &IngestReport) -> String {
         (counts.skipped_offsets, "offsets without a message"),
     ] {
         if count > 0 {
-            text.push_str(&format!(", {count} {what}"));
+            write!(text, ", {count} {what}").expect("writing to a string");
         }
     }
     match report.version {

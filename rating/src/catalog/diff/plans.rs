@@ -274,7 +274,7 @@ fn compare_retention(
     for (old_rule, rule) in rules.kept_or_added {
         match old_rule {
             None => {
-                sentences.push(format!("{subject}: retention `{}` is new, {}{whom}.", rule.key, shown(rule)))
+                sentences.push(format!("{subject}: retention `{}` is new, {}{whom}.", rule.key, shown(rule)));
             }
             Some(old_rule) => {
                 let subject = format!("{subject}, retention `{}`", rule.key);

@@ -156,7 +156,13 @@ fn compare_credits(
         match before {
             None => sentences.push(format!("{subject} is new, {}.", shown(after, currency))),
             Some(before) => {
-                say_if_changed(&subject, &shown(before, old_currency), &shown(after, currency), "", sentences)
+                say_if_changed(
+                    &subject,
+                    &shown(before, old_currency),
+                    &shown(after, currency),
+                    "",
+                    sentences,
+                );
             }
         }
     }

@@ -14,7 +14,7 @@ use rating::catalog::{Catalog, CatalogErrors};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, ConfigErrors};
-use crate::{compact, demo, doctor, generate, ingest, vacuum};
+use crate::{bench, compact, demo, doctor, generate, ingest, vacuum};
 
 /// Usage events in, exact quantities and invoices out.
 ///
@@ -71,6 +71,7 @@ enum Command {
     Generate(generate::GenerateArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
+    Bench(bench::BenchArgs),
 }
 
 impl Command {
@@ -123,6 +124,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Vacuum(args) => vacuum::run(&args, &cli.globals),
         Command::Generate(args) => generate::run(&args, &cli.globals),
         Command::Config(args) => config::run(&args, &cli.globals),
+        Command::Bench(args) => bench::run(&args, &cli.globals),
         Command::Doctor(args) => doctor::run(&args, &cli.globals),
     }
 }

@@ -210,7 +210,7 @@ fn report(generated: &Generated, took: std::time::Duration) {
 }
 
 /// A whole number above zero; 1e6, 1_000_000 and 5M are easier to read than seven digits.
-fn count(text: &str) -> Result<u64, String> {
+pub fn count(text: &str) -> Result<u64, String> {
     let wrong = || "expected a whole number above zero, like 100000, 100_000, 1e5 or 5M".to_owned();
     let plain = text.replace('_', "");
     let (digits, factor) = match plain.split_once(['e', 'E']) {

@@ -63,6 +63,7 @@ impl CommitBench {
             took_ms.push(started.elapsed().as_secs_f64() * 1e3);
             expected = Some(next);
         }
+        log.settle().await;
         Ok(took_ms)
     }
 }

@@ -110,6 +110,8 @@ pub async fn compact(
             DaysOutcome::Needs(other) => compactor.join(&days, other),
         }
     }
+    compactor.usage.settle().await;
+    compactor.rejected.settle().await;
     Ok(report)
 }
 

@@ -14,7 +14,7 @@ use rating::catalog::{Catalog, CatalogErrors};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, ConfigErrors};
-use crate::{bench, compact, demo, doctor, generate, ingest, vacuum};
+use crate::{bench, catalog, compact, demo, doctor, generate, ingest, vacuum};
 
 /// Usage events in, exact quantities and invoices out.
 ///
@@ -69,6 +69,7 @@ enum Command {
     Compact(compact::CompactArgs),
     Vacuum(vacuum::VacuumArgs),
     Generate(generate::GenerateArgs),
+    Catalog(catalog::CatalogArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
     Bench(bench::BenchArgs),
@@ -123,6 +124,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Compact(args) => compact::run(&args, &cli.globals),
         Command::Vacuum(args) => vacuum::run(&args, &cli.globals),
         Command::Generate(args) => generate::run(&args, &cli.globals),
+        Command::Catalog(args) => catalog::run(&args, &cli.globals),
         Command::Config(args) => config::run(&args, &cli.globals),
         Command::Bench(args) => bench::run(&args, &cli.globals),
         Command::Doctor(args) => doctor::run(&args, &cli.globals),

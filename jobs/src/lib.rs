@@ -5,6 +5,7 @@
 //! environment on its own.
 
 pub mod bench;
+pub mod catalog;
 pub mod cli;
 pub mod compact;
 pub mod config;

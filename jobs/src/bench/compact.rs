@@ -2,12 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use ::ingest::files::{FileSource, ingest_files};
-use ::ingest::metrics::Metrics;
-use ::ingest::pipeline::IngestRun;
 use ::ingest::settings::IngestSettings;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -18,7 +13,7 @@ use super::shown;
 use super::usage::{Stopwatch, memory_peak_mib, reset_memory_peak};
 use crate::cli::runtime;
 use crate::compact::{CompactSettings, compact};
-use crate::generate::{Lines, Shape, Share, count, generate};
+use crate::generate::{IntoLake, Shape, Share, count, generate};
 use crate::output::Rows;
 
 const CATALOG: &str = include_str!("../../../testdata/catalogs/redline.yaml");
@@ -45,7 +40,7 @@ impl CompactBench {
         let folder = tempfile::tempdir()?;
         let runtime = runtime()?;
         let lake = Lake::open(&folder.path().join("lake").to_string_lossy())?;
-        self.fill(&runtime, &lake, folder.path())?;
+        self.fill(&runtime, &lake)?;
         let mut rows = Rows::new(&["side", "rows", "seconds", "rows_per_second", "memory_mib"]);
         // DuckDB first: compaction leaves its input in place, but the cache is then warm for both.
         if let Some(python) = &self.python {
@@ -77,7 +72,7 @@ impl CompactBench {
         Ok(rows)
     }
 
-    fn fill(&self, runtime: &tokio::runtime::Runtime, lake: &Lake, folder: &Path) -> Result<()> {
+    fn fill(&self, runtime: &tokio::runtime::Runtime, lake: &Lake) -> Result<()> {
         let catalog = Catalog::parse(CATALOG, "redline.yaml")?;
         let shape = Shape {
             seed: 1,
@@ -91,18 +86,12 @@ impl CompactBench {
             poison: Share::default(),
             event_bytes_min: 0,
         };
-        let file = folder.join("events.ndjson");
-        generate(&catalog, shape, &mut Lines::file(&file, true)?)?;
-        let run = IngestRun {
-            lake: lake.clone(),
-            catalog,
-            settings: IngestSettings::default(),
-            metrics: Arc::new(Metrics::default()),
-            runtime: runtime.handle().clone(),
-            stop: Arc::new(AtomicBool::new(false)),
-        };
-        ingest_files(&run, &[FileSource::Path(file.clone())], |_| ())?;
-        std::fs::remove_file(file)?;
+        let settings = IngestSettings::default();
+        generate(
+            &catalog,
+            shape,
+            &mut IntoLake::open(lake.clone(), catalog.clone(), settings, "bench", runtime)?,
+        )?;
         Ok(())
     }
 

@@ -58,9 +58,13 @@ impl IntoLake {
 
 impl Sink for IntoLake {
     fn put(&mut self, key: &str, payload: &[u8]) -> Result<()> {
+        let stopped = |_| anyhow::anyhow!("the encoding thread stopped");
         let pipeline = self.pipeline.as_mut().context("the sink is finished")?;
         if self.next % MESSAGES_PER_LOOK == 0 {
             self.arrival_us = now_us();
+            if pipeline.batcher.is_due() {
+                pipeline.seal().map_err(stopped)?;
+            }
             while let Ok(outcome) = pipeline.outcomes.try_recv() {
                 match outcome {
                     Outcome::Committed { version, counts, .. } => pipeline.note_commit(version, counts),
@@ -76,11 +80,7 @@ impl Sink for IntoLake {
             headers: Vec::new(),
         };
         self.next += 1;
-        let stopped = |_| anyhow::anyhow!("the encoding thread stopped");
         pipeline.batcher.take(&message, self.arrival_us).map_err(stopped)?;
-        if pipeline.batcher.is_due() {
-            pipeline.seal().map_err(stopped)?;
-        }
         Ok(())
     }
 

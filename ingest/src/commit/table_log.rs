@@ -190,11 +190,12 @@ impl TableLog {
     /// Stores files under their paths. They belong to the table only once a commit names them.
     pub async fn upload(&self, files: &[FinishedFile]) -> Result<(), CommitError> {
         let store = self.handle.store();
-        let puts = files.iter().map(|file| async move {
-            let path = Path::from(file.add.path.as_str());
+        let objects: Vec<(Path, Bytes)> =
+            files.iter().map(|file| (Path::from(file.add.path.as_str()), file.bytes.clone())).collect();
+        let puts = objects.into_iter().map(|(path, bytes)| async move {
             // Trying again is safe: the name is used once, and the bytes are the same.
             self.with_patience(&format!("writing {path}"), || async {
-                store.put(&path, file.bytes.clone().into()).await.map(drop)
+                store.put(&path, bytes.clone().into()).await.map(drop)
             })
             .await
         });

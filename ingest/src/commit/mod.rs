@@ -13,4 +13,4 @@ mod entry;
 mod table_log;
 
 pub use entry::ForeignEntry;
-pub use table_log::{Commit, CommitError, Committed, Position, TableLog};
+pub use table_log::{Commit, CommitError, Committed, LogSettings, Position, TableLog};

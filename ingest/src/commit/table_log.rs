@@ -164,35 +164,7 @@ impl TableLog {
 
     /// Stores files under their paths. They belong to the table only once a commit names them.
     pub async fn upload(&self, files: &[FinishedFile]) -> Result<(), CommitError> {
-        let store = self.handle.store();
-        let puts = files.iter().map(|file| async move {
-            let path = Path::from(file.add.path.as_str());
-            // Trying again is safe: the name is used once, and the bytes are the same.
-            with_patience(&format!("writing {path}"), || async {
-                store.put(&path, file.bytes.clone().into()).await.map(drop)
-            })
-            .await
-        });
-        futures::stream::iter(puts).buffer_unordered(UPLOADS_AT_ONCE).try_collect::<()>().await?;
-        self.make_durable(files.iter().map(|file| file.add.path.clone()).collect()).await
-    }
-
-    /// On a local lake, has the disk keep the files (and their names) before anything refers to them.
-    async fn make_durable(&self, paths: Vec<String>) -> Result<(), CommitError> {
-        let url = self.handle.url();
-        let Some(folder) = (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten() else {
-            return Ok(());
-        };
-        let sync = move || {
-            let mut folders = HashSet::new();
-            for path in paths {
-                let path = folder.join(path);
-                std::fs::File::open(&path)?.sync_data()?;
-                folders.extend(path.parent().map(std::path::Path::to_owned));
-            }
-            folders.into_iter().try_for_each(|folder| std::fs::File::open(folder)?.sync_all())
-        };
-        tokio::task::spawn_blocking(sync).await.expect("syncing does not panic").map_err(CommitError::Sync)
+        upload(&self.handle, files).await
     }
 
     /// Commits, as long as every application stands where the writer expects it.
@@ -260,7 +232,7 @@ impl TableLog {
             self.positions.insert(position.application.clone(), position.next);
             self.known.insert(position.application.clone());
         }
-        self.make_durable(vec![entry_path(version).to_string()]).await?;
+        make_durable(&self.handle, vec![entry_path(version).to_string()]).await?;
         if version.is_multiple_of(CHECKPOINT_INTERVAL) {
             let handle = self.handle.clone();
             tokio::spawn(async move {
@@ -275,6 +247,39 @@ impl TableLog {
         }
         Ok(())
     }
+}
+
+/// Stores files of a table under their paths. They belong to it only once a commit names them.
+pub async fn upload(handle: &TableHandle, files: &[FinishedFile]) -> Result<(), CommitError> {
+    let store = handle.store();
+    let puts = files.iter().map(|file| async move {
+        let path = Path::from(file.add.path.as_str());
+        // Trying again is safe: the name is used once, and the bytes are the same.
+        with_patience(&format!("writing {path}"), || async {
+            store.put(&path, file.bytes.clone().into()).await.map(drop)
+        })
+        .await
+    });
+    futures::stream::iter(puts).buffer_unordered(UPLOADS_AT_ONCE).try_collect::<()>().await?;
+    make_durable(handle, files.iter().map(|file| file.add.path.clone()).collect()).await
+}
+
+/// On a local lake, has the disk keep the files (and their names) before anything refers to them.
+async fn make_durable(handle: &TableHandle, paths: Vec<String>) -> Result<(), CommitError> {
+    let url = handle.url();
+    let Some(folder) = (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten() else {
+        return Ok(());
+    };
+    let sync = move || {
+        let mut folders = HashSet::new();
+        for path in paths {
+            let path = folder.join(path);
+            std::fs::File::open(&path)?.sync_data()?;
+            folders.extend(path.parent().map(std::path::Path::to_owned));
+        }
+        folders.into_iter().try_for_each(|folder| std::fs::File::open(folder)?.sync_all())
+    };
+    tokio::task::spawn_blocking(sync).await.expect("syncing does not panic").map_err(CommitError::Sync)
 }
 
 /// Two writers must not remove the same file: each would believe that it replaced its rows.

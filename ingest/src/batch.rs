@@ -15,7 +15,7 @@ use sql::lake::Table;
 
 use crate::columns::{RejectedColumns, UsageColumns};
 use crate::decode::{Decoded, Decoder};
-use crate::raw_message::{Coordinates, RawMessage};
+use crate::raw_message::{Coordinates, Headers, RawMessage};
 use crate::settings::IngestSettings;
 use crate::timestamp::day_of;
 
@@ -184,6 +184,10 @@ pub struct Batcher {
     encoded_bytes: Arc<AtomicUsize>,
 }
 
+fn header_bytes(headers: &Headers<'_>) -> usize {
+    headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum()
+}
+
 /// The encoder stopped; its own error says why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EncoderStopped;
@@ -267,7 +271,7 @@ impl Batcher {
             Decoded::Rejected(reject) => {
                 counts.rejected += 1;
                 if records_rejects {
-                    *rejected_bytes += reject.payload.len();
+                    *rejected_bytes += reject.payload.len() + header_bytes(&message.headers);
                     rejected.push(&reject, message, arrival_us);
                 }
             }

@@ -12,12 +12,12 @@ pub mod files;
 pub mod kafka;
 pub mod raw_message;
 
-mod decimal;
+pub mod decimal;
 pub mod decode;
 pub mod event;
-mod json;
+pub mod json;
 pub mod rejected;
-mod timestamp;
+pub mod timestamp;
 
 pub mod batch;
 pub mod columns;

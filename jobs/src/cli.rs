@@ -14,7 +14,7 @@ use rating::catalog::{Catalog, CatalogErrors};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, ConfigErrors};
-use crate::{compact, demo, doctor, generate, ingest, vacuum};
+use crate::{bench, catalog, compact, demo, doctor, generate, ingest, vacuum};
 
 /// Usage events in, exact quantities and invoices out.
 ///
@@ -69,8 +69,17 @@ enum Command {
     Compact(compact::CompactArgs),
     Vacuum(vacuum::VacuumArgs),
     Generate(generate::GenerateArgs),
+    Catalog(catalog::CatalogArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
+    Bench(bench::BenchArgs),
+}
+
+impl Command {
+    /// The demo speaks for itself; for a service, each commit is worth a line.
+    fn default_log_level(&self) -> &'static str {
+        if matches!(self, Self::Demo(_)) { "warn" } else { "info" }
+    }
 }
 
 /// How a job ended.
@@ -103,7 +112,8 @@ pub struct TryAgain;
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let exit = start_logging().and_then(|()| run(cli)).unwrap_or_else(|error| show(&error));
+    let logging = start_logging(cli.command.default_log_level());
+    let exit = logging.and_then(|()| run(cli)).unwrap_or_else(|error| show(&error));
     ExitCode::from(exit.code())
 }
 
@@ -114,7 +124,9 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Compact(args) => compact::run(&args, &cli.globals),
         Command::Vacuum(args) => vacuum::run(&args, &cli.globals),
         Command::Generate(args) => generate::run(&args, &cli.globals),
+        Command::Catalog(args) => catalog::run(&args, &cli.globals),
         Command::Config(args) => config::run(&args, &cli.globals),
+        Command::Bench(args) => bench::run(&args, &cli.globals),
         Command::Doctor(args) => doctor::run(&args, &cli.globals),
     }
 }
@@ -131,13 +143,13 @@ pub fn read_catalog(path: &std::path::Path) -> Result<Catalog> {
     Ok(Catalog::parse(&text, &name)?)
 }
 
-fn start_logging() -> Result<()> {
+fn start_logging(level: &str) -> Result<()> {
     // The libraries' own progress reports are noise beside our one line per commit.
-    const DEFAULT: &str = "info,datafusion=warn,deltalake_core=warn,delta_kernel=warn,buoyant_kernel=warn";
+    const QUIET: &str = "datafusion=warn,deltalake_core=warn,delta_kernel=warn,buoyant_kernel=warn";
     let filter = match std::env::var("METERHOUSE_LOG") {
         Ok(written) if !written.is_empty() => EnvFilter::try_new(&written)
             .with_context(|| format!("METERHOUSE_LOG is `{written}`, which is not a log filter"))?,
-        _ => EnvFilter::new(DEFAULT),
+        _ => EnvFilter::new(format!("{level},{QUIET}")),
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let format = std::env::var("METERHOUSE_LOG_FORMAT").unwrap_or_default();

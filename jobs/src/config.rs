@@ -24,6 +24,7 @@ pub use reader::{Environment, Setting};
 pub use settings::{
     BookConfig, Config, DEFAULT_FILE, IdentityConfig, IngestConfig, KafkaConfig, MetricsConfig, StripeConfig,
 };
+pub use value::duration;
 
 use crate::cli::{Exit, Globals};
 use crate::output::{Format, Rows};

@@ -52,7 +52,8 @@ pub fn run(args: &DemoArgs) -> Result<Exit> {
     let runtime = runtime()?;
     for (name, catalog_text, events) in SYSTEMS {
         let folder = args.folder.join(name);
-        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         write_settings(&folder, name, catalog_text)?;
         let catalog = Catalog::parse(catalog_text, &format!("{name}.yaml"))?;
         let topic = format!("{name}.usage");
@@ -71,9 +72,8 @@ pub fn run(args: &DemoArgs) -> Result<Exit> {
 fn write_settings(folder: &Path, name: &str, catalog: &str) -> Result<()> {
     let settings = format!(
         "# Settings of the demo system {name}. All keys: `meterhouse config init --dry-run`.\n\
-         lake = {:?}\ncatalog = {:?}\n\n[kafka]\nbrokers = [\"127.0.0.1:9092\"]\ntopics = [\"{name}.usage\"]\n",
-        folder.join("lake").to_string_lossy(),
-        folder.join("catalog.yaml").to_string_lossy(),
+         lake = \"lake\"\ncatalog = \"catalog.yaml\"\n\n\
+         [kafka]\nbrokers = [\"127.0.0.1:9092\"]\ntopics = [\"{name}.usage\"]\n",
     );
     for (file, text) in [("meterhouse.toml", settings.as_str()), ("catalog.yaml", catalog)] {
         let path = folder.join(file);
@@ -158,7 +158,9 @@ fn show(name: &str, folder: &Path, report: &IngestReport, landed: &Landed) -> Re
     let rows: u64 = landed.values().flat_map(BTreeMap::values).sum();
     println!("\n{name}: {rows} rows for {} tenants in {}", tenants.len(), folder.join("lake").display());
     match report.version {
-        Some(_) => println!("new in this run: {} events in {} commits\n", report.counts.events, report.commits),
+        Some(_) => {
+            println!("new in this run: {} events in {} commits\n", report.counts.events, report.commits)
+        }
         None => println!("all of it was here from an earlier run; nothing was counted twice\n"),
     }
     let mut columns = vec!["meter"];

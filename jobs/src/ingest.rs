@@ -1,5 +1,6 @@
 //! `meterhouse ingest`: usage into the lake, from Kafka or from files.
 
+use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -170,7 +171,8 @@ impl Progress {
         if !std::io::stderr().is_terminal() {
             return Self { bar: ProgressBar::hidden(), ended, ticker: None };
         }
-        let style = ProgressStyle::with_template("{spinner} {human_pos} messages committed, {per_sec}, {msg}");
+        let style =
+            ProgressStyle::with_template("{spinner} {human_pos} messages committed, {per_sec}, {msg}");
         let bar = ProgressBar::new_spinner().with_style(style.expect("the template is valid"));
         let ticker = {
             let (bar, metrics, ended) = (bar.clone(), Arc::clone(metrics), Arc::clone(&ended));
@@ -205,7 +207,7 @@ pub fn summary(report: &IngestReport) -> String {
         (counts.skipped_offsets, "offsets without a message"),
     ] {
         if count > 0 {
-            text.push_str(&format!(", {count} {what}"));
+            write!(text, ", {count} {what}").expect("writing to a string");
         }
     }
     match report.version {

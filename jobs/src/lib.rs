@@ -4,6 +4,8 @@
 //! come from; `output` prints what a job found. A job never parses arguments of another and never reads the
 //! environment on its own.
 
+pub mod bench;
+pub mod catalog;
 pub mod cli;
 pub mod compact;
 pub mod config;

@@ -89,7 +89,7 @@ impl Rows {
 
     fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
         let object = |row: &Vec<Value>| -> Map<String, Value> {
-            self.columns.iter().map(|column| (*column).to_owned()).zip(row.iter().cloned()).collect()
+            self.columns.iter().cloned().zip(row.iter().cloned()).collect()
         };
         let objects: Vec<_> = self.rows.iter().map(object).collect();
         serde_json::to_writer_pretty(&mut *out, &objects)?;
@@ -97,7 +97,8 @@ impl Rows {
     }
 
     fn write_csv(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{}", self.columns.join(","))?;
+        let header: Vec<_> = self.columns.iter().map(|column| csv_cell(column)).collect();
+        writeln!(out, "{}", header.join(","))?;
         for row in &self.rows {
             let cells: Vec<_> = row.iter().map(|cell| csv_cell(&text(cell))).collect();
             writeln!(out, "{}", cells.join(","))?;

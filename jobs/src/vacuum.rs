@@ -33,7 +33,7 @@ Compaction leaves the files that it replaced, so that queries under way and earl
 the retention they are deleted here. A version that is named with --keep-version stays readable for ever.")]
 pub struct VacuumArgs {
     /// How long a version stays readable after it was replaced
-    #[arg(long, value_name = "DURATION", default_value = "7 days")]
+    #[arg(long, value_name = "DURATION", default_value = "7 days", value_parser = retention)]
     retain: SignedDuration,
     /// Keep every file of this version of usage_events
     #[arg(long, value_name = "VERSION")]
@@ -43,6 +43,10 @@ pub struct VacuumArgs {
     dry_run: bool,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+fn retention(text: &str) -> Result<SignedDuration, String> {
+    crate::config::duration(text).ok_or_else(|| "expected a duration such as `7 days` or `36 h`".to_owned())
 }
 
 /// What is to be deleted of a table.

@@ -83,7 +83,7 @@ fn generated_events_go_to_stdout_or_a_file_and_are_the_same() {
     let arguments = ["generate", "--events", "1e3", "--duplicates", "1%", "--poison", "1%", "--to"];
     let piped = meterhouse(folder.path(), &[&arguments[..], &["-"]].concat());
     assert_eq!(piped.status.code(), Some(0), "{}", stderr(&piped));
-    assert_eq!(piped.stdout.iter().filter(|byte| **byte == b'\n').count(), 1020);
+    assert_eq!(stdout(&piped).lines().count(), 1020);
     assert!(stderr(&piped).starts_with("1000 events (0 late), 10 duplicates, 10 poison: 1020 messages"));
 
     let to_file = [&arguments[..], &["events.ndjson"]].concat();

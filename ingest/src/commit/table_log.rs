@@ -11,6 +11,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use serde_json::Value;
 use sql::lake::{LakeError, TableHandle};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::entry::{ForeignEntry, write_entry};
@@ -96,6 +97,8 @@ pub struct TableLog {
     positions: HashMap<String, i64>,
     /// Applications whose absence from `positions` means that they never committed.
     known: HashSet<String>,
+    /// A checkpoint that is being written beside the commits.
+    checkpoint: Option<JoinHandle<()>>,
 }
 
 impl TableLog {
@@ -103,7 +106,7 @@ impl TableLog {
     pub async fn open(handle: TableHandle) -> Result<Self, CommitError> {
         handle.create_if_missing().await?;
         let (version, positions) = handle.transaction_versions(&[]).await?;
-        Ok(Self { handle, version, positions, known: HashSet::new() })
+        Ok(Self { handle, version, positions, known: HashSet::new(), checkpoint: None })
     }
 
     pub fn handle(&self) -> &TableHandle {
@@ -210,6 +213,15 @@ impl TableLog {
         unreachable!("the loop only ends by returning")
     }
 
+    /// Waits for a checkpoint that is still being written; call it before the runtime ends.
+    pub async fn settle(&mut self) {
+        if let Some(checkpoint) = self.checkpoint.take()
+            && let Err(error) = checkpoint.await
+        {
+            tracing::warn!(%error, "a checkpoint was not finished");
+        }
+    }
+
     fn check_positions(&self, commit: &Commit) -> Result<(), CommitError> {
         for position in &commit.positions {
             let found = self.positions.get(&position.application).copied();
@@ -233,9 +245,10 @@ impl TableLog {
             self.known.insert(position.application.clone());
         }
         make_durable(&self.handle, vec![entry_path(version).to_string()]).await?;
-        if version.is_multiple_of(CHECKPOINT_INTERVAL) {
+        let is_idle = self.checkpoint.as_ref().is_none_or(JoinHandle::is_finished);
+        if version.is_multiple_of(CHECKPOINT_INTERVAL) && is_idle {
             let handle = self.handle.clone();
-            tokio::spawn(async move {
+            self.checkpoint = Some(tokio::spawn(async move {
                 if let Err(error) = handle.checkpoint(version).await {
                     tracing::warn!(
                         version,
@@ -243,7 +256,7 @@ impl TableLog {
                         "no checkpoint was written"
                     );
                 }
-            });
+            }));
         }
         Ok(())
     }

@@ -44,6 +44,9 @@ impl Default for DecodeLimits {
     }
 }
 
+/// Events in a batch message. A message of half a million zeros must not become as many rejects.
+const BATCH_EVENTS_MAX: usize = 10_000;
+
 /// What a message, or one event of a batch, turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "nearly all are events, and none is stored")]
@@ -255,6 +258,10 @@ fn batch_elements(text: &str) -> Result<Vec<&str>, Refusal> {
         Ok(())
     })?;
     scanner.finish()?;
+    if elements.len() > BATCH_EVENTS_MAX {
+        let detail = format!("a batch of {} events, at most {BATCH_EVENTS_MAX} are accepted", elements.len());
+        return Err(Refusal::new(RejectReason::TooLarge, detail));
+    }
     Ok(elements)
 }
 

@@ -26,7 +26,7 @@ from deltalake import DeltaTable
 
 COLUMNS = (
     "event_day", "identity", "source", "id", "tenant", "event_type", "meter", "time", "time_given", "value", "resource",
-    "dimensions", "signal", "session_start", "data", "topic", "partition", "offset", "batch_index", "arrival",
+    "dimensions", "signal", "signal_time", "data", "topic", "partition", "offset", "batch_index", "arrival",
 )
 decimal.getcontext().prec = 100
 

@@ -36,13 +36,17 @@ pub fn run(args: &CompactArgs, globals: &Globals) -> Result<Exit> {
     let config = globals.load_config()?;
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let settings = CompactSettings {
-        identity_window_days: config.identity.window.map(|window| (window.as_hours().max(0) as u32).div_ceil(24)),
+        identity_window_days: config
+            .identity
+            .window
+            .map(|window| (window.as_hours().max(0) as u32).div_ceil(24)),
         file_size_bytes: usize::try_from(config.ingest.file_size).unwrap_or(usize::MAX),
         threads: args.threads.unwrap_or(cores).max(1),
         dry_run: args.dry_run,
     };
     let lake = Lake::open(&config.lake)?;
-    let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    let bar =
+        if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     let report = runtime()?.block_on(compact(&lake, settings, |report| {
         bar.set_message(format!("{} days, {} rows", report.days, report.rows_after));
         bar.tick();
@@ -51,10 +55,23 @@ pub fn run(args: &CompactArgs, globals: &Globals) -> Result<Exit> {
     if args.dry_run {
         eprintln!("nothing was changed (--dry-run)");
     }
-    let CompactReport { days, files_before, files_after, rows_before, rows_after, duplicate_rows, conflict_rows } =
-        report;
+    let CompactReport {
+        days,
+        files_before,
+        files_after,
+        rows_before,
+        rows_after,
+        duplicate_rows,
+        conflict_rows,
+    } = report;
     let mut rows = Rows::new(&[
-        "days", "files_before", "files_after", "rows_before", "rows_after", "duplicate_rows", "conflict_rows",
+        "days",
+        "files_before",
+        "files_after",
+        "rows_before",
+        "rows_after",
+        "duplicate_rows",
+        "conflict_rows",
     ]);
     rows.push(vec![
         days.into(),

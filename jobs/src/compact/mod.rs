@@ -108,6 +108,8 @@ pub async fn compact(
             DaysOutcome::Needs(other) => compactor.join(&days, other),
         }
     }
+    compactor.usage.settle().await;
+    compactor.rejected.settle().await;
     Ok(report)
 }
 
@@ -149,6 +151,9 @@ struct Epochs {
 
 impl Compactor {
     async fn open(lake: &Lake, settings: CompactSettings) -> Result<Self, CompactError> {
+        if !lake.table(Table::UsageEvents).exists().await? {
+            return Err(sql::lake::LakeError::Missing(Table::UsageEvents.name()).into());
+        }
         let mut usage = TableLog::open(lake.table(Table::UsageEvents)).await?;
         let mut rejected = TableLog::open(lake.table(Table::RejectedMessages)).await?;
         let owner = [MAINTENANCE.to_owned()];

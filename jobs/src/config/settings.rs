@@ -165,13 +165,13 @@ fn read_kafka(reader: &mut Reader<'_>) -> KafkaConfig {
 
 fn read_ingest(reader: &mut Reader<'_>) -> IngestConfig {
     IngestConfig {
-        flush_rows: reader.setting("ingest", "flush_rows", value::COUNT, "1000000"),
+        flush_rows: reader.setting("ingest", "flush_rows", value::COUNT, "2000000"),
         flush_age: reader.setting("ingest", "flush_age", value::DURATION, "5 s"),
         file_size: reader.setting("ingest", "file_size", value::SIZE, "128 MiB"),
         message_bytes_max: reader.setting("ingest", "message_bytes_max", value::SIZE, "1 MiB"),
         future_tolerance: reader.setting("ingest", "future_tolerance", value::TOLERANCE, "5 min"),
         earliest_time: reader.setting("ingest", "earliest_time", value::INSTANT, "2000-01-01T00:00:00Z"),
-        open_days_max: reader.setting("ingest", "open_days_max", value::COUNT, "40"),
+        open_days_max: reader.setting("ingest", "open_days_max", value::COUNT, "64"),
     }
 }
 

@@ -23,7 +23,10 @@ fn without_a_file_the_defaults_hold() {
     assert_eq!(config.catalog, PathBuf::from("catalog.yaml"));
     assert!(config.kafka.brokers.is_empty());
     assert_eq!(config.kafka.topics, ["usage"]);
-    assert_eq!(config.ingest.file_size, 128 << 20);
+    // The defaults that are shown are those of the pipeline.
+    let pipeline = ::ingest::settings::IngestSettings::default();
+    let shown = crate::ingest::ingest_settings(&config.ingest);
+    assert_eq!(format!("{shown:?}"), format!("{pipeline:?}"));
     assert_eq!(config.identity.window.unwrap().as_hours(), 35 * 24);
     assert_eq!(config.stripe.key, None);
     assert!(config.settings.iter().all(|setting| setting.origin == Origin::Default));

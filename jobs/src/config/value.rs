@@ -132,7 +132,7 @@ fn is_host_and_port(broker: &str) -> bool {
 }
 
 /// A day is 24 hours here: settings measure elapsed time, not calendars.
-fn duration(text: &str) -> Option<SignedDuration> {
+pub fn duration(text: &str) -> Option<SignedDuration> {
     let span: Span = text.trim().parse().ok()?;
     span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()
 }

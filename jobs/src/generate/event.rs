@@ -66,8 +66,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn new(catalog: &str, plans: &[EventTypePlan], shape: &Shape) -> Self {
-        let (tenants, resources) = (shape.tenant_names(), shape.resources as usize);
+    pub fn new(catalog: &str, tenants: &[String], plans: &[EventTypePlan], shape: &Shape) -> Self {
+        let resources = shape.resources as usize;
         let tenant =
             |name: &String| Tenant { json: quoted(name), source: quoted(&format!("/{catalog}/{name}")) };
         let states = |plan: &EventTypePlan| vec![UNSEEN; plan.states * resources * tenants.len()];

@@ -44,9 +44,12 @@ pub struct Shape {
 }
 
 impl Shape {
-    pub fn tenant_names(&self) -> Vec<String> {
+    /// The catalog's own tenants come first and so are the busiest; the others are numbered.
+    pub fn tenant_names(&self, catalog: &Catalog) -> Vec<String> {
         let width = self.tenants.to_string().len().max(4);
-        (1..=self.tenants).map(|number| format!("tenant-{number:0width$}")).collect()
+        let named = catalog.tenants.iter().map(|tenant| tenant.key.clone());
+        let numbered = (catalog.tenants.len() as u64 + 1..).map(|number| format!("tenant-{number:0width$}"));
+        named.chain(numbered).take(self.tenants as usize).collect()
     }
 
     /// How many messages there will be in all.
@@ -138,13 +141,15 @@ impl Generator {
         ensure!(shape.events <= span_us as u64, "more events than the period has microseconds");
         let plans = plans(catalog)?;
         let weights: Vec<u64> = plans.iter().map(|plan| plan.weight).collect();
+        let tenants = shape.tenant_names(catalog);
+        let writer = Writer::new(&catalog.name, &tenants, &plans, &shape);
         Ok(Self {
             damages: plans.iter().map(Damage::all_for).collect(),
-            tenants: shape.tenant_names(),
+            tenants,
             choose_plan: Weighted::new(&weights),
             choose_tenant: Weighted::zipf(shape.tenants as usize),
             random: Random::new(shape.seed),
-            writer: Writer::new(&catalog.name, &plans, &shape),
+            writer,
             planned: 0,
             numbered: 0,
             next_time_us: None,

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail, ensure};
-use ingest::json::push_json_string;
 use rating::catalog::{Catalog, Meter, MeterKind, Path, SessionPaths, WhenMissing};
 
 use super::hints::{self, Scope};
@@ -391,10 +390,9 @@ fn stem(key: &str) -> String {
     key.strip_suffix("_id").filter(|stem| !stem.is_empty()).unwrap_or(key).to_owned()
 }
 
+/// As a JSON text.
 pub(super) fn quoted(text: &str) -> Vec<u8> {
-    let mut json = String::new();
-    push_json_string(&mut json, text);
-    json.into_bytes()
+    serde_json::to_vec(text).expect("every text is JSON")
 }
 
 fn quoted_all(texts: &[String]) -> Vec<Vec<u8>> {

@@ -87,7 +87,9 @@ pub(super) struct Mistakes<'t> {
 
 impl<'t> Mistakes<'t> {
     pub fn new(text: &'t str) -> Self {
-        Self { lines: text.lines().collect(), list: Vec::new() }
+        // A lone carriage return ends a line in YAML, and so counts in its places.
+        let lines = text.split("\r\n").flat_map(|part| part.split(['\n', '\r'])).collect();
+        Self { lines, list: Vec::new() }
     }
 
     pub fn is_empty(&self) -> bool {

@@ -31,3 +31,12 @@ fn every_bad_catalog_is_told_all_that_is_wrong() {
         assert!(shown == expected, "{name}: told\n{shown}\nexpected\n{expected}");
     }
 }
+
+#[test]
+fn a_lone_carriage_return_ends_a_line() {
+    let errors =
+        Catalog::parse("catalog: a\r\nmeters:\r  b: 7\n", "old.yaml").expect_err("a meter that is none");
+    let places: Vec<_> =
+        errors.mistakes.iter().map(|mistake| (mistake.place.line, mistake.source_line.as_str())).collect();
+    assert_eq!(places, [(3, "  b: 7")]);
+}

@@ -1,0 +1,95 @@
+//! Rules of the house that no compiler keeps: who may use whom, and how large a file may grow.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const FLOORS: [&str; 4] = ["rating", "sql", "ingest", "jobs"];
+/// STYLE says about 500; a little more is better than a cut in the wrong place.
+const LINES_MAX: usize = 550;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn sources_of(floor: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    rust_files(&root().join(floor).join("src"), &mut found);
+    assert!(!found.is_empty(), "{floor} has no sources");
+    found
+}
+
+#[test]
+fn no_floor_uses_one_above_it() {
+    for (level, floor) in FLOORS.iter().enumerate() {
+        let manifest = fs::read_to_string(root().join(floor).join("Cargo.toml")).unwrap();
+        for above in &FLOORS[level + 1..] {
+            let names_it = manifest
+                .lines()
+                .any(|line| line.strip_prefix(above).is_some_and(|rest| rest.starts_with(['.', ' ', '='])));
+            assert!(!names_it, "{floor} must not use {above}");
+        }
+    }
+}
+
+#[test]
+fn rating_does_no_io_reads_no_clock_and_knows_no_floats() {
+    for path in sources_of("rating") {
+        let text = fs::read_to_string(&path).unwrap();
+        for forbidden in [
+            "std::fs",
+            "std::io",
+            "std::net",
+            "std::env",
+            "std::time",
+            "SystemTime",
+            "Instant::now",
+            "Timestamp::now",
+            "Zoned::now",
+            "async fn",
+            "datafusion",
+            "rand::",
+            ": f64",
+            ": f32",
+            "as f64",
+            "as f32",
+        ] {
+            // Tests read the example catalogs.
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            let in_tests = path.components().any(|part| part.as_os_str() == "tests");
+            assert!(in_tests || !code.contains(forbidden), "{} uses {forbidden}", path.display());
+        }
+    }
+}
+
+#[test]
+fn files_stay_readable() {
+    for floor in FLOORS {
+        for path in sources_of(floor) {
+            let lines = fs::read_to_string(&path).unwrap().lines().count();
+            assert!(lines <= LINES_MAX, "{} has {lines} lines: which step in it has a name?", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    for floor in FLOORS {
+        for path in sources_of(floor) {
+            let text = fs::read_to_string(&path).unwrap();
+            let is_test =
+                path.components().any(|part| part.as_os_str() == "tests") || path.ends_with("tests.rs");
+            assert!(is_test || text.starts_with("//!"), "{} does not begin with //!", path.display());
+        }
+    }
+}

@@ -12,7 +12,9 @@ use deltalake_core::protocol::SaveMode;
 use deltalake_core::{DeltaTable, DeltaTableError};
 use futures::TryStreamExt;
 use object_store::ObjectStore;
+use object_store::path::Path;
 use object_store::prefix::PrefixStore;
+use parquet::errors::ParquetError;
 use url::Url;
 
 use super::{Lake, Table};
@@ -27,6 +29,13 @@ pub enum LakeError {
         table: &'static str,
         #[source]
         source: Box<DeltaTableError>,
+    },
+    #[error("cannot read the file {path} of the table `{table}`")]
+    File {
+        table: &'static str,
+        path: String,
+        #[source]
+        source: ParquetError,
     },
     #[error("file {path} of the table `{table}` has no {what} in the table's log")]
     Incomplete { table: &'static str, path: String, what: &'static str },
@@ -81,6 +90,11 @@ impl TableHandle {
 
     pub fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// Where the table lies in the lake's root store.
+    pub fn folder(&self) -> Path {
+        super::store::prefix(&self.url)
     }
 
     /// A store whose root is this table.

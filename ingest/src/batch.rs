@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use crossbeam_channel::Sender;
@@ -321,17 +321,16 @@ impl Batcher {
         self.encoder.send(message).map_err(|_| EncoderStopped)
     }
 
-    /// Whether the batch should be committed now.
+    /// Whether the batch should be committed now, by its age or its size.
     pub fn is_due(&self) -> bool {
-        self.opened.is_some_and(|opened| opened.elapsed() >= self.settings.flush_age)
-            || self.counts.rows as usize >= self.settings.flush_rows
-            || self.days.len() > self.settings.open_days_max
-            || self.encoded_bytes.load(Ordering::Relaxed) >= self.settings.file_size_bytes
+        self.opened.is_some_and(|opened| opened.elapsed() >= self.settings.flush_age) || self.is_full()
     }
 
-    /// How long until the batch is due by its age.
-    pub fn time_left(&self) -> Option<Duration> {
-        self.opened.map(|opened| self.settings.flush_age.saturating_sub(opened.elapsed()))
+    /// Whether the batch should be committed for its size; cheap enough to ask after each message.
+    pub fn is_full(&self) -> bool {
+        self.counts.rows as usize >= self.settings.flush_rows
+            || self.days.len() > self.settings.open_days_max
+            || self.encoded_bytes.load(Ordering::Relaxed) >= self.settings.file_size_bytes
     }
 
     /// Ends the batch. Does nothing if it is empty and nobody waits for it.

@@ -97,6 +97,9 @@ fn read_file(
             headers: Vec::new(),
         };
         pipeline.batcher.take(&message, arrival_us)?;
+        if pipeline.batcher.is_full() {
+            pipeline.seal()?;
+        }
     }
     Ok(())
 }

@@ -118,6 +118,8 @@ impl Reader<'_> {
                 }
                 arrival_us = now_us();
                 until_look = MESSAGES_PER_LOOK;
+            } else if self.pipeline.batcher.is_full() {
+                self.pipeline.seal()?;
             }
             until_look -= 1;
             match self.consumer.poll(if look { POLL } else { Duration::ZERO }) {

@@ -81,6 +81,9 @@ impl Sink for IntoLake {
         };
         self.next += 1;
         pipeline.batcher.take(&message, self.arrival_us).map_err(stopped)?;
+        if pipeline.batcher.is_full() {
+            pipeline.seal().map_err(stopped)?;
+        }
         Ok(())
     }
 

@@ -232,6 +232,17 @@ async fn a_session_stays_at_its_versions() {
 }
 
 #[tokio::test]
+async fn a_lake_without_tables_has_empty_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    for address in [folder.path().join("lake").to_str().unwrap(), "memory:///nothing"] {
+        let lake = Lake::open(address).unwrap();
+        let session = open_session(&lake, &SessionSettings::default()).await.unwrap();
+        assert_eq!(cells(&session, "SELECT count(*) FROM usage_events").await, ["0"]);
+        assert!(session.snapshots.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn dimensions_are_read_by_name() {
     let mut world = World::new().await;
     let with = |dimensions| Row { dimensions, ..row("acme", 1, 1_000_000_000) };

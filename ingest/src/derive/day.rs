@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use sql::lake::{DataFile, FileRead, Table};
 
 use super::known::{Bucket, LackingEvents};
-use super::{DeriveError, DeriveReport, Wanted};
+use super::{DeriveError, DeriveReport, DeriveRequest, Wanted};
 use crate::columns::UsageColumns;
 use crate::commit::TableLog;
 use crate::day_file::FileKind;
@@ -18,8 +18,6 @@ use crate::decode::{Decoder, KeptReading};
 use crate::event::{Reading, UsageEvent};
 use crate::stored_rows::StoredRows;
 
-/// This many rows are remembered at once; a day with more is gone through several times.
-const ROWS_REMEMBERED: u64 = 1_000_000;
 const CHUNK_ROWS: usize = 16 * 1024;
 
 /// The columns that tell which event and which meter a row belongs to.
@@ -94,11 +92,15 @@ struct EventRow<'b> {
 }
 
 impl DayDerivation<'_> {
-    pub async fn run(&self, dry_run: bool, report: &mut DeriveReport) -> Result<DayChange, DeriveError> {
-        let files = (!dry_run).then(|| DayFiles::new(self.log.handle(), FileKind::Arrived));
+    pub async fn run(
+        &self,
+        request: &DeriveRequest,
+        report: &mut DeriveReport,
+    ) -> Result<DayChange, DeriveError> {
+        let files = (!request.dry_run).then(|| DayFiles::new(self.log.handle(), FileKind::Arrived));
         let mut output = Output { columns: UsageColumns::default(), files, day: self.day, rows_added: 0 };
         let rows: u64 = self.files.iter().map(|file| file.rows).sum();
-        let count = rows.div_ceil(ROWS_REMEMBERED).max(1) as u32;
+        let count = rows.div_ceil(request.rows_remembered.max(1)).max(1) as u32;
         let mut with_unmetered = BTreeSet::new();
         for index in 0..count {
             let bucket = Bucket { index, count };

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 use parquet::errors::ParquetError;
 use rating::catalog::Catalog;
 use sql::lake::{Lake, Table};
@@ -23,6 +24,8 @@ use crate::settings::IngestSettings;
 
 /// Chunks of rows that may wait for the encoder.
 const CHUNKS_WAITING: usize = 4;
+/// How often whoever waits for a commit looks whether the other threads still work.
+const STOPPED_LOOK: Duration = Duration::from_millis(100);
 
 /// Why ingest stopped short.
 #[derive(Debug, thiserror::Error)]
@@ -144,8 +147,13 @@ impl Pipeline {
     pub fn seal_and_wait(&mut self) -> Result<(), EncoderStopped> {
         let (done, is_done) = bounded(1);
         self.batcher.seal(self.generation.load(Ordering::SeqCst), today(), Some(done))?;
-        // If the committer stopped instead, the outcome says so.
-        let _ = is_done.recv();
+        // A thread that stopped leaves what waits in its channel unanswered; then the outcome, or the next
+        // send, says why.
+        while is_done.recv_timeout(STOPPED_LOOK) == Err(RecvTimeoutError::Timeout) {
+            if self.encoder.is_finished() || self.committer.is_finished() {
+                break;
+            }
+        }
         Ok(())
     }
 

@@ -13,7 +13,7 @@ mod entry;
 mod table_log;
 
 pub use entry::ForeignEntry;
-pub use table_log::{Commit, CommitError, Committed, Position, TableLog, upload};
+pub use table_log::{Commit, CommitError, Committed, LogSettings, Position, TableLog, upload};
 
 /// The position that every commit moves by one which takes rows out of a table, so that of two owners at
 /// once only one succeeds.

@@ -18,11 +18,56 @@ use super::entry::{ForeignEntry, write_entry};
 use crate::crash_point::crash_point;
 use crate::day_file::FinishedFile;
 
-/// A checkpoint is written about this often, so that readers start quickly.
-const CHECKPOINT_INTERVAL: u64 = 100;
-/// Object-store calls are tried again for this long, on top of what the store's own client does.
-const PATIENCE: Duration = Duration::from_secs(45);
 const UPLOADS_AT_ONCE: usize = 8;
+/// The longest pause between two attempts.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// How a writer treats its table's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Object-store calls are tried again for this long, on top of what the store's own client does.
+    pub patience: Duration,
+    /// The pause before the second attempt; each further one is twice as long.
+    pub first_pause: Duration,
+    /// A checkpoint is written once in this many commits, so that readers start quickly.
+    pub checkpoint_interval: u64,
+}
+
+impl LogSettings {
+    /// Tries a call that is safe to repeat until it works or patience ends.
+    async fn with_patience<T, F: Future<Output = object_store::Result<T>>>(
+        &self,
+        what: &str,
+        call: impl Fn() -> F,
+    ) -> Result<T, CommitError> {
+        let started = Instant::now();
+        let mut pause = self.first_pause;
+        loop {
+            match call().await {
+                Ok(value) => return Ok(value),
+                Err(error) if started.elapsed() > self.patience || is_final(&error) => {
+                    let tried_for = started.elapsed();
+                    return Err(CommitError::Store { what: what.to_owned(), tried_for, source: error });
+                }
+                Err(error) => {
+                    tracing::debug!(what, error = &error as &dyn std::error::Error, "trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            patience: Duration::from_secs(45),
+            first_pause: Duration::from_millis(20),
+            checkpoint_interval: 100,
+        }
+    }
+}
 
 /// How far an application (such as the reader of a Kafka partition) has come, before and after a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,9 +122,10 @@ pub enum CommitError {
         #[source]
         source: serde_json::Error,
     },
-    #[error("the object store failed for more than {} s while {what}", PATIENCE.as_secs())]
+    #[error("the object store failed for {} s while {what}", tried_for.as_secs())]
     Store {
         what: String,
+        tried_for: Duration,
         #[source]
         source: object_store::Error,
     },
@@ -93,6 +139,7 @@ pub enum CommitError {
 #[derive(Debug)]
 pub struct TableLog {
     handle: TableHandle,
+    settings: LogSettings,
     version: u64,
     positions: HashMap<String, i64>,
     /// Applications whose absence from `positions` means that they never committed.
@@ -104,9 +151,13 @@ pub struct TableLog {
 impl TableLog {
     /// Follows a table, which is created if need be.
     pub async fn open(handle: TableHandle) -> Result<Self, CommitError> {
+        Self::open_with(handle, LogSettings::default()).await
+    }
+
+    pub async fn open_with(handle: TableHandle, settings: LogSettings) -> Result<Self, CommitError> {
         handle.create_if_missing().await?;
         let (version, positions) = handle.transaction_versions(&[]).await?;
-        Ok(Self { handle, version, positions, known: HashSet::new(), checkpoint: None })
+        Ok(Self { handle, settings, version, positions, known: HashSet::new(), checkpoint: None })
     }
 
     pub fn handle(&self) -> &TableHandle {
@@ -155,19 +206,20 @@ impl TableLog {
     async fn read_entry(&self, version: u64) -> Result<Option<Bytes>, CommitError> {
         let path = entry_path(version);
         let store = self.handle.store();
-        with_patience(&format!("reading {path}"), || async {
-            match store.get(&path).await {
-                Ok(found) => found.bytes().await.map(Some),
-                Err(object_store::Error::NotFound { .. }) => Ok(None),
-                Err(error) => Err(error),
-            }
-        })
-        .await
+        self.settings
+            .with_patience(&format!("reading {path}"), || async {
+                match store.get(&path).await {
+                    Ok(found) => found.bytes().await.map(Some),
+                    Err(object_store::Error::NotFound { .. }) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            })
+            .await
     }
 
     /// Stores files under their paths. They belong to the table only once a commit names them.
     pub async fn upload(&self, files: &[FinishedFile]) -> Result<(), CommitError> {
-        upload(&self.handle, files).await
+        upload_with(&self.handle, &self.settings, files).await
     }
 
     /// Commits, as long as every application stands where the writer expects it.
@@ -177,7 +229,7 @@ impl TableLog {
     pub async fn commit(&mut self, commit: &Commit) -> Result<Committed, CommitError> {
         let id = Uuid::new_v4();
         let started = Instant::now();
-        let mut pause = Duration::from_millis(20);
+        let mut pause = self.settings.first_pause;
         for attempts in 1.. {
             self.check_positions(commit)?;
             let version = self.version + 1;
@@ -198,15 +250,16 @@ impl TableLog {
                     return Ok(Committed { version, attempts });
                 }
                 Some(entry) => check_removals(commit, &entry)?,
-                None if started.elapsed() > PATIENCE => {
+                None if started.elapsed() > self.settings.patience => {
                     return Err(CommitError::Store {
                         what: format!("committing version {version}"),
+                        tried_for: started.elapsed(),
                         source: error,
                     });
                 }
                 None => {
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(2));
+                    pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
         }
@@ -246,7 +299,7 @@ impl TableLog {
         }
         make_durable(&self.handle, vec![entry_path(version).to_string()]).await?;
         let is_idle = self.checkpoint.as_ref().is_none_or(JoinHandle::is_finished);
-        if version.is_multiple_of(CHECKPOINT_INTERVAL) && is_idle {
+        if version.is_multiple_of(self.settings.checkpoint_interval) && is_idle {
             let handle = self.handle.clone();
             self.checkpoint = Some(tokio::spawn(async move {
                 if let Err(error) = handle.checkpoint(version).await {
@@ -264,14 +317,24 @@ impl TableLog {
 
 /// Stores files of a table under their paths. They belong to it only once a commit names them.
 pub async fn upload(handle: &TableHandle, files: &[FinishedFile]) -> Result<(), CommitError> {
+    upload_with(handle, &LogSettings::default(), files).await
+}
+
+async fn upload_with(
+    handle: &TableHandle,
+    settings: &LogSettings,
+    files: &[FinishedFile],
+) -> Result<(), CommitError> {
     let store = handle.store();
-    let puts = files.iter().map(|file| async move {
-        let path = Path::from(file.add.path.as_str());
+    let objects: Vec<(Path, Bytes)> =
+        files.iter().map(|file| (Path::from(file.add.path.as_str()), file.bytes.clone())).collect();
+    let puts = objects.into_iter().map(|(path, bytes)| async move {
         // Trying again is safe: the name is used once, and the bytes are the same.
-        with_patience(&format!("writing {path}"), || async {
-            store.put(&path, file.bytes.clone().into()).await.map(drop)
-        })
-        .await
+        settings
+            .with_patience(&format!("writing {path}"), || async {
+                store.put(&path, bytes.clone().into()).await.map(drop)
+            })
+            .await
     });
     futures::stream::iter(puts).buffer_unordered(UPLOADS_AT_ONCE).try_collect::<()>().await?;
     make_durable(handle, files.iter().map(|file| file.add.path.clone()).collect()).await
@@ -306,28 +369,6 @@ fn check_removals(commit: &Commit, entry: &ForeignEntry) -> Result<(), CommitErr
 
 fn entry_path(version: u64) -> Path {
     Path::from(format!("_delta_log/{version:020}.json"))
-}
-
-/// Tries a call that is safe to repeat until it works or patience ends.
-async fn with_patience<T, F: Future<Output = object_store::Result<T>>>(
-    what: &str,
-    call: impl Fn() -> F,
-) -> Result<T, CommitError> {
-    let started = Instant::now();
-    let mut pause = Duration::from_millis(20);
-    loop {
-        match call().await {
-            Ok(value) => return Ok(value),
-            Err(error) if started.elapsed() > PATIENCE || is_final(&error) => {
-                return Err(CommitError::Store { what: what.to_owned(), source: error });
-            }
-            Err(error) => {
-                tracing::debug!(what, error = &error as &dyn std::error::Error, "trying again");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(2));
-            }
-        }
-    }
 }
 
 /// Errors that no waiting mends.

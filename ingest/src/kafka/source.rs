@@ -86,7 +86,7 @@ struct Reader<'s> {
     pipeline: Pipeline,
     /// The partitions that we read, and where each ends.
     ends: HashMap<PartitionName, PartitionEnd>,
-    /// Whether the group has answered yet.
+    /// Whether the group has said which partitions are ours.
     assigned: bool,
     /// Since when no message came.
     idle_since: Option<Instant>,
@@ -182,6 +182,8 @@ impl Reader<'_> {
                     self.pipeline.seal_and_wait()?;
                     self.consumer.unassign().map_err(kafka("cannot give up partitions"))?;
                     self.ends.clear();
+                    // Nothing is ours, which is not the same as everything being read.
+                    self.assigned = false;
                     self.look_at_outcomes()?;
                     self.pipeline.batcher.discard()?;
                     self.pipeline.metrics.forget_lags();

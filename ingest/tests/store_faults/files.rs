@@ -1,0 +1,133 @@
+//! The whole file ingest: a file's events land once each, and its poison is kept, whatever the store does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use arrow::array::{AsArray, RecordBatch};
+use ingest::files::{FileSource, ingest_files};
+use ingest::metrics::Metrics;
+use ingest::pipeline::{IngestReport, IngestRun};
+use ingest::settings::IngestSettings;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rating::catalog::Catalog;
+use sql::lake::{Lake, LakeError, Table};
+
+use super::random::Random;
+
+const CATALOG: &str = "
+catalog: faults
+meters:
+  stored: { kind: gauge, event_type: stored, value: $.bytes, unit: byte }
+";
+const LINES: u64 = 240;
+/// Rows in a batch, so that a file takes several commits.
+const FLUSH_ROWS: usize = 40;
+const BOUND: Duration = Duration::from_mins(1);
+
+/// Writes the file; returns the ids that must count and the texts that must be rejected.
+fn write_lines(file: &mut std::fs::File, seed: u64) -> (BTreeSet<String>, BTreeSet<String>) {
+    let mut random = Random::new(seed);
+    let (mut ids, mut poison) = (BTreeSet::new(), BTreeSet::new());
+    for number in 0..LINES {
+        if random.below(12) == 0 {
+            let text = format!("poison {number}");
+            writeln!(file, "{text}").unwrap();
+            poison.insert(text);
+            continue;
+        }
+        writeln!(
+            file,
+            r#"{{"specversion":"1.0","id":"{number}","source":"/file","type":"stored","subject":"acme","time":"2026-05-{:02}T00:00:00Z","data":{{"bytes":{number}}}}}"#,
+            number % 3 + 1
+        )
+        .unwrap();
+        ids.insert(number.to_string());
+    }
+    (ids, poison)
+}
+
+/// Ingests a file into `lake` and counts what `clean`, the same lake, holds then.
+pub fn ingest_and_check(lake: &Lake, clean: &Lake, seed: u64) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let (ids, poison) = write_lines(file.as_file_mut(), seed);
+    let run = IngestRun {
+        lake: lake.clone(),
+        catalog: Catalog::parse(CATALOG, "test.yaml").unwrap(),
+        settings: IngestSettings { flush_rows: FLUSH_ROWS, ..IngestSettings::default() },
+        metrics: Arc::new(Metrics::default()),
+        runtime: runtime.handle().clone(),
+        stop: Arc::new(AtomicBool::new(false)),
+    };
+    let report = ingest_until_it_starts(&run, clean, &FileSource::Path(file.path().to_owned()), &runtime);
+    assert_eq!((report.counts.events, report.counts.rejected), (ids.len() as u64, poison.len() as u64));
+    assert!(report.commits > 3, "{} commits", report.commits);
+    assert_once(&texts(clean, &runtime, Table::UsageEvents, "id"), &ids);
+    assert_once(&texts(clean, &runtime, Table::RejectedMessages, "payload"), &poison);
+}
+
+/// Opening the lake's tables is not tried again by the program, whose supervisor starts it anew; nothing is
+/// committed by then. From then on every fault is ingest's own business.
+fn ingest_until_it_starts(
+    run: &IngestRun,
+    clean: &Lake,
+    source: &FileSource,
+    runtime: &tokio::runtime::Runtime,
+) -> IngestReport {
+    let deadline = Instant::now() + BOUND;
+    loop {
+        let error = match ingest_files(run, std::slice::from_ref(source), |_| ()) {
+            Ok(report) => return report,
+            Err(error) => error,
+        };
+        assert!(Instant::now() < deadline, "ingest never starts: {error:?}");
+        for table in Table::ALL {
+            match runtime.block_on(clean.table(table).snapshot(None)) {
+                Ok(snapshot) => assert_eq!(snapshot.files, [], "it stopped half-way: {error:?}"),
+                Err(LakeError::Missing(_)) => {}
+                Err(error) => panic!("the clean lake cannot be read: {error:?}"),
+            }
+        }
+    }
+}
+
+fn assert_once(found: &[String], expected: &BTreeSet<String>) {
+    let mut counts: BTreeMap<&String, u32> = BTreeMap::new();
+    for text in found {
+        *counts.entry(text).or_default() += 1;
+    }
+    let twice: Vec<_> = counts.iter().filter(|(_, count)| **count != 1).collect();
+    assert!(twice.is_empty(), "more than once: {twice:?}");
+    assert!(counts.keys().copied().eq(expected), "lost or made up: {} of {}", counts.len(), expected.len());
+}
+
+/// A column of text or bytes of a table's newest version.
+fn texts(lake: &Lake, runtime: &tokio::runtime::Runtime, table: Table, column: &str) -> Vec<String> {
+    let handle = lake.table(table);
+    let snapshot = runtime.block_on(handle.snapshot(None)).unwrap();
+    let paths: BTreeSet<&String> = snapshot.files.iter().map(|file| &file.path).collect();
+    assert_eq!(paths.len(), snapshot.files.len(), "a file is in the table twice");
+    let mut found = Vec::new();
+    for file in &snapshot.files {
+        let path = Path::from(file.path.as_str());
+        let bytes =
+            runtime.block_on(async { handle.store().get(&path).await.unwrap().bytes().await.unwrap() });
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap();
+        let batches: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
+        assert_eq!(batches.iter().map(|batch| batch.num_rows() as u64).sum::<u64>(), file.rows);
+        for batch in batches {
+            let values = batch.column_by_name(column).unwrap();
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            match values.as_binary_opt::<i32>() {
+                Some(values) => found.extend(values.iter().map(|value| text(value.unwrap()))),
+                None => found.extend(values.as_string::<i32>().iter().map(|value| value.unwrap().to_owned())),
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,35 @@
+//! Choices that a seed repeats.
+
+/// SplitMix64.
+#[derive(Debug, Clone)]
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// METERHOUSE_SEED, or a seed that no run had before; printed, so that the run can be repeated.
+pub fn seed(test: &str) -> u64 {
+    let given = std::env::var("METERHOUSE_SEED").ok().filter(|text| !text.is_empty());
+    let seed = given.map_or_else(
+        || uuid::Uuid::new_v4().as_u64_pair().0,
+        |text| text.parse().expect("METERHOUSE_SEED is a number"),
+    );
+    println!("{test}: METERHOUSE_SEED={seed}");
+    seed
+}

@@ -188,7 +188,7 @@ impl DayDerivation<'_> {
                     let key = lacking.key(identity, rows.coordinates(row), rows.batch_index(row));
                     let Some(lacks) = lacking.take(key, meters) else { continue };
                     let readings = self.readings(rows, row, &lacks, Some(&mut *report));
-                    if let Some(mut event) = self.event(rows, row, readings) {
+                    if let Some(mut event) = event_row(rows, row, readings) {
                         event.event.data = None;
                         output.push(event, &self.wanted.keys).await?;
                     }
@@ -263,7 +263,7 @@ impl DayDerivation<'_> {
         }
         let meters = self.meters(rows.text("event_type", row))?;
         let readings = self.readings(rows, row, meters, report);
-        self.event(rows, row, readings)
+        event_row(rows, row, readings)
     }
 
     /// What meters read from a row's event.
@@ -295,29 +295,29 @@ impl DayDerivation<'_> {
         }
         readings
     }
+}
 
-    fn event<'b>(
-        &self,
-        rows: StoredRows<'b>,
-        row: usize,
-        readings: SmallVec<[Reading<'b>; 2]>,
-    ) -> Option<EventRow<'b>> {
-        if readings.is_empty() {
-            return None;
-        }
-        let kept = rows.kept_event(row);
-        let event = UsageEvent {
-            identity: rows.identity(row)?,
-            source: kept.source.into(),
-            id: kept.id.into(),
-            tenant: kept.tenant.into(),
-            event_type: kept.event_type.into(),
-            time_us: kept.time_us,
-            time_given: kept.time_given,
-            data: kept.data.map(Into::into),
-            batch_index: rows.batch_index(row),
-            readings,
-        };
-        Some(EventRow { rows, row, event })
+/// An event as it is written, if any meter reads it.
+fn event_row<'b>(
+    rows: StoredRows<'b>,
+    row: usize,
+    readings: SmallVec<[Reading<'b>; 2]>,
+) -> Option<EventRow<'b>> {
+    if readings.is_empty() {
+        return None;
     }
+    let kept = rows.kept_event(row);
+    let event = UsageEvent {
+        identity: rows.identity(row)?,
+        source: kept.source.into(),
+        id: kept.id.into(),
+        tenant: kept.tenant.into(),
+        event_type: kept.event_type.into(),
+        time_us: kept.time_us,
+        time_given: kept.time_given,
+        data: kept.data.map(Into::into),
+        batch_index: rows.batch_index(row),
+        readings,
+    };
+    Some(EventRow { rows, row, event })
 }

@@ -26,7 +26,7 @@ pub mod committer;
 pub mod day_file;
 pub mod encoder;
 
-mod day_files;
+pub mod day_files;
 pub mod derive;
 pub mod rejects;
 pub mod replay;

@@ -232,6 +232,17 @@ async fn a_session_stays_at_its_versions() {
 }
 
 #[tokio::test]
+async fn a_lake_without_tables_has_empty_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    for address in [folder.path().join("lake").to_str().unwrap(), "memory:///nothing"] {
+        let lake = Lake::open(address).unwrap();
+        let session = open_session(&lake, &SessionSettings::default()).await.unwrap();
+        assert_eq!(cells(&session, "SELECT count(*) FROM usage_events").await, ["0"]);
+        assert!(session.snapshots.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn dimensions_are_read_by_name() {
     let mut world = World::new().await;
     let with = |dimensions| Row { dimensions, ..row("acme", 1, 1_000_000_000) };
@@ -302,7 +313,7 @@ async fn files_are_read_without_an_engine() {
     let days = batches[1].column(0).as_any().downcast_ref::<Date32Array>().unwrap();
     assert_eq!(days.value(0), FIRST_DAY + 3);
     assert_eq!(batches[0].schema().fields().iter().map(|field| field.name()).collect::<Vec<_>>(), columns);
-    let read = FileRead { columns: Some(&["tenant"]), rows: Some(vec![1..2]), ..FileRead::default() };
+    let read = FileRead { columns: Some(&["tenant"]), rows: Some(vec![0..0, 1..2]), ..FileRead::default() };
     let rows: Vec<RecordBatch> =
         handle.read_file(&files[3], read).await.unwrap().try_collect().await.unwrap();
     assert_eq!(rows.len(), 1);

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use sql::lake::{DataFile, FileRead, Table};
 
 use super::known::{Bucket, LackingEvents};
-use super::{DeriveError, DeriveReport, Wanted};
+use super::{DeriveError, DeriveReport, DeriveRequest, Wanted};
 use crate::columns::UsageColumns;
 use crate::commit::TableLog;
 use crate::day_file::FileKind;
@@ -18,8 +18,6 @@ use crate::decode::{Decoder, KeptReading};
 use crate::event::{Reading, UsageEvent};
 use crate::stored_rows::StoredRows;
 
-/// This many rows are remembered at once; a day with more is gone through several times.
-const ROWS_REMEMBERED: u64 = 1_000_000;
 const CHUNK_ROWS: usize = 16 * 1024;
 
 /// The columns that tell which event and which meter a row belongs to.
@@ -94,11 +92,15 @@ struct EventRow<'b> {
 }
 
 impl DayDerivation<'_> {
-    pub async fn run(&self, dry_run: bool, report: &mut DeriveReport) -> Result<DayChange, DeriveError> {
-        let files = (!dry_run).then(|| DayFiles::new(self.log.handle(), FileKind::Arrived));
+    pub async fn run(
+        &self,
+        request: &DeriveRequest,
+        report: &mut DeriveReport,
+    ) -> Result<DayChange, DeriveError> {
+        let files = (!request.dry_run).then(|| DayFiles::new(self.log.handle(), FileKind::Arrived));
         let mut output = Output { columns: UsageColumns::default(), files, day: self.day, rows_added: 0 };
         let rows: u64 = self.files.iter().map(|file| file.rows).sum();
-        let count = rows.div_ceil(ROWS_REMEMBERED).max(1) as u32;
+        let count = rows.div_ceil(request.rows_remembered.max(1)).max(1) as u32;
         let mut with_unmetered = BTreeSet::new();
         for index in 0..count {
             let bucket = Bucket { index, count };
@@ -186,7 +188,7 @@ impl DayDerivation<'_> {
                     let key = lacking.key(identity, rows.coordinates(row), rows.batch_index(row));
                     let Some(lacks) = lacking.take(key, meters) else { continue };
                     let readings = self.readings(rows, row, &lacks, Some(&mut *report));
-                    if let Some(mut event) = self.event(rows, row, readings) {
+                    if let Some(mut event) = event_row(rows, row, readings) {
                         event.event.data = None;
                         output.push(event, &self.wanted.keys).await?;
                     }
@@ -261,7 +263,7 @@ impl DayDerivation<'_> {
         }
         let meters = self.meters(rows.text("event_type", row))?;
         let readings = self.readings(rows, row, meters, report);
-        self.event(rows, row, readings)
+        event_row(rows, row, readings)
     }
 
     /// What meters read from a row's event.
@@ -293,29 +295,29 @@ impl DayDerivation<'_> {
         }
         readings
     }
+}
 
-    fn event<'b>(
-        &self,
-        rows: StoredRows<'b>,
-        row: usize,
-        readings: SmallVec<[Reading<'b>; 2]>,
-    ) -> Option<EventRow<'b>> {
-        if readings.is_empty() {
-            return None;
-        }
-        let kept = rows.kept_event(row);
-        let event = UsageEvent {
-            identity: rows.identity(row)?,
-            source: kept.source.into(),
-            id: kept.id.into(),
-            tenant: kept.tenant.into(),
-            event_type: kept.event_type.into(),
-            time_us: kept.time_us,
-            time_given: kept.time_given,
-            data: kept.data.map(Into::into),
-            batch_index: rows.batch_index(row),
-            readings,
-        };
-        Some(EventRow { rows, row, event })
+/// An event as it is written, if any meter reads it.
+fn event_row<'b>(
+    rows: StoredRows<'b>,
+    row: usize,
+    readings: SmallVec<[Reading<'b>; 2]>,
+) -> Option<EventRow<'b>> {
+    if readings.is_empty() {
+        return None;
     }
+    let kept = rows.kept_event(row);
+    let event = UsageEvent {
+        identity: rows.identity(row)?,
+        source: kept.source.into(),
+        id: kept.id.into(),
+        tenant: kept.tenant.into(),
+        event_type: kept.event_type.into(),
+        time_us: kept.time_us,
+        time_given: kept.time_given,
+        data: kept.data.map(Into::into),
+        batch_index: rows.batch_index(row),
+        readings,
+    };
+    Some(EventRow { rows, row, event })
 }

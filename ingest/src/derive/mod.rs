@@ -31,7 +31,7 @@ use day::{DayChange, DayDerivation};
 /// How many commits derived something.
 pub const DERIVATIONS: &str = "meterhouse/derive";
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeriveRequest {
     /// Keys of meters; none for all of the catalog.
     pub meters: Option<Vec<String>>,
@@ -40,6 +40,20 @@ pub struct DeriveRequest {
     /// Only find out what would be derived.
     pub dry_run: bool,
     pub limits: DecodeLimits,
+    /// This many rows are remembered at once; a day with more is gone through several times.
+    pub rows_remembered: u64,
+}
+
+impl Default for DeriveRequest {
+    fn default() -> Self {
+        Self {
+            meters: None,
+            days: None,
+            dry_run: false,
+            limits: DecodeLimits::default(),
+            rows_remembered: 1_000_000,
+        }
+    }
 }
 
 /// What a run did.
@@ -143,7 +157,7 @@ pub async fn derive(
     let mut report = DeriveReport::default();
     for (day, files) in days {
         let derivation = DayDerivation { decoder: &decoder, wanted: &wanted, log: &log, files: &files, day };
-        let change = derivation.run(request.dry_run, &mut report).await?;
+        let change = derivation.run(request, &mut report).await?;
         report.days += 1;
         report.days_changed += u64::from(change.rows_added > 0);
         if !change.stored.is_empty() {
@@ -153,6 +167,7 @@ pub async fn derive(
         }
         progress(&report);
     }
+    log.settle().await;
     Ok(report)
 }
 

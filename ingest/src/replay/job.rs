@@ -74,6 +74,12 @@ impl Replay {
         &self.report
     }
 
+    /// Waits for what is still being written; call it before the runtime ends.
+    pub async fn settle(&mut self) {
+        self.usage.settle().await;
+        self.rejected.settle().await;
+    }
+
     /// Removes the files that an earlier run had taken in. Returns those that are left to replay.
     pub async fn finish_earlier(&mut self) -> Result<Vec<DataFile>, ReplayError> {
         let files = self.rejected.handle().snapshot(None).await?.files;

@@ -101,5 +101,6 @@ pub async fn replay(
         }
         progress(replay.report());
     }
+    replay.settle().await;
     Ok(replay.report().clone())
 }

@@ -113,6 +113,14 @@ impl TableHandle {
         }
     }
 
+    /// A folder that does not exist fails in another way than an empty one, but means the same.
+    async fn missing_or(&self, error: DeltaTableError) -> LakeError {
+        match self.exists().await {
+            Ok(false) => LakeError::Missing(self.table.name()),
+            _ => self.error(error),
+        }
+    }
+
     pub async fn exists(&self) -> Result<bool, LakeError> {
         self.log.is_delta_table_location().await.map_err(|error| self.error(error))
     }
@@ -157,8 +165,10 @@ impl TableHandle {
 
     /// Reads the file list of a version, or of the newest one.
     pub async fn snapshot(&self, version: Option<u64>) -> Result<TableSnapshot, LakeError> {
-        let snapshot =
-            Snapshot::try_new(self.log.as_ref(), version).await.map_err(|error| self.error(error))?;
+        let snapshot = match Snapshot::try_new(self.log.as_ref(), version).await {
+            Ok(snapshot) => snapshot,
+            Err(error) => return Err(self.missing_or(error).await),
+        };
         let views: Vec<_> = snapshot
             .file_views(self.log.as_ref(), None)
             .try_collect()

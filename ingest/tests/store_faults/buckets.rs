@@ -1,6 +1,7 @@
 //! The same invariants over real servers: S3 when METERHOUSE_TEST_S3 is set, GCS when METERHOUSE_TEST_GCS is, as
 //! `deploy/services up s3 gcs` prints them.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use sql::lake::Lake;
@@ -28,8 +29,9 @@ fn commit_over(variable: &str) {
         seed,
         writers: 3,
         sources: 3,
-        messages: 25,
-        deaths_percent: 10,
+        messages: 80,
+        deaths_percent: 20,
+        life_us_max: 20_000,
         settings: settings_for_tests(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -38,8 +40,9 @@ fn commit_over(variable: &str) {
     // A few faults on top of what the server itself does with racing conditional writes.
     let lakes = (0..plan.writers as u64).map(|number| {
         let lake = Lake::open(&writers_url).unwrap();
-        let wrap = |store| std::sync::Arc::new(FaultyStore::new(store, seed ^ number, 5, &injected)) as _;
-        lake.with_store(wrap)
+        let store = FaultyStore::new(Arc::clone(lake.root_store()), seed ^ number, 5, &injected);
+        let dial = store.dial();
+        (lake.with_store(|_| Arc::new(store)), dial)
     });
     let counters = runtime.block_on(writers::run(plan, lakes.collect(), &clean));
     println!("{variable}: {counters:?} in {:.1} s", started.elapsed().as_secs_f64());

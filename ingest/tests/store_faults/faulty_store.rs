@@ -1,7 +1,7 @@
 //! An object store that fails, by seed, in the ways in which real ones fail.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,10 +24,22 @@ pub type Injected = Arc<Mutex<BTreeMap<&'static str, u64>>>;
 pub struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
     random: Mutex<Random>,
-    percent: u64,
+    percent: Dial,
     injected: Injected,
-    /// Cleared to have the store behave.
-    on: Arc<AtomicBool>,
+}
+
+/// Of a hundred calls, how many fail; it may be turned while the store is used.
+#[derive(Debug, Clone)]
+pub struct Dial(Arc<AtomicU64>);
+
+impl Dial {
+    pub fn percent(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    pub fn turn(&self, percent: u64) {
+        self.0.store(percent, Ordering::SeqCst);
+    }
 }
 
 /// What a put does instead of working.
@@ -58,15 +70,13 @@ impl FaultyStore {
         Self {
             inner,
             random: Mutex::new(Random::new(seed)),
-            percent,
+            percent: Dial(Arc::new(AtomicU64::new(percent))),
             injected: Arc::clone(injected),
-            on: Arc::new(AtomicBool::new(true)),
         }
     }
 
-    /// The switch that has the store behave.
-    pub fn switch(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.on)
+    pub fn dial(&self) -> Dial {
+        self.percent.clone()
     }
 
     fn below(&self, bound: u64) -> u64 {
@@ -74,7 +84,7 @@ impl FaultyStore {
     }
 
     fn fails(&self) -> bool {
-        self.on.load(Ordering::SeqCst) && self.below(100) < self.percent
+        self.below(100) < self.percent.percent()
     }
 
     fn note(&self, fault: &'static str) {

@@ -18,6 +18,7 @@ use object_store::path::Path;
 use serde_json::json;
 use sql::lake::{Lake, Table, TableHandle};
 
+use super::faulty_store::Dial;
 use super::random::Random;
 
 /// Nothing in these tests may take longer.
@@ -32,6 +33,7 @@ pub struct Plan {
     pub messages: i64,
     /// Of a hundred commits, how many are broken off as if the writer had died.
     pub deaths_percent: u64,
+    pub life_us_max: u64,
     pub settings: LogSettings,
 }
 
@@ -41,7 +43,7 @@ pub struct Counters {
     pub fenced: AtomicU64,
     pub deaths: AtomicU64,
     pub store_errors: AtomicU64,
-    pub reopened: AtomicU64,
+    pub opened: AtomicU64,
 }
 
 impl Counters {
@@ -87,33 +89,18 @@ pub fn commit_of(file: &FinishedFile, positions: Vec<Position>) -> Commit {
     }
 }
 
-/// Opens the table's log, as often as it takes: what a supervisor does with a process that ends.
-async fn open(
-    handle: &TableHandle,
-    settings: LogSettings,
-    counters: &Counters,
-    deadline: Instant,
-) -> TableLog {
-    loop {
-        Counters::add(&counters.reopened);
-        match TableLog::open_with(handle.clone(), settings).await {
-            Ok(log) => return log,
-            Err(error) => assert!(Instant::now() < deadline, "the log never opens: {error:?}"),
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
 /// Runs the writers until every message is committed. `lakes` are their ways to the same lake.
-pub async fn run(plan: Plan, lakes: Vec<Lake>, clean: &Lake) -> Counters {
+pub async fn run(plan: Plan, lakes: Vec<(Lake, Dial)>, clean: &Lake) -> Counters {
     let counters = Arc::new(Counters::default());
     let tasks: Vec<_> = lakes
         .into_iter()
         .enumerate()
-        .map(|(number, lake)| {
+        .map(|(number, (lake, dial))| {
             let writer = Writer {
                 plan,
                 handle: lake.table(Table::UsageEvents),
+                dial,
+                names: (0..plan.sources).map(application).collect(),
                 random: Random::new(plan.seed.wrapping_mul(31).wrapping_add(number as u64)),
                 counters: Arc::clone(&counters),
                 reports: Reports::default(),
@@ -137,6 +124,8 @@ pub async fn run(plan: Plan, lakes: Vec<Lake>, clean: &Lake) -> Counters {
 struct Writer {
     plan: Plan,
     handle: TableHandle,
+    dial: Dial,
+    names: Vec<String>,
     random: Random,
     counters: Arc<Counters>,
     reports: Reports,
@@ -154,7 +143,7 @@ struct Reports {
 
 impl Writer {
     async fn run(mut self) -> Reports {
-        let names: Vec<String> = (0..self.plan.sources).map(application).collect();
+        let names = self.names.clone();
         let mut log = self.open().await;
         loop {
             assert!(Instant::now() < self.deadline, "the writers never finish");
@@ -178,8 +167,28 @@ impl Writer {
         }
     }
 
+    /// Opens the table's log, as often as it takes: what a supervisor does with a process that ends. Opening
+    /// reads the whole log through the library, which tries nothing again, so faults are rarer here: of dozens of
+    /// calls not one may fail.
     async fn open(&self) -> TableLog {
-        open(&self.handle, self.plan.settings, &self.counters, self.deadline).await
+        let percent = self.dial.percent();
+        self.dial.turn(percent / 10);
+        loop {
+            Counters::add(&self.counters.opened);
+            let opened = async {
+                let mut log = TableLog::open_with(self.handle.clone(), self.plan.settings).await?;
+                log.positions(&self.names).await?;
+                Ok::<_, CommitError>(log)
+            };
+            match opened.await {
+                Ok(log) => {
+                    self.dial.turn(percent);
+                    return log;
+                }
+                Err(error) => assert!(Instant::now() < self.deadline, "the log never opens: {error:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// The next few messages of one to three of the sources that are not finished.
@@ -211,8 +220,11 @@ impl Writer {
         positions: Vec<Position>,
     ) -> bool {
         let dies = self.random.below(100) < self.plan.deaths_percent;
-        let life =
-            if dies { Duration::from_micros(self.random.below(6_000)) } else { Duration::from_mins(1) };
+        let life = if dies {
+            Duration::from_micros(self.random.below(self.plan.life_us_max))
+        } else {
+            Duration::from_mins(1)
+        };
         let commit = commit_of(file, positions);
         let work = async {
             log.upload(std::slice::from_ref(file)).await?;

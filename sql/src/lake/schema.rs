@@ -152,7 +152,7 @@ const USAGE_EVENTS: &[Column] = &[
 ];
 
 const REJECTED_MESSAGES: &[Column] = &[
-    column("rejected_day", ColumnKind::Date, "the UTC day of `arrival`; the table's partition"),
+    column("rejected_day", ColumnKind::Date, "the UTC day on which it was rejected; the table's partition"),
     column("reason", ColumnKind::Text, "why it was rejected, as a word to group by"),
     column("detail", ColumnKind::Text, "why it was rejected, as a sentence"),
     column("topic", ColumnKind::Text, "the Kafka topic, or the file, that it came from"),

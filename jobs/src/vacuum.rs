@@ -1,8 +1,8 @@
 //! `meterhouse vacuum`: deletes files that no version that may still be read refers to.
 //!
-//! Kept are the newest version's files, those of every version that was the newest within the retention,
-//! and those of versions that are pinned, as issued invoices do. The log itself stays whole: it is small,
-//! and every pinned version needs it.
+//! Kept are the newest version's files with their identity filters, those of every version that was the
+//! newest within the retention, and those of versions that are pinned, as issued invoices do. The log
+//! itself stays whole: it is small, and every pinned version needs it.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use sql::lake::{Lake, Table, TableHandle};
 
 use crate::cli::{Exit, Globals, runtime};
+use crate::compact::filter_paths;
 use crate::output::{Format, Rows};
 
 /// Shorter than this, a commit under way could lose files that it has stored already.
@@ -75,7 +76,11 @@ pub fn run(args: &VacuumArgs, globals: &Globals) -> Result<Exit> {
             if !args.dry_run {
                 for file in &garbage.files {
                     let path = &file.location;
-                    handle.store().delete(path).await.with_context(|| format!("cannot delete {path}"))?;
+                    match handle.store().delete(path).await {
+                        // Another vacuum was faster.
+                        Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                        Err(error) => return Err(error).with_context(|| format!("cannot delete {path}")),
+                    }
                 }
             }
             rows.push(vec![
@@ -97,7 +102,9 @@ pub fn run(args: &VacuumArgs, globals: &Globals) -> Result<Exit> {
 /// Files that were stored before `cutoff` and that no version needs which was current since, or is pinned.
 pub async fn find_garbage(handle: &TableHandle, cutoff: Timestamp, pinned: &[u64]) -> Result<Garbage> {
     let newest = handle.snapshot(None).await?;
-    let mut needed: HashSet<String> = newest.files.into_iter().map(|file| file.path).collect();
+    // Without its filter, a day would have to be read anew by every compaction near it.
+    let mut needed: HashSet<String> = filter_paths(&newest).collect();
+    needed.extend(newest.files.into_iter().map(|file| file.path));
     for version in pinned {
         let snapshot = handle.snapshot(Some(*version)).await;
         let snapshot = snapshot.with_context(|| format!("cannot read the pinned version {version}"))?;

@@ -4,19 +4,41 @@
 //! content is dropped and counted; one with other content is a conflict, is never billed, and goes to
 //! `rejected_messages` as a CloudEvent made anew from its columns.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use ingest::columns::RejectedColumns;
 use ingest::day_file::{DayFileWriter, FileKind, FinishedFile};
 use ingest::raw_message::{Coordinates, RawMessage};
 use ingest::rejected::{Refusal, RejectReason, Rejected};
+use ingest::timestamp::day_of;
 use sql::lake::{DataFile, Table, TableHandle};
 
 use super::CompactError;
-use super::identity::{LostEvent, RowId, Winner, identity_of};
-use super::rows::{ArrivalColumns, ArrivalKey, fetch};
+use super::identity::{LostEvent, Place, identity_of};
+use super::rows::{ArrivalColumns, ArrivalKey, FindRow, RowId, SourceFile, fetch, portions};
+
+/// What `judge` has to know of a row.
+pub const CONTENT_COLUMNS: [&str; 13] = [
+    "identity",
+    "source",
+    "id",
+    "tenant",
+    "event_type",
+    "time",
+    "time_given",
+    "data",
+    "topic",
+    "partition",
+    "offset",
+    "batch_index",
+    "arrival",
+];
+
+/// Rejects are encoded when this many have come together, so that many conflicts take little memory.
+const CHUNK_ROWS: usize = 8 * 1024;
 
 /// What an event says, apart from its identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,11 +55,11 @@ struct Conflict {
     source: String,
     id: String,
     content: Content,
-    arrival: ArrivalKey,
+    arrival: ArrivalKey<String>,
     detail: String,
 }
 
-/// What became of the lost events.
+/// What became of some lost events.
 #[derive(Debug, Default)]
 pub struct Verdicts {
     pub conflict_rows: u64,
@@ -46,86 +68,110 @@ pub struct Verdicts {
 
 /// Compares each lost event with the one that counts.
 pub async fn judge(
-    batches: &[RecordBatch],
+    rows: &impl FindRow,
     lost: &[LostEvent],
-    others: &std::collections::BTreeMap<i32, Vec<DataFile>>,
+    others: &BTreeMap<i32, Vec<DataFile>>,
     table: &TableHandle,
 ) -> Result<Verdicts, CompactError> {
     let elsewhere = contents_elsewhere(lost, others, table).await?;
     let mut verdicts = Verdicts::default();
     for event in lost {
-        let content = content(batches, &event.rows);
+        let content = content(rows, &event.rows);
         let counted = match &event.winner {
-            Winner::Here(rows) => Some(self::content(batches, rows)),
-            Winner::OtherDay(_) => elsewhere.get(&event.identity).cloned(),
+            Place::Here(winner) => Some(self::content(rows, winner)),
+            Place::OtherDay(day) => elsewhere.get(&(*day, event.identity)).cloned(),
         };
         if counted.as_ref() == Some(&content) {
             continue;
         }
         verdicts.conflict_rows += event.rows.len() as u64;
-        let first = event.rows[0];
-        let batch = &batches[first.batch()];
-        let arrival = ArrivalColumns::of(batch).expect("read by the working schema").key(first.row());
+        let (batch, row) = rows.find(event.rows[0]);
         verdicts.conflicts.push(Conflict {
-            source: text(batch, "source", first.row()).unwrap_or_default(),
-            id: text(batch, "id", first.row()).unwrap_or_default(),
+            source: text(batch, "source", row).unwrap_or_default(),
+            id: text(batch, "id", row).unwrap_or_default(),
             detail: difference(counted.as_ref(), &content),
             content,
-            arrival,
+            arrival: ArrivalColumns::of_whole(batch).key(row).to_owned(),
         });
     }
     Ok(verdicts)
 }
 
+impl FindRow for [RecordBatch] {
+    fn find(&self, row: RowId) -> (&RecordBatch, usize) {
+        (&self[row.part()], row.row())
+    }
+}
+
 /// The content of the events that were counted on other days.
 async fn contents_elsewhere(
     lost: &[LostEvent],
-    others: &std::collections::BTreeMap<i32, Vec<DataFile>>,
+    others: &BTreeMap<i32, Vec<DataFile>>,
     table: &TableHandle,
-) -> Result<HashMap<u128, Content>, CompactError> {
+) -> Result<HashMap<(i32, u128), Content>, CompactError> {
     let mut wanted: HashMap<i32, HashSet<u128>> = HashMap::new();
     for event in lost {
-        if let Winner::OtherDay(day) = event.winner {
+        if let Place::OtherDay(day) = event.winner {
             wanted.entry(day).or_default().insert(event.identity);
         }
     }
     let mut contents = HashMap::new();
     for (day, identities) in wanted {
-        let mut batches = Vec::new();
         let mut rows: HashMap<u128, Vec<RowId>> = HashMap::new();
-        for source in fetch(table, others.get(&day).map_or(&[][..], Vec::as_slice)).await? {
-            for batch in source.read(None)? {
-                let batch = batch?;
-                let column =
-                    batch.column_by_name("identity").and_then(|column| column.as_binary_opt::<i32>());
-                let column = column.ok_or_else(|| source.columns_error())?;
-                for row in 0..column.len() {
-                    if let Some(identity) =
-                        identity_of(column.value(row)).filter(|it| identities.contains(it))
-                    {
+        let mut batches = Vec::new();
+        for portion in portions(others.get(&day).map_or(&[], Vec::as_slice)) {
+            for source in fetch(table, portion).await? {
+                for batch in source.read(Some(&CONTENT_COLUMNS))? {
+                    let batch = keep(&batch?, &source, &identities)?;
+                    for (row, identity) in identities_of(&batch, &source)?.enumerate() {
                         rows.entry(identity).or_default().push(RowId::new(batches.len(), row));
                     }
+                    batches.push(batch);
                 }
-                batches.push(batch);
             }
         }
-        contents.extend(rows.into_iter().map(|(identity, rows)| (identity, content(&batches, &rows))));
+        let found = rows.into_iter().map(|(identity, rows)| ((day, identity), content(&batches[..], &rows)));
+        contents.extend(found);
     }
     Ok(contents)
 }
 
+fn identities_of<'b>(
+    batch: &'b RecordBatch,
+    source: &SourceFile,
+) -> Result<impl Iterator<Item = u128> + use<'b>, CompactError> {
+    let column = batch.column_by_name("identity").and_then(|column| column.as_binary_opt::<i32>());
+    let column = column.filter(|column| column.iter().all(|bytes| bytes.and_then(identity_of).is_some()));
+    let column = column.ok_or_else(|| source.columns_error())?;
+    Ok(column.iter().flatten().filter_map(identity_of))
+}
+
+/// The rows of a batch that are of some identities.
+fn keep(
+    batch: &RecordBatch,
+    source: &SourceFile,
+    identities: &HashSet<u128>,
+) -> Result<RecordBatch, CompactError> {
+    let mask: BooleanArray =
+        identities_of(batch, source)?.map(|identity| Some(identities.contains(&identity))).collect();
+    Ok(filter_record_batch(batch, &mask)?)
+}
+
 /// What the rows of one event say together: the data stands in only one of them.
-fn content(batches: &[RecordBatch], rows: &[RowId]) -> Content {
-    let first = rows[0];
-    let batch = &batches[first.batch()];
-    let time_given = batch.column_by_name("time_given").is_some_and(|it| it.as_boolean().value(first.row()));
+fn content(rows: &(impl FindRow + ?Sized), event: &[RowId]) -> Content {
+    let (batch, row) = rows.find(event[0]);
+    let time_given = batch.column_by_name("time_given").is_some_and(|it| it.as_boolean().value(row));
     let time = batch.column_by_name("time").expect("read by the working schema");
-    let time_us = time.as_primitive::<TimestampMicrosecondType>().value(first.row());
+    let time_us = time.as_primitive::<TimestampMicrosecondType>().value(row);
+    let data = |row: &RowId| {
+        let (batch, row) = rows.find(*row);
+        text(batch, "data", row)
+    };
     Content {
-        tenant: text(batch, "tenant", first.row()).unwrap_or_default(),
-        event_type: text(batch, "event_type", first.row()).unwrap_or_default(),
+        tenant: text(batch, "tenant", row).unwrap_or_default(),
+        event_type: text(batch, "event_type", row).unwrap_or_default(),
         time_us: time_given.then_some(time_us),
-        data: rows.iter().find_map(|row| text(&batches[row.batch()], "data", row.row())),
+        data: event.iter().find_map(data),
     }
 }
 
@@ -158,37 +204,67 @@ fn difference(counted: Option<&Content>, content: &Content) -> String {
     format!("an event with this source and id was counted before, with another {}", differing.join(" and "))
 }
 
-impl Verdicts {
-    /// The conflicts as a file for the reject table, without those that it already holds because an
-    /// earlier attempt got no further.
-    pub async fn new_rejects(&self, rejected: &TableHandle) -> Result<Option<FinishedFile>, CompactError> {
-        if self.conflicts.is_empty() {
-            return Ok(None);
+/// The conflicts of a run's commit as a file for the reject table in the making, without those that the
+/// table already holds because an earlier attempt got no further.
+#[derive(Debug, Default)]
+pub struct ConflictRejects {
+    /// Where the conflicts came from that the table holds; read when there is a first one to compare.
+    known: Option<HashSet<Origin>>,
+    columns: RejectedColumns,
+    writer: Option<DayFileWriter>,
+}
+
+impl ConflictRejects {
+    pub async fn record(&mut self, verdicts: &Verdicts, rejected: &TableHandle) -> Result<(), CompactError> {
+        if verdicts.conflicts.is_empty() {
+            return Ok(());
         }
-        let known = known_conflicts(rejected).await?;
-        let mut columns = RejectedColumns::default();
-        let now_us = jiff::Timestamp::now().as_microsecond();
-        for conflict in self.conflicts.iter().filter(|conflict| !known.contains(&conflict.place())) {
-            conflict.push(&mut columns);
+        if self.known.is_none() {
+            self.known = Some(known_conflicts(rejected).await?);
         }
-        if columns.rows() == 0 {
-            return Ok(None);
+        for conflict in &verdicts.conflicts {
+            let is_known =
+                self.known.as_ref().is_some_and(|known| known.contains(&origin(&conflict.arrival.as_ref())));
+            if !is_known {
+                conflict.push(&mut self.columns);
+            }
+            if self.columns.rows() >= CHUNK_ROWS {
+                self.encode()?;
+            }
         }
-        let day = (now_us.div_euclid(86_400_000_000)) as i32;
-        let mut writer = DayFileWriter::new(Table::RejectedMessages, day, FileKind::Arrived)?;
-        writer.write(&columns.finish())?;
-        Ok(Some(writer.finish(now_us / 1_000)?))
+        Ok(())
+    }
+
+    fn encode(&mut self) -> Result<(), CompactError> {
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            None => {
+                let today = day_of(jiff::Timestamp::now().as_microsecond());
+                self.writer.insert(DayFileWriter::new(Table::RejectedMessages, today, FileKind::Arrived)?)
+            }
+        };
+        Ok(writer.write(&self.columns.finish())?)
+    }
+
+    pub fn finish(mut self) -> Result<Option<FinishedFile>, CompactError> {
+        if self.columns.rows() > 0 {
+            self.encode()?;
+        }
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        Ok(self.writer.map(|writer| writer.finish(now_ms)).transpose()?)
     }
 }
 
-type Place = (String, i32, i64, i32);
+/// A digest of where and when a message arrived: a file's lines have their places again when it is read anew.
+type Origin = [u8; 16];
+
+fn origin(arrival: &ArrivalKey<&str>) -> Origin {
+    let ArrivalKey { arrival_us, topic, partition, offset, batch_index } = arrival;
+    let text = format!("{arrival_us} {partition} {offset} {batch_index} {topic}");
+    blake3::hash(text.as_bytes()).as_bytes()[..16].try_into().expect("a digest has 32 bytes")
+}
 
 impl Conflict {
-    fn place(&self) -> Place {
-        let ArrivalKey { topic, partition, offset, batch_index, .. } = &self.arrival;
-        (topic.to_string(), *partition, *offset, *batch_index)
-    }
-
     fn push(&self, columns: &mut RejectedColumns) {
         let payload = self.cloud_event();
         let at = Coordinates {
@@ -229,28 +305,51 @@ impl Conflict {
     }
 }
 
-/// Where the conflicts that the reject table holds came from.
-async fn known_conflicts(rejected: &TableHandle) -> Result<BTreeSet<Place>, CompactError> {
-    let mut known = BTreeSet::new();
-    let snapshot = rejected.snapshot(None).await?;
-    for source in fetch(rejected, &snapshot.files).await? {
-        let wanted = ["reason", "topic", "partition", "offset", "batch_index"];
-        for batch in source.read_plain(&wanted)? {
-            let batch = batch?;
-            let texts = |name: &str| batch.column_by_name(name).and_then(|it| it.as_string_opt::<i32>());
-            let numbers =
-                |name: &str| batch.column_by_name(name).and_then(|it| it.as_primitive_opt::<Int32Type>());
-            let offsets = batch.column_by_name("offset").and_then(|it| it.as_primitive_opt::<Int64Type>());
-            let (Some(reasons), Some(topics), Some(partitions), Some(offsets), Some(indices)) =
-                (texts("reason"), texts("topic"), numbers("partition"), offsets, numbers("batch_index"))
-            else {
-                return Err(source.columns_error());
-            };
-            let conflicts =
-                (0..batch.num_rows()).filter(|row| reasons.value(*row) == RejectReason::Conflict.name());
-            known.extend(conflicts.map(|row| {
-                (topics.value(row).to_owned(), partitions.value(row), offsets.value(row), indices.value(row))
-            }));
+async fn known_conflicts(rejected: &TableHandle) -> Result<HashSet<Origin>, CompactError> {
+    let mut known = HashSet::new();
+    for portion in portions(&rejected.snapshot(None).await?.files) {
+        for source in fetch(rejected, portion).await? {
+            let wanted = ["reason", "topic", "partition", "offset", "batch_index", "arrival"];
+            for batch in source.read_plain(&wanted)? {
+                let batch = batch?;
+                let texts = |name: &str| batch.column_by_name(name).and_then(|it| it.as_string_opt::<i32>());
+                let numbers =
+                    |name: &str| batch.column_by_name(name).and_then(|it| it.as_primitive_opt::<Int32Type>());
+                let offsets =
+                    batch.column_by_name("offset").and_then(|it| it.as_primitive_opt::<Int64Type>());
+                let arrivals = batch
+                    .column_by_name("arrival")
+                    .and_then(|it| it.as_primitive_opt::<TimestampMicrosecondType>());
+                let (
+                    Some(reasons),
+                    Some(topics),
+                    Some(partitions),
+                    Some(offsets),
+                    Some(indices),
+                    Some(arrivals),
+                ) = (
+                    texts("reason"),
+                    texts("topic"),
+                    numbers("partition"),
+                    offsets,
+                    numbers("batch_index"),
+                    arrivals,
+                )
+                else {
+                    return Err(source.columns_error());
+                };
+                let conflicts =
+                    (0..batch.num_rows()).filter(|row| reasons.value(*row) == RejectReason::Conflict.name());
+                known.extend(conflicts.map(|row| {
+                    origin(&ArrivalKey {
+                        arrival_us: arrivals.value(row),
+                        topic: topics.value(row),
+                        partition: partitions.value(row),
+                        offset: offsets.value(row),
+                        batch_index: indices.value(row),
+                    })
+                }));
+            }
         }
     }
     Ok(known)

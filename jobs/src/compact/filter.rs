@@ -3,29 +3,114 @@
 //! A filter answers for all events of a compacted day in 36 bits an event, and errs once in 4 billion
 //! questions. With the 16-bit kind half the room would do, but over 35 days it would err several hundred
 //! times for each compacted day, and each time the identities of a whole other day would have to be read.
-//! Filters are only a cache: one that is missing is made again from its day's files.
+//! Filters are only a cache: one that is missing or damaged is made again from its day's files.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
+use ingest::day_file::FileKind;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use sql::lake::{DataFile, TableHandle};
+use sql::lake::{DataFile, TableHandle, TableSnapshot};
 use xorf::{BinaryFuse32, Descriptor, Filter};
 
 use super::CompactError;
-use super::identity::{DayIdentities, LostEvent, RowId, Winner, identity_of, prefix};
-use super::rows::{ARRIVAL_COLUMNS, ArrivalColumns, ArrivalKey, fetch};
+use super::identity::{Elsewhere, identity_of, prefix, share_of};
+use super::rows::{ArrivalColumns, ArrivalKey, IDENTITY_COLUMNS, fetch, portions};
 
-/// A stored filter begins with its seed and the lengths of its segments.
-const DESCRIPTOR_BYTES: usize = 20;
+/// Making a filter takes about 25 bytes of memory for each event of it.
+const PART_EVENTS: usize = 4_000_000;
+/// A part of a filter begins with its seed, the lengths of its segments, and that of itself.
+const PART_HEAD_BYTES: usize = 24;
 
-/// The filters of the days around the one at work.
-#[derive(Debug, Default)]
-pub struct IdentityFilters {
-    /// By day, with the files that each covers.
-    filters: HashMap<i32, (FileSet, Option<BinaryFuse32>)>,
+/// The filter of one day: a part for each of equal shares of all identities.
+#[derive(Debug, Clone, Default)]
+pub struct DayFilter {
+    /// None where the day has no event.
+    parts: Vec<Option<BinaryFuse32>>,
+}
+
+impl DayFilter {
+    /// A filter over prefixes that are sorted and distinct.
+    pub fn build(prefixes: &[u64]) -> Self {
+        let parts = prefixes.len().div_ceil(PART_EVENTS);
+        let mut filter = Self { parts: vec![None; parts] };
+        let share = |prefix: &u64| share_of(*prefix, parts);
+        for prefixes in prefixes.chunk_by(|left, right| share(left) == share(right)) {
+            filter.parts[share(&prefixes[0])] = build_part(prefixes);
+        }
+        filter
+    }
+
+    /// Adds the part of the next share.
+    pub fn push_share(&mut self, prefixes: &[u64]) {
+        self.parts.push(build_part(prefixes));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.parts.iter().all(Option::is_none)
+    }
+
+    fn contains(&self, prefix: u64) -> bool {
+        let part = self.parts.get(share_of(prefix, self.parts.len()));
+        part.is_some_and(|part| part.as_ref().is_some_and(|part| part.contains(&prefix)))
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.parts.iter().flatten().map(|part| part.fingerprints.len() * 4).sum()
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.memory_bytes() + 64);
+        for part in &self.parts {
+            let Some(part) = part else {
+                bytes.extend([0; PART_HEAD_BYTES]);
+                continue;
+            };
+            let Descriptor { seed, segment_length, segment_length_mask, segment_count_length } =
+                part.descriptor;
+            bytes.extend(seed.to_le_bytes());
+            let length = part.fingerprints.len() as u32;
+            for number in [segment_length, segment_length_mask, segment_count_length, length] {
+                bytes.extend(number.to_le_bytes());
+            }
+            part.fingerprints.iter().for_each(|fingerprint| bytes.extend(fingerprint.to_le_bytes()));
+        }
+        let digest = blake3::hash(&bytes);
+        bytes.extend(digest.as_bytes());
+        bytes
+    }
+
+    /// None if the bytes are damaged.
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (mut bytes, digest) = bytes.split_at_checked(bytes.len().checked_sub(blake3::OUT_LEN)?)?;
+        if blake3::hash(bytes).as_bytes() != digest {
+            return None;
+        }
+        let mut filter = Self::default();
+        while bytes.len() >= PART_HEAD_BYTES {
+            let descriptor = Descriptor {
+                seed: bytes.get_u64_le(),
+                segment_length: bytes.get_u32_le(),
+                segment_length_mask: bytes.get_u32_le(),
+                segment_count_length: bytes.get_u32_le(),
+            };
+            let length = bytes.get_u32_le() as usize;
+            if bytes.len() / 4 < length {
+                return None;
+            }
+            let fingerprints = (0..length).map(|_| bytes.get_u32_le()).collect();
+            filter.parts.push((length > 0).then_some(BinaryFuse32 { descriptor, fingerprints }));
+        }
+        bytes.is_empty().then_some(filter)
+    }
+}
+
+fn build_part(prefixes: &[u64]) -> Option<BinaryFuse32> {
+    // Construction draws its own seeds and fails less than once in many millions of tries.
+    (!prefixes.is_empty()).then(|| BinaryFuse32::try_from(prefixes).expect("prefixes are distinct"))
 }
 
 /// A digest of the paths of a day's compacted files.
@@ -44,134 +129,126 @@ impl FileSet {
     }
 }
 
-/// What the other days say of the new events.
+/// Where the filters of a version's days are.
+pub fn filter_paths(snapshot: &TableSnapshot) -> impl Iterator<Item = String> {
+    let mut days: BTreeMap<i32, Vec<&str>> = BTreeMap::new();
+    for file in snapshot.files.iter().filter(|file| FileKind::of(&file.path) == FileKind::Sorted) {
+        days.entry(file.day).or_default().push(&file.path);
+    }
+    days.into_iter().map(|(day, paths)| FileSet::of(paths.into_iter()).path(day).to_string())
+}
+
+/// The filters of the days around the one at work.
 #[derive(Debug)]
-pub enum Found {
-    /// These were counted before.
-    Lost(Vec<LostEvent>),
-    /// On this day an event was counted that arrived later than the one at hand.
-    CameLater(i32),
+pub struct IdentityFilters {
+    table: TableHandle,
+    /// By day, with the files that each covers.
+    held: HashMap<i32, (FileSet, Arc<DayFilter>)>,
+    /// How much may be held in memory; the rest is read whenever it is asked.
+    held_bytes_max: usize,
+    /// Whether filters that are made are kept in the lake.
+    stores: bool,
 }
 
 impl IdentityFilters {
-    /// Looks for the new events among the compacted files of other days.
-    pub async fn find(
+    pub fn new(table: TableHandle, held_bytes_max: usize, stores: bool) -> Self {
+        Self { table, held: HashMap::new(), held_bytes_max, stores }
+    }
+
+    /// Looks for events among the compacted files of other days.
+    pub async fn elsewhere(
         &mut self,
-        identities: &DayIdentities,
-        lost: &HashSet<RowId>,
+        asked: &[u128],
         others: &BTreeMap<i32, Vec<DataFile>>,
-        table: &TableHandle,
-    ) -> Result<Found, CompactError> {
-        self.filters.retain(|day, _| others.contains_key(day));
-        let asked = identities.new_identities(lost);
-        let mut found = Vec::new();
-        let mut gone: HashSet<u128> = HashSet::new();
+    ) -> Result<Elsewhere, CompactError> {
+        self.held.retain(|day, _| others.contains_key(day));
+        let mut found = Elsewhere::new();
         for (day, files) in others {
-            let Some(filter) = self.filter(*day, files, table).await? else { continue };
+            let filter = self.filter(*day, files).await?;
             let candidates: HashSet<u128> =
-                asked.iter().copied().filter(|identity| filter.contains(&prefix(*identity))).collect();
+                asked.iter().copied().filter(|identity| filter.contains(prefix(*identity))).collect();
             if candidates.is_empty() {
                 continue;
             }
-            for (identity, arrival) in first_arrivals(&candidates, files, table).await? {
-                let rows = identities.rows_of(identity, lost);
-                if rows.iter().any(|row| identities.arrival(*row) < arrival) {
-                    return Ok(Found::CameLater(*day));
-                }
-                if gone.insert(identity) {
-                    found.push(LostEvent { identity, rows, winner: Winner::OtherDay(*day) });
-                }
+            for (identity, arrival) in first_arrivals(&candidates, files, &self.table).await? {
+                found.entry(identity).or_default().push((*day, arrival));
             }
         }
-        Ok(Found::Lost(found))
+        Ok(found)
     }
 
-    async fn filter(
-        &mut self,
-        day: i32,
-        files: &[DataFile],
-        table: &TableHandle,
-    ) -> Result<Option<&BinaryFuse32>, CompactError> {
+    async fn filter(&mut self, day: i32, files: &[DataFile]) -> Result<Arc<DayFilter>, CompactError> {
         let set = FileSet::of(files.iter().map(|file| file.path.as_str()));
-        if self.filters.get(&day).is_none_or(|(known, _)| *known != set) {
-            let filter = match load(&set.path(day), table).await? {
-                Some(filter) => Some(filter),
-                None => {
-                    let sources = fetch(table, files).await?;
-                    let prefixes = DayIdentities::read(&sources)?.prefixes_of_day(day, &HashSet::new());
-                    store(build(&prefixes).as_ref(), &set.path(day), table).await?;
-                    build(&prefixes)
-                }
-            };
-            self.filters.insert(day, (set, filter));
+        if let Some((_, filter)) = self.held.get(&day).filter(|(known, _)| *known == set) {
+            return Ok(Arc::clone(filter));
         }
-        Ok(self.filters[&day].1.as_ref())
+        let filter = match load(&set.path(day), &self.table).await? {
+            Some(filter) => filter,
+            None => {
+                let filter = DayFilter::build(&read_prefixes(files, &self.table).await?);
+                self.store(&filter, &set.path(day)).await;
+                filter
+            }
+        };
+        Ok(self.hold(day, set, filter))
     }
 
-    /// Stores the filter of a day whose compacted files are these, and remembers it.
-    pub async fn add(
-        &mut self,
-        day: i32,
-        paths: impl Iterator<Item = &str>,
-        filter: Option<BinaryFuse32>,
-        table: &TableHandle,
-    ) -> Result<(), CompactError> {
+    /// Stores the filter of a day whose compacted files are these.
+    pub async fn add(&mut self, day: i32, paths: impl Iterator<Item = &str>, filter: DayFilter) {
         let set = FileSet::of(paths);
-        store(filter.as_ref(), &set.path(day), table).await?;
-        self.filters.insert(day, (set, filter));
-        Ok(())
+        self.store(&filter, &set.path(day)).await;
+        self.hold(day, set, filter);
     }
-}
 
-/// A filter over distinct prefixes; none for no prefixes at all.
-pub fn build(prefixes: &[u64]) -> Option<BinaryFuse32> {
-    // Construction draws its own seeds and fails less than once in many millions of tries.
-    (!prefixes.is_empty()).then(|| BinaryFuse32::try_from(prefixes).expect("prefixes are distinct"))
-}
+    fn hold(&mut self, day: i32, set: FileSet, filter: DayFilter) -> Arc<DayFilter> {
+        let filter = Arc::new(filter);
+        self.held.remove(&day);
+        let held: usize = self.held.values().map(|(_, filter)| filter.memory_bytes()).sum();
+        if held + filter.memory_bytes() <= self.held_bytes_max {
+            self.held.insert(day, (set, Arc::clone(&filter)));
+        }
+        filter
+    }
 
-async fn store(filter: Option<&BinaryFuse32>, path: &Path, table: &TableHandle) -> Result<(), CompactError> {
-    let Some(filter) = filter else { return Ok(()) };
-    let Descriptor { seed, segment_length, segment_length_mask, segment_count_length } = filter.descriptor;
-    let mut bytes = seed.to_le_bytes().to_vec();
-    for number in [segment_length, segment_length_mask, segment_count_length] {
-        bytes.extend(number.to_le_bytes());
+    /// A filter that cannot be stored costs time later, and nothing else.
+    async fn store(&self, filter: &DayFilter, path: &Path) {
+        if !self.stores || filter.is_empty() {
+            return;
+        }
+        if let Err(error) = self.table.store().put(path, Bytes::from(filter.to_bytes()).into()).await {
+            tracing::warn!(%path, error = &error as &dyn std::error::Error, "no identity filter was stored");
+        }
     }
-    for fingerprint in &filter.fingerprints {
-        bytes.extend(fingerprint.to_le_bytes());
-    }
-    let digest = blake3::hash(&bytes);
-    bytes.extend(digest.as_bytes());
-    let failed = |source| CompactError::Store { path: path.to_string(), source };
-    table.store().put(path, Bytes::from(bytes).into()).await.map_err(failed)?;
-    Ok(())
 }
 
 /// Reads a stored filter; none if there is none, or if it is damaged.
-async fn load(path: &Path, table: &TableHandle) -> Result<Option<BinaryFuse32>, CompactError> {
+async fn load(path: &Path, table: &TableHandle) -> Result<Option<DayFilter>, CompactError> {
     let failed = |source| CompactError::Store { path: path.to_string(), source };
-    let bytes = match table.store().get(path).await {
-        Ok(found) => found.bytes().await.map_err(failed)?,
-        Err(object_store::Error::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    let Some(length) = bytes.len().checked_sub(blake3::OUT_LEN) else { return Ok(None) };
-    let (content, digest) = bytes.split_at(length);
-    if blake3::hash(content).as_bytes() != digest || length < DESCRIPTOR_BYTES {
-        return Ok(None);
+    match table.store().get(path).await {
+        Ok(found) => Ok(DayFilter::from_bytes(&found.bytes().await.map_err(failed)?)),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(failed(error)),
     }
-    let (bytes, fingerprints) = content.split_at(DESCRIPTOR_BYTES);
-    let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-    let descriptor = Descriptor {
-        seed: u64::from(number(0)) | u64::from(number(4)) << 32,
-        segment_length: number(8),
-        segment_length_mask: number(12),
-        segment_count_length: number(16),
-    };
-    let fingerprints = fingerprints
-        .chunks_exact(4)
-        .map(|bytes| u32::from_le_bytes(bytes.try_into().expect("chunks of four")))
-        .collect();
-    Ok(Some(BinaryFuse32 { descriptor, fingerprints }))
+}
+
+/// What the filter of a day's files has to hold.
+async fn read_prefixes(files: &[DataFile], table: &TableHandle) -> Result<Vec<u64>, CompactError> {
+    let mut prefixes = Vec::new();
+    for portion in portions(files) {
+        for source in fetch(table, portion).await? {
+            for batch in source.read(Some(&["identity"]))? {
+                let batch = batch?;
+                let column =
+                    batch.column_by_name("identity").and_then(|column| column.as_binary_opt::<i32>());
+                let column = column.ok_or_else(|| source.columns_error())?;
+                let read = column.iter().map(|bytes| Some(prefix(identity_of(bytes?)?)));
+                prefixes.extend(read.collect::<Option<Vec<_>>>().ok_or_else(|| source.columns_error())?);
+            }
+        }
+    }
+    prefixes.sort_unstable();
+    prefixes.dedup();
+    Ok(prefixes)
 }
 
 /// When the events of these identities first arrived, for those that the files really hold.
@@ -179,28 +256,29 @@ async fn first_arrivals(
     candidates: &HashSet<u128>,
     files: &[DataFile],
     table: &TableHandle,
-) -> Result<Vec<(u128, ArrivalKey)>, CompactError> {
-    let mut first: BTreeMap<u128, ArrivalKey> = BTreeMap::new();
-    let mut columns = vec!["identity"];
-    columns.extend(ARRIVAL_COLUMNS);
-    for source in fetch(table, files).await? {
-        for batch in source.read(Some(&columns))? {
-            let batch = batch?;
-            let identity = batch.column_by_name("identity").and_then(|column| column.as_binary_opt::<i32>());
-            let (Some(identity), Some(arrivals)) = (identity, ArrivalColumns::of(&batch)) else {
-                return Err(source.columns_error());
-            };
-            for row in 0..identity.len() {
-                let Some(found) = identity_of(identity.value(row)).filter(|it| candidates.contains(it))
-                else {
-                    continue;
+) -> Result<BTreeMap<u128, ArrivalKey<String>>, CompactError> {
+    let mut first: BTreeMap<u128, ArrivalKey<String>> = BTreeMap::new();
+    for portion in portions(files) {
+        for source in fetch(table, portion).await? {
+            for batch in source.read(Some(&IDENTITY_COLUMNS))? {
+                let batch = batch?;
+                let identity =
+                    batch.column_by_name("identity").and_then(|column| column.as_binary_opt::<i32>());
+                let (Some(identity), Some(arrivals)) = (identity, ArrivalColumns::of(&batch)) else {
+                    return Err(source.columns_error());
                 };
-                let key = arrivals.key(row);
-                first.entry(found).and_modify(|known| *known = key.clone().min(known.clone())).or_insert(key);
+                for row in 0..identity.len() {
+                    let found = identity_of(identity.value(row)).filter(|it| candidates.contains(it));
+                    let Some(found) = found else { continue };
+                    let key = arrivals.key(row);
+                    if first.get(&found).is_none_or(|known| key < known.as_ref()) {
+                        first.insert(found, key.to_owned());
+                    }
+                }
             }
         }
     }
-    Ok(first.into_iter().collect())
+    Ok(first)
 }
 
 #[cfg(test)]
@@ -208,21 +286,46 @@ mod tests {
     use super::*;
     use sql::lake::{Lake, Table};
 
+    fn prefixes() -> Vec<u64> {
+        let mut prefixes: Vec<u64> =
+            (0..10_000u64).map(|it| it.wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect();
+        prefixes.sort_unstable();
+        prefixes
+    }
+
+    fn in_shares(shares: usize) -> DayFilter {
+        let mut filter = DayFilter::default();
+        for share in 0..shares {
+            let of_share: Vec<u64> =
+                prefixes().into_iter().filter(|prefix| share_of(*prefix, shares) == share).collect();
+            filter.push_share(&of_share);
+        }
+        filter
+    }
+
     #[tokio::test]
     async fn a_filter_survives_storage_and_a_damaged_one_is_not_used() {
-        let lake = Lake::open("memory:///").unwrap();
-        let table = lake.table(Table::UsageEvents);
+        let table = Lake::open("memory:///").unwrap().table(Table::UsageEvents);
         let path = FileSet::of(["a", "b"].into_iter()).path(20_000);
-        let prefixes: Vec<u64> = (0..10_000u64).map(|it| it.wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect();
-        store(build(&prefixes).as_ref(), &path, &table).await.unwrap();
-        let filter = load(&path, &table).await.unwrap().unwrap();
-        assert!(prefixes.iter().all(|prefix| filter.contains(prefix)));
-        let strangers = (1..10_000u64).filter(|it| filter.contains(&(it * 7 + 3))).count();
-        assert!(strangers <= 1, "{strangers}");
-
+        let filters = IdentityFilters::new(table.clone(), 0, true);
+        for filter in [DayFilter::build(&prefixes()), in_shares(1), in_shares(7), in_shares(20_000)] {
+            filters.store(&filter, &path).await;
+            let filter = load(&path, &table).await.unwrap().unwrap();
+            assert!(prefixes().iter().all(|prefix| filter.contains(*prefix)));
+            let strangers = (1..10_000u64).filter(|it| filter.contains(it * 7 + 3)).count();
+            assert!(strangers <= 1, "{strangers}");
+        }
         let mut bytes = table.store().get(&path).await.unwrap().bytes().await.unwrap().to_vec();
         bytes[100] ^= 1;
         table.store().put(&path, bytes.into()).await.unwrap();
         assert!(load(&path, &table).await.unwrap().is_none());
+    }
+
+    #[test]
+    fn the_filter_of_no_events_holds_nothing() {
+        assert!(DayFilter::build(&[]).is_empty());
+        assert!(!DayFilter::build(&[]).contains(7));
+        assert!(DayFilter::build(&[7]).contains(7));
+        assert!(DayFilter::from_bytes(&[]).is_none());
     }
 }

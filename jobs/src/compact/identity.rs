@@ -1,34 +1,24 @@
-//! Which rows of a day repeat an event that arrived earlier.
+//! Which events count, and which repeat one that arrived earlier (DESIGN.md 3.2).
 //!
 //! Only the identity and the arrival columns are read. Rows are named by [`RowId`], so that the sorting
 //! step, which reads all columns, can leave the lost ones out.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use ingest::day_file::FileKind;
 
 use super::CompactError;
-use super::rows::{ARRIVAL_COLUMNS, ArrivalColumns, ArrivalKey, BATCH_ROWS, SourceFile};
+use super::rows::{ArrivalColumns, ArrivalKey, IDENTITY_COLUMNS, RowId, SourceFile};
 
-/// A row of the files at hand: the number of its batch and its place in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RowId(pub u32);
+/// How many days apart two events of one identity are still known to be the same; none: any number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdentityWindow(pub Option<u32>);
 
-impl RowId {
-    const ROW_BITS: u32 = BATCH_ROWS.trailing_zeros();
-
-    pub fn new(batch: usize, row: usize) -> Self {
-        debug_assert!(row < BATCH_ROWS);
-        Self(u32::try_from(batch << Self::ROW_BITS | row).expect("a group of days has fewer than 4 G rows"))
-    }
-
-    pub fn batch(self) -> usize {
-        (self.0 >> Self::ROW_BITS) as usize
-    }
-
-    pub fn row(self) -> usize {
-        (self.0 & ((1 << Self::ROW_BITS) - 1)) as usize
+impl IdentityWindow {
+    /// Events of one day are always near, so that equal times are found whatever their age.
+    pub fn joins(self, day: i32, other: i32) -> bool {
+        self.0.is_none_or(|days| day.abs_diff(other) <= days)
     }
 }
 
@@ -37,31 +27,81 @@ impl RowId {
 pub struct LostEvent {
     pub identity: u128,
     pub rows: Vec<RowId>,
-    pub winner: Winner,
+    pub winner: Place,
 }
 
+/// The rows of events that do not count.
+pub fn lost_rows(events: &[LostEvent]) -> impl Iterator<Item = &RowId> {
+    events.iter().flat_map(|event| &event.rows)
+}
+
+/// Where an event is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Winner {
+pub enum Place {
     Here(Vec<RowId>),
     /// On this day, under the same identity.
     OtherDay(i32),
 }
 
-/// The identities of the rows of some files.
-#[derive(Debug)]
-pub struct DayIdentities {
-    /// Sorted by the first half of the identity; equal identities stand together.
-    entries: Vec<Entry>,
-    /// The arrival columns, by batch.
-    batches: Vec<RecordBatch>,
-    /// By batch: the day, and whether the file has only now arrived.
-    origins: Vec<(i32, bool)>,
+/// Events that were counted on days which are not at hand.
+pub type Elsewhere = HashMap<u128, Vec<(i32, ArrivalKey<String>)>>;
+
+/// What is to become of the events of some days.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Resolution {
+    pub lost: Vec<LostEvent>,
+    /// Days on which an event was counted that arrived later than one at hand.
+    pub days_with_later: BTreeSet<i32>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
-    identity: u128,
-    row: RowId,
+/// A set of rows, by the batch or file that they are of.
+#[derive(Debug, Default)]
+pub struct RowSet {
+    parts: Vec<Vec<bool>>,
+    count: u64,
+}
+
+impl RowSet {
+    pub fn add<'r>(&mut self, rows: impl IntoIterator<Item = &'r RowId>) {
+        for row in rows {
+            if self.parts.len() <= row.part() {
+                self.parts.resize(row.part() + 1, Vec::new());
+            }
+            let rows = &mut self.parts[row.part()];
+            if rows.len() <= row.row() {
+                rows.resize(row.row() + 1, false);
+            }
+            self.count += u64::from(!std::mem::replace(&mut rows[row.row()], true));
+        }
+    }
+
+    pub fn contains(&self, row: RowId) -> bool {
+        self.parts.get(row.part()).is_some_and(|rows| rows.get(row.row()) == Some(&true))
+    }
+
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+/// A share of all identities, so that a large group of days can be gone through in several rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    pub number: usize,
+    pub of: usize,
+}
+
+impl Share {
+    pub const WHOLE: Self = Self { number: 0, of: 1 };
+
+    fn contains(self, identity: u128) -> bool {
+        share_of(prefix(identity), self.of) == self.number
+    }
+}
+
+/// Cuts the space of prefixes into equal shares; they are digests, so each holds about as many.
+pub fn share_of(prefix: u64, shares: usize) -> usize {
+    ((u128::from(prefix) * shares as u128) >> 64) as usize
 }
 
 /// What identity filters hold of an identity: its first 8 bytes.
@@ -73,88 +113,196 @@ pub fn identity_of(bytes: &[u8]) -> Option<u128> {
     Some(u128::from_be_bytes(bytes.try_into().ok()?))
 }
 
-impl DayIdentities {
+/// The identities of the rows of some days, and when each arrived.
+#[derive(Debug, Default)]
+pub struct Identities {
+    /// Once sorted, the rows of one identity stand together.
+    entries: Vec<Entry>,
+    arrivals: Arrivals,
+    /// By batch or file: the day, and whether its rows have only now arrived.
+    origins: Vec<Origin>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    identity: u128,
+    row: RowId,
+    /// The row's place in `arrivals`.
+    arrival: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Origin {
+    day: i32,
+    is_new: bool,
+}
+
+impl Identities {
+    /// Reads all rows of some files, which are named by the batches that `SourceFile::read` makes of them.
     pub fn read(sources: &[SourceFile]) -> Result<Self, CompactError> {
-        let mut identities = Self { entries: Vec::new(), batches: Vec::new(), origins: Vec::new() };
-        let mut columns = vec!["identity"];
-        columns.extend(ARRIVAL_COLUMNS);
+        let mut identities = Self::default();
+        let mut part = 0;
         for source in sources {
-            let is_new = FileKind::of(&source.file.path) == FileKind::Arrived;
-            for batch in source.read(Some(&columns))? {
-                identities.add(&batch?, source.file.day, is_new).ok_or_else(|| source.columns_error())?;
+            for batch in source.read(Some(&IDENTITY_COLUMNS))? {
+                identities.add(&batch?, source, RowId::new(part, 0), Share::WHOLE)?;
+                part += 1;
             }
         }
-        identities.entries.sort_unstable();
+        identities.sort();
         Ok(identities)
     }
 
-    fn add(&mut self, batch: &RecordBatch, day: i32, is_new: bool) -> Option<()> {
-        let number = self.batches.len();
-        let column = batch.column_by_name("identity")?.as_binary_opt::<i32>()?;
-        self.entries.reserve(column.len());
-        for row in 0..column.len() {
-            self.entries
-                .push(Entry { identity: identity_of(column.value(row))?, row: RowId::new(number, row) });
-        }
-        ArrivalColumns::of(batch)?;
-        self.batches.push(batch.clone());
-        self.origins.push((day, is_new));
-        Some(())
+    /// Adds those rows of a batch that are of a share; `first` names the batch's first row.
+    pub fn add(
+        &mut self,
+        batch: &RecordBatch,
+        source: &SourceFile,
+        first: RowId,
+        share: Share,
+    ) -> Result<(), CompactError> {
+        let origin =
+            Origin { day: source.file.day, is_new: FileKind::of(&source.file.path) == FileKind::Arrived };
+        self.origins.resize(first.part() + 1, origin);
+        let mut add = || -> Option<()> {
+            let column = batch.column_by_name("identity")?.as_binary_opt::<i32>()?;
+            let columns = ArrivalColumns::of(batch)?;
+            for row in 0..column.len() {
+                let identity = identity_of(column.value(row))?;
+                if share.contains(identity) {
+                    let arrival = self.arrivals.push(columns.key(row));
+                    let row = RowId::new(first.part(), first.row() + row);
+                    self.entries.push(Entry { identity, row, arrival });
+                }
+            }
+            Some(())
+        };
+        add().ok_or_else(|| source.columns_error())
     }
 
-    /// When and whence a row arrived.
-    pub fn arrival(&self, row: RowId) -> ArrivalKey {
-        let columns = ArrivalColumns::of(&self.batches[row.batch()]);
-        columns.expect("checked when the batch was added").key(row.row())
+    pub fn sort(&mut self) {
+        self.entries.sort_unstable();
     }
 
     fn groups(&self) -> impl Iterator<Item = &[Entry]> {
         self.entries.chunk_by(|left, right| left.identity == right.identity)
     }
 
-    /// The events among these rows that came after another with the same identity.
-    pub fn repeats(&self) -> Vec<LostEvent> {
-        let mut lost = Vec::new();
-        let mut events: Vec<(ArrivalKey, RowId)> = Vec::new();
-        for group in self.groups().filter(|group| group.len() > 1) {
-            events.clear();
-            events.extend(group.iter().map(|entry| (self.arrival(entry.row), entry.row)));
-            events.sort();
-            // Rows of one event share their coordinates; each run of equal ones is an event.
-            let mut runs = events.chunk_by(|left, right| left.0 == right.0);
-            let rows = |run: &[(ArrivalKey, RowId)]| run.iter().map(|(_, row)| *row).collect::<Vec<_>>();
-            let first = rows(runs.next().expect("the group is not empty"));
-            lost.extend(runs.map(|run| LostEvent {
-                identity: group[0].identity,
-                rows: rows(run),
-                winner: Winner::Here(first.clone()),
-            }));
-        }
-        lost
+    fn origin(&self, entry: &Entry) -> Origin {
+        self.origins[entry.row.part()]
     }
 
-    /// Identities of newly arrived events, without the lost rows.
-    pub fn new_identities(&self, lost: &HashSet<RowId>) -> Vec<u128> {
-        let is_new = |entry: &&Entry| self.origins[entry.row.batch()].1 && !lost.contains(&entry.row);
-        let mut identities: Vec<u128> =
-            self.entries.iter().filter(is_new).map(|entry| entry.identity).collect();
+    /// Identities of newly arrived events.
+    pub fn new_identities(&self) -> Vec<u128> {
+        let new = self.entries.iter().filter(|entry| self.origin(entry).is_new);
+        let mut identities: Vec<u128> = new.map(|entry| entry.identity).collect();
         identities.dedup();
         identities
     }
 
-    /// The rows of one identity that are not lost.
-    pub fn rows_of(&self, identity: u128, lost: &HashSet<RowId>) -> Vec<RowId> {
-        let start = self.entries.partition_point(|entry| entry.identity < identity);
-        let group = self.entries[start..].iter().take_while(|entry| entry.identity == identity);
-        group.map(|entry| entry.row).filter(|row| !lost.contains(row)).collect()
+    /// Decides which events count: in the order of their arrival, each that has none near it which counts.
+    pub fn resolve(&self, elsewhere: &Elsewhere, window: IdentityWindow) -> Resolution {
+        let mut resolution = Resolution::default();
+        for group in self.groups() {
+            let others = if elsewhere.is_empty() { None } else { elsewhere.get(&group[0].identity) };
+            let others = others.map_or(&[][..], Vec::as_slice);
+            let first = self.arrivals.key(group[0].arrival);
+            // Mostly all rows are of one event: they share its coordinates.
+            if others.is_empty() && group[1..].iter().all(|entry| self.arrivals.key(entry.arrival) == first) {
+                continue;
+            }
+            let mut events = self.events_of(group);
+            events.extend(others.iter().map(|(day, arrival)| Event {
+                arrival: arrival.as_ref(),
+                day: *day,
+                place: Place::OtherDay(*day),
+            }));
+            resolution.add(group[0].identity, events, window);
+        }
+        resolution
     }
 
-    /// What the filter of a day has to hold, each once.
-    pub fn prefixes_of_day(&self, day: i32, lost: &HashSet<RowId>) -> Vec<u64> {
-        let of_day = |entry: &&Entry| self.origins[entry.row.batch()].0 == day && !lost.contains(&entry.row);
+    fn events_of(&self, group: &[Entry]) -> Vec<Event<'_>> {
+        let mut rows: Vec<(ArrivalKey<&str>, RowId, i32)> = group
+            .iter()
+            .map(|entry| (self.arrivals.key(entry.arrival), entry.row, self.origin(entry).day))
+            .collect();
+        rows.sort_unstable();
+        let events = rows.chunk_by(|left, right| left.0 == right.0).map(|rows| Event {
+            arrival: rows[0].0,
+            day: rows[0].2,
+            place: Place::Here(rows.iter().map(|row| row.1).collect()),
+        });
+        events.collect()
+    }
+
+    /// What the filter of a day has to hold, each once and in order.
+    pub fn prefixes_of_day(&self, day: i32, lost: &RowSet) -> Vec<u64> {
+        let of_day = |entry: &&Entry| self.origin(entry).day == day && !lost.contains(entry.row);
         let mut prefixes: Vec<u64> =
             self.entries.iter().filter(of_day).map(|entry| prefix(entry.identity)).collect();
         prefixes.dedup();
         prefixes
+    }
+}
+
+/// An event among others of the same identity.
+#[derive(Debug)]
+struct Event<'a> {
+    arrival: ArrivalKey<&'a str>,
+    day: i32,
+    place: Place,
+}
+
+impl Resolution {
+    fn add(&mut self, identity: u128, mut events: Vec<Event<'_>>, window: IdentityWindow) {
+        events.sort_by(|left, right| left.arrival.cmp(&right.arrival));
+        let mut counted: Vec<Event<'_>> = Vec::new();
+        for event in events {
+            let Some(winner) = counted.iter().find(|counted| window.joins(counted.day, event.day)) else {
+                counted.push(event);
+                continue;
+            };
+            match event.place {
+                Place::Here(rows) => {
+                    self.lost.push(LostEvent { identity, rows, winner: winner.place.clone() });
+                }
+                Place::OtherDay(day) => {
+                    self.days_with_later.insert(day);
+                }
+            }
+        }
+    }
+}
+
+/// Arrival keys of many rows; few topics have many rows each.
+#[derive(Debug, Default)]
+struct Arrivals {
+    keys: Vec<ArrivalKey<u32>>,
+    topics: Vec<String>,
+}
+
+impl Arrivals {
+    fn push(&mut self, key: ArrivalKey<&str>) -> u32 {
+        let topic = match self.keys.last() {
+            Some(last) if self.topics[last.topic as usize] == key.topic => last.topic,
+            _ => self.topic(key.topic),
+        };
+        self.keys.push(key.with_topic(topic));
+        u32::try_from(self.keys.len() - 1).expect("a share has fewer than 4 G rows")
+    }
+
+    fn topic(&mut self, name: &str) -> u32 {
+        let known = self.topics.iter().position(|topic| topic == name);
+        let at = known.unwrap_or_else(|| {
+            self.topics.push(name.to_owned());
+            self.topics.len() - 1
+        });
+        at as u32
+    }
+
+    fn key(&self, at: u32) -> ArrivalKey<&str> {
+        let key = &self.keys[at as usize];
+        let &ArrivalKey { arrival_us, topic, partition, offset, batch_index } = key;
+        ArrivalKey { arrival_us, topic: &self.topics[topic as usize], partition, offset, batch_index }
     }
 }

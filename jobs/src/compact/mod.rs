@@ -1,22 +1,31 @@
 //! Compaction: each day of `usage_events` becomes few large files, sorted for rating, with each event once.
 //!
-//! Keeps DESIGN.md 3.2. For every day that has newly arrived files: the identities of all its rows say
-//! which rows are repeats (`identity`), the identity filters of the days around it say which events were
-//! already counted on another day (`filter`), what differs from the event that counts goes to the rejects
+//! Keeps DESIGN.md 3.2. For every day that has newly arrived files: the identity filters of the days around
+//! it say which of its events were already counted on another day (`filter`), the identities of all its
+//! rows say which events count (`identity`), what differs from the event that counts goes to the rejects
 //! (`conflict`), and the rest is sorted and written (`sort`). The day's old files are replaced in one
 //! commit, which readers see whole or not at all. Ingest goes on meanwhile: files that arrive after the
 //! job looked are left for the next run. Of two jobs at once, the commit of the slower one is refused.
+//!
+//! A day that fits into memory is read once (`in_memory`), a larger one in several rounds (`in_rounds`).
+//!
+//! Where windows overlap (an event comes again after 30 days, and again after 60) what counts depends on
+//! what is still there: an event is measured by those that count at the time of its compaction.
 
 mod command;
 mod conflict;
 mod filter;
 mod identity;
+mod in_memory;
+mod in_rounds;
 mod rows;
+mod size;
 mod sort;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
+use bytes::Bytes;
 use deltalake_core::kernel::{Action, Remove};
 use ingest::commit::{Commit, CommitError, Position, TableLog};
 use ingest::day_file::{FileKind, FinishedFile};
@@ -24,11 +33,12 @@ use serde_json::json;
 use sql::lake::{DataFile, Lake, Table, TableSnapshot};
 
 pub use command::{CompactArgs, run};
-use filter::{Found, IdentityFilters};
-use identity::{DayIdentities, LostEvent, RowId};
+use conflict::{ConflictRejects, Verdicts};
+pub use filter::filter_paths;
+use filter::{DayFilter, IdentityFilters};
+use identity::IdentityWindow;
 pub use ingest::commit::MAINTENANCE;
 pub use rows::fetch;
-use sort::DecodedDays;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompactSettings {
@@ -36,8 +46,11 @@ pub struct CompactSettings {
     pub identity_window_days: Option<u32>,
     /// Files are ended when they reach about this size.
     pub file_size_bytes: usize,
-    /// How many days are sorted at once.
+    /// How many threads decode, sort and encode.
     pub threads: usize,
+    /// Days whose rows take more memory than this are compacted in several rounds. At the peak about
+    /// one and a half times as much is in use.
+    pub memory_bytes: usize,
     pub dry_run: bool,
 }
 
@@ -47,6 +60,7 @@ impl Default for CompactSettings {
             identity_window_days: Some(35),
             file_size_bytes: 256 * 1024 * 1024,
             threads: 2,
+            memory_bytes: 1024 * 1024 * 1024,
             dry_run: false,
         }
     }
@@ -84,6 +98,8 @@ pub enum CompactError {
     },
     #[error("{path} does not have the columns of usage_events")]
     Columns { path: String },
+    #[error("a row of {} at {time_us} µs cannot be sorted: its time is of another day, or there are too many tenants or meters", ingest::day_file::day_text(*day))]
+    CannotSort { day: i32, time_us: i64 },
     #[error(
         "the days {days:?} hold {before} rows, but {after} sorted, {duplicates} repeated and {conflicts} conflicting rows came out; nothing was changed"
     )]
@@ -104,12 +120,14 @@ pub async fn compact(
                 report.add(done);
                 progress(&report);
             }
-            // A row of another day turned out to have come later: both days change in one commit.
-            DaysOutcome::Needs(other) => compactor.join(&days, other),
+            // Events of other days turned out to have come later: all these days change in one commit.
+            DaysOutcome::Needs(others) => compactor.join(&days, &others),
         }
     }
     compactor.usage.settle().await;
-    compactor.rejected.settle().await;
+    if let Some(rejected) = &mut compactor.rejected {
+        rejected.settle().await;
+    }
     Ok(report)
 }
 
@@ -127,13 +145,51 @@ impl CompactReport {
 
 enum DaysOutcome {
     Done(CompactReport),
-    Needs(i32),
+    Needs(BTreeSet<i32>),
+}
+
+/// Days that are compacted together, with their files and those that may hold the same events.
+struct Group<'g> {
+    days: &'g [i32],
+    inputs: Vec<DataFile>,
+    /// The compacted files of other days within the identity window.
+    others: BTreeMap<i32, Vec<DataFile>>,
+}
+
+impl Group<'_> {
+    /// The files of one of the days, with their places in the group.
+    fn of_day(&self, day: i32) -> impl Iterator<Item = (usize, &DataFile)> {
+        self.inputs.iter().enumerate().filter(move |(_, file)| file.day == day)
+    }
+}
+
+/// What came of compacting a group, before anything refers to it.
+enum Attempt {
+    Done(NewDays),
+    /// These days have to change along with the group.
+    Needs(BTreeSet<i32>),
+}
+
+/// What takes the place of a group's files.
+struct NewDays {
+    files: Vec<NewFile>,
+    filters: Vec<(i32, DayFilter)>,
+    rejects: Option<FinishedFile>,
+    lost_rows: u64,
+    conflict_rows: u64,
+}
+
+/// A file that is stored, and belongs to no version yet.
+struct NewFile {
+    day: i32,
+    file: FinishedFile,
 }
 
 struct Compactor {
     settings: CompactSettings,
     usage: TableLog,
-    rejected: TableLog,
+    /// None in a dry run, which must not create the table.
+    rejected: Option<TableLog>,
     /// Moved by each commit of this run.
     epochs: Epochs,
     /// The files of each day, kept up to date as this run replaces them.
@@ -154,13 +210,14 @@ impl Compactor {
         if !lake.table(Table::UsageEvents).exists().await? {
             return Err(sql::lake::LakeError::Missing(Table::UsageEvents.name()).into());
         }
-        let mut usage = TableLog::open(lake.table(Table::UsageEvents)).await?;
-        let mut rejected = TableLog::open(lake.table(Table::RejectedMessages)).await?;
         let owner = [MAINTENANCE.to_owned()];
-        let epochs = Epochs {
-            usage: usage.positions(&owner).await?[MAINTENANCE],
-            rejected: rejected.positions(&owner).await?[MAINTENANCE],
-        };
+        let mut usage = TableLog::open(lake.table(Table::UsageEvents)).await?;
+        let mut epochs = Epochs { usage: usage.positions(&owner).await?[MAINTENANCE], rejected: None };
+        let mut rejected = None;
+        if !settings.dry_run {
+            let log = rejected.insert(TableLog::open(lake.table(Table::RejectedMessages)).await?);
+            epochs.rejected = log.positions(&owner).await?[MAINTENANCE];
+        }
         // The positions were read first: a file list that is newer than them cannot hide another owner.
         let snapshot: TableSnapshot = usage.handle().snapshot(None).await?;
         let mut files: BTreeMap<i32, Vec<DataFile>> = BTreeMap::new();
@@ -171,18 +228,22 @@ impl Compactor {
             |files: &&Vec<DataFile>| files.iter().any(|file| FileKind::of(&file.path) == FileKind::Arrived);
         let due = files.iter().filter(|(_, files)| is_due(files)).map(|(day, _)| vec![*day]);
         let waiting: Vec<Vec<i32>> = due.rev().collect();
-        let filters = IdentityFilters::default();
+        let filters =
+            IdentityFilters::new(usage.handle().clone(), settings.memory_bytes / 4, !settings.dry_run);
         Ok(Self { settings, waiting, files, filters, usage, rejected, epochs })
+    }
+
+    fn window(&self) -> IdentityWindow {
+        IdentityWindow(self.settings.identity_window_days)
     }
 
     fn next_days(&mut self) -> Option<Vec<i32>> {
         self.waiting.pop()
     }
 
-    /// Puts days back, together with another one.
-    fn join(&mut self, days: &[i32], other: i32) {
-        let mut group: BTreeSet<i32> = days.iter().copied().collect();
-        group.insert(other);
+    /// Puts days back, together with others.
+    fn join(&mut self, days: &[i32], others: &BTreeSet<i32>) {
+        let mut group: BTreeSet<i32> = days.iter().chain(others).copied().collect();
         self.waiting.retain(|waiting| {
             let overlaps = waiting.iter().any(|day| group.contains(day));
             if overlaps {
@@ -193,56 +254,47 @@ impl Compactor {
         self.waiting.push(group.into_iter().collect());
     }
 
-    fn files_of(&self, days: &[i32]) -> Vec<DataFile> {
-        days.iter().flat_map(|day| self.files.get(day).into_iter().flatten().cloned()).collect()
+    fn group<'g>(&self, days: &'g [i32]) -> Group<'g> {
+        let inputs = days.iter().flat_map(|day| self.files.get(day).into_iter().flatten().cloned()).collect();
+        let window = self.window();
+        let is_near = |day: i32| !days.contains(&day) && days.iter().any(|near| window.joins(*near, day));
+        let mut others = BTreeMap::new();
+        for (day, files) in self.files.iter().filter(|(day, _)| is_near(**day)) {
+            let sorted = files.iter().filter(|file| FileKind::of(&file.path) == FileKind::Sorted);
+            let sorted: Vec<DataFile> = sorted.cloned().collect();
+            if !sorted.is_empty() {
+                others.insert(*day, sorted);
+            }
+        }
+        Group { days, inputs, others }
     }
 
     async fn compact_days(&mut self, days: &[i32]) -> Result<DaysOutcome, CompactError> {
         let started = Instant::now();
-        let inputs = self.files_of(days);
-        let sources = rows::fetch(self.usage.handle(), &inputs).await?;
-        let threads = self.settings.threads;
-        let (identities, decoded) = tokio::task::block_in_place(|| {
-            std::thread::scope(|scope| {
-                let identities = scope.spawn(|| DayIdentities::read(&sources));
-                let decoded = DecodedDays::decode(&sources, threads);
-                (identities.join().expect("reading identities does not panic"), decoded)
-            })
-        });
-        let (identities, decoded) = (identities?, decoded?);
-        drop(sources);
-        let mut lost = identities.repeats();
-        let others = self.other_days(days);
-        match self.filters.find(&identities, &lost_rows(&lost), &others, self.usage.handle()).await? {
-            Found::Lost(events) => lost.extend(events),
-            Found::CameLater(day) => return Ok(DaysOutcome::Needs(day)),
-        }
-        let verdicts = conflict::judge(&decoded.batches, &lost, &others, self.usage.handle()).await?;
-        let lost = lost_rows(&lost);
-        let (files, new_filters) = tokio::task::block_in_place(|| {
-            std::thread::scope(|scope| {
-                let filters = scope.spawn(|| {
-                    let filter = |day: &i32| (*day, filter::build(&identities.prefixes_of_day(*day, &lost)));
-                    days.iter().map(filter).collect::<Vec<_>>()
-                });
-                let files = sort::sort_days(&decoded, &lost, &self.settings);
-                (files, filters.join().expect("building a filter does not panic"))
-            })
-        });
-        let files = files?;
+        let group = self.group(days);
+        let budget = self.settings.memory_bytes as u64;
+        let memory_bytes = size::memory_bytes(self.usage.handle(), &group.inputs, budget).await?;
+        let attempt = if memory_bytes <= budget {
+            self.rewrite_in_memory(&group).await?
+        } else {
+            self.rewrite_in_rounds(&group, memory_bytes).await?
+        };
+        let new = match attempt {
+            Attempt::Done(new) => new,
+            Attempt::Needs(others) => return Ok(DaysOutcome::Needs(others)),
+        };
         let report = CompactReport {
             days: days.len(),
-            files_before: inputs.len(),
-            files_after: files.len(),
-            rows_before: inputs.iter().map(|file| file.rows).sum(),
-            rows_after: files.iter().map(|(_, file)| file.rows as u64).sum(),
-            duplicate_rows: lost.len() as u64 - verdicts.conflict_rows,
-            conflict_rows: verdicts.conflict_rows,
+            files_before: group.inputs.len(),
+            files_after: new.files.len(),
+            rows_before: group.inputs.iter().map(|file| file.rows).sum(),
+            rows_after: new.files.iter().map(|new| new.file.rows as u64).sum(),
+            duplicate_rows: new.lost_rows - new.conflict_rows,
+            conflict_rows: new.conflict_rows,
         };
         report.check(days)?;
         if !self.settings.dry_run {
-            let replacement = Replacement { days, inputs: &inputs, files, filters: new_filters, verdicts };
-            self.commit(replacement, &report).await?;
+            self.commit(&group, new, &report).await?;
         }
         tracing::info!(
             days = days.len(),
@@ -251,46 +303,54 @@ impl Compactor {
             conflicts = report.conflict_rows,
             files_before = report.files_before,
             files_after = report.files_after,
+            in_memory = memory_bytes <= budget,
             elapsed_ms = started.elapsed().as_millis() as u64,
             "compacted"
         );
         Ok(DaysOutcome::Done(report))
     }
 
-    /// The compacted files of those days that may hold the same events under another time.
-    fn other_days(&self, days: &[i32]) -> BTreeMap<i32, Vec<DataFile>> {
-        let (first, last) = (days[0], days[days.len() - 1]);
-        let window = self.settings.identity_window_days.map_or(i32::MAX, |days| days as i32);
-        let near = self.files.range(first.saturating_sub(window)..=last.saturating_add(window));
-        let sorted = |files: &Vec<DataFile>| {
-            let sorted = files.iter().filter(|file| FileKind::of(&file.path) == FileKind::Sorted);
-            sorted.cloned().collect::<Vec<_>>()
-        };
-        let other = near.filter(|(day, _)| !days.contains(day)).map(|(day, files)| (*day, sorted(files)));
-        other.filter(|(_, files)| !files.is_empty()).collect()
+    async fn record(&self, rejects: &mut ConflictRejects, verdicts: &Verdicts) -> Result<(), CompactError> {
+        match &self.rejected {
+            Some(rejected) => rejects.record(verdicts, rejected.handle()).await,
+            None => Ok(()),
+        }
     }
 
-    async fn commit(&mut self, new: Replacement<'_>, report: &CompactReport) -> Result<(), CompactError> {
-        if let Some(file) = new.verdicts.new_rejects(self.rejected.handle()).await? {
+    /// Stores files at once, so that their bytes need not stay in memory until the commit.
+    async fn upload(&self, files: Vec<(i32, FinishedFile)>) -> Result<Vec<NewFile>, CompactError> {
+        let (days, mut files): (Vec<i32>, Vec<FinishedFile>) = files.into_iter().unzip();
+        if !self.settings.dry_run {
+            self.usage.upload(&files).await?;
+        }
+        files.iter_mut().for_each(|file| file.bytes = Bytes::new());
+        Ok(days.into_iter().zip(files).map(|(day, file)| NewFile { day, file }).collect())
+    }
+
+    async fn commit(
+        &mut self,
+        group: &Group<'_>,
+        new: NewDays,
+        report: &CompactReport,
+    ) -> Result<(), CompactError> {
+        if let (Some(file), Some(rejected)) = (new.rejects, &mut self.rejected) {
             let actions = vec![Action::Add(file.add.clone())];
             let commit = maintenance_commit("WRITE", self.epochs.rejected, actions, report);
-            self.rejected.upload(&[file]).await?;
-            self.rejected.commit(&commit).await?;
+            rejected.upload(&[file]).await?;
+            rejected.commit(&commit).await?;
             self.epochs.rejected = Some(commit.positions[0].next);
         }
-        let (days_of_files, files): (Vec<i32>, Vec<FinishedFile>) = new.files.into_iter().unzip();
-        self.usage.upload(&files).await?;
         let now_ms = jiff::Timestamp::now().as_millisecond();
-        let removes = new.inputs.iter().map(|file| Action::Remove(remove(file, now_ms)));
-        let adds = files.iter().map(|file| Action::Add(file.add.clone()));
+        let removes = group.inputs.iter().map(|file| Action::Remove(remove(file, now_ms)));
+        let adds = new.files.iter().map(|new| Action::Add(new.file.add.clone()));
         let actions = removes.chain(adds).collect();
         let commit = maintenance_commit("OPTIMIZE", self.epochs.usage, actions, report);
         self.usage.commit(&commit).await?;
         self.epochs.usage = Some(commit.positions[0].next);
-        for day in new.days {
+        for day in group.days {
             self.files.insert(*day, Vec::new());
         }
-        for (day, file) in days_of_files.into_iter().zip(files) {
+        for NewFile { day, file } in new.files {
             self.files.entry(day).or_default().push(DataFile {
                 path: file.add.path,
                 size_bytes: file.add.size as u64,
@@ -302,23 +362,18 @@ impl Compactor {
         }
         for (day, filter) in new.filters {
             let paths = self.files[&day].iter().map(|file| file.path.as_str());
-            self.filters.add(day, paths, filter, self.usage.handle()).await?;
+            self.filters.add(day, paths, filter).await;
         }
         Ok(())
     }
 }
 
-/// What takes the place of some days' files.
-struct Replacement<'r> {
-    days: &'r [i32],
-    inputs: &'r [DataFile],
-    files: Vec<(i32, FinishedFile)>,
-    filters: Vec<(i32, Option<xorf::BinaryFuse32>)>,
-    verdicts: conflict::Verdicts,
-}
-
-fn lost_rows(lost: &[LostEvent]) -> HashSet<RowId> {
-    lost.iter().flat_map(|event| event.rows.iter().copied()).collect()
+/// Runs work that takes long without holding up other tasks, where the runtime can.
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    match tokio::runtime::Handle::current().runtime_flavor() {
+        tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
+    }
 }
 
 impl CompactReport {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -15,8 +15,10 @@ use sql::lake::{DataFile, Table, TableHandle};
 use super::CompactError;
 
 const FETCHES_AT_ONCE: usize = 8;
+/// Files that need not be in memory together are fetched in portions of about this size.
+const PORTION_BYTES: u64 = 64 * 1024 * 1024;
 /// Rows per batch when decoding.
-pub const BATCH_ROWS: usize = 32 * 1024;
+const BATCH_ROWS: usize = 32 * 1024;
 
 /// Columns of few distinct values, kept as dictionaries.
 const DICTIONARY_COLUMNS: [&str; 7] =
@@ -38,6 +40,20 @@ pub async fn fetch(table: &TableHandle, files: &[DataFile]) -> Result<Vec<Source
         Ok::<_, CompactError>(SourceFile { file: file.clone(), bytes })
     });
     futures::stream::iter(gets).buffered(FETCHES_AT_ONCE).try_collect().await
+}
+
+/// Cuts files into portions that may be in memory at once: several small ones, or a large one alone.
+pub fn portions(mut files: &[DataFile]) -> impl Iterator<Item = &[DataFile]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = files.iter().take_while(|file| {
+            bytes += file.size_bytes;
+            bytes <= PORTION_BYTES
+        });
+        let (portion, rest) = files.split_at(fits.count().max(1).min(files.len()));
+        files = rest;
+        (!portion.is_empty()).then_some(portion)
+    })
 }
 
 /// The schema in which rows are rearranged: texts that repeat stay dictionaries.
@@ -93,33 +109,79 @@ impl SourceFile {
     }
 }
 
+/// The name of a row: which batch or file it is of, and its place there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RowId {
+    part: u32,
+    row: u32,
+}
+
+impl RowId {
+    pub fn new(part: usize, row: usize) -> Self {
+        let number = |number| u32::try_from(number).expect("files and rows are counted in 32 bits");
+        Self { part: number(part), row: number(row) }
+    }
+
+    pub fn part(self) -> usize {
+        self.part as usize
+    }
+
+    pub fn row(self) -> usize {
+        self.row as usize
+    }
+}
+
+/// Rows in memory that can be found by their names.
+pub trait FindRow {
+    /// The batch that holds a row, and the row's place in it.
+    fn find(&self, row: RowId) -> (&RecordBatch, usize);
+}
+
 /// Where a row came from and when: what decides which of two events with one identity came first.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ArrivalKey {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ArrivalKey<T> {
     pub arrival_us: i64,
-    pub topic: Arc<str>,
+    pub topic: T,
     pub partition: i32,
     pub offset: i64,
     pub batch_index: i32,
 }
 
+impl<T: AsRef<str>> ArrivalKey<T> {
+    pub fn with_topic<U>(&self, topic: U) -> ArrivalKey<U> {
+        let &Self { arrival_us, partition, offset, batch_index, .. } = self;
+        ArrivalKey { arrival_us, topic, partition, offset, batch_index }
+    }
+
+    pub fn as_ref(&self) -> ArrivalKey<&str> {
+        self.with_topic(self.topic.as_ref())
+    }
+}
+
+impl ArrivalKey<&str> {
+    pub fn to_owned(self) -> ArrivalKey<String> {
+        self.with_topic(self.topic.to_owned())
+    }
+}
+
 /// The columns that say where a batch's rows came from.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct ArrivalColumns<'b> {
-    pub arrival: &'b [i64],
-    pub partition: &'b [i32],
-    pub offset: &'b [i64],
-    pub batch_index: &'b [i32],
-    topics: Vec<Arc<str>>,
+    arrival: &'b [i64],
+    partition: &'b [i32],
+    offset: &'b [i64],
+    batch_index: &'b [i32],
+    topics: &'b StringArray,
     topic_keys: &'b [i32],
 }
 
-pub const ARRIVAL_COLUMNS: [&str; 5] = ["arrival", "topic", "partition", "offset", "batch_index"];
+/// The identity together with where and when a row arrived.
+pub const IDENTITY_COLUMNS: [&str; 6] =
+    ["identity", "arrival", "topic", "partition", "offset", "batch_index"];
 
 impl<'b> ArrivalColumns<'b> {
     pub fn of(batch: &'b RecordBatch) -> Option<Self> {
         let topic = batch.column_by_name("topic")?.as_dictionary_opt::<Int32Type>()?;
-        let names = topic.values().as_string_opt::<i32>()?;
         Some(Self {
             arrival: batch
                 .column_by_name("arrival")?
@@ -128,18 +190,44 @@ impl<'b> ArrivalColumns<'b> {
             partition: batch.column_by_name("partition")?.as_primitive_opt::<Int32Type>()?.values(),
             offset: batch.column_by_name("offset")?.as_primitive_opt::<Int64Type>()?.values(),
             batch_index: batch.column_by_name("batch_index")?.as_primitive_opt::<Int32Type>()?.values(),
-            topics: (0..names.len()).map(|at| Arc::from(names.value(at))).collect(),
+            topics: topic.values().as_string_opt::<i32>()?,
             topic_keys: topic.keys().values(),
         })
     }
 
-    pub fn key(&self, row: usize) -> ArrivalKey {
+    /// The columns of a batch that was read with all columns.
+    pub fn of_whole(batch: &'b RecordBatch) -> Self {
+        Self::of(batch).expect("read by the working schema")
+    }
+
+    pub fn key(&self, row: usize) -> ArrivalKey<&'b str> {
         ArrivalKey {
             arrival_us: self.arrival[row],
-            topic: Arc::clone(&self.topics[self.topic_keys[row] as usize]),
+            topic: self.topics.value(self.topic_keys[row] as usize),
             partition: self.partition[row],
             offset: self.offset[row],
             batch_index: self.batch_index[row],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn portions_hold_every_file_once() {
+        let file = |size_bytes: u64| DataFile {
+            path: String::new(),
+            size_bytes,
+            rows: 0,
+            day: 0,
+            modified_at_ms: 0,
+            statistics: None,
+        };
+        let files = [1, PORTION_BYTES - 1, 1, PORTION_BYTES + 1, 2, 2].map(file);
+        let sizes: Vec<usize> = portions(&files).map(<[DataFile]>::len).collect();
+        assert_eq!(sizes, [2, 1, 1, 2]);
+        assert_eq!(portions(&[]).count(), 0);
     }
 }

@@ -4,7 +4,7 @@
 //! numbers (a tenant's place in the sorted list of tenants, and so on); then each output batch gathers its
 //! rows. Output is cut into as many files as there are threads, so that they are encoded side by side.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch, StringArray};
@@ -13,8 +13,8 @@ use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use ingest::day_file::{DayFileWriter, FileKind, FinishedFile};
 use sql::lake::Table;
 
-use super::identity::RowId;
-use super::rows::{ArrivalColumns, SourceFile, working_schema};
+use super::identity::RowSet;
+use super::rows::{ArrivalColumns, FindRow, RowId, SourceFile, working_schema};
 use super::{CompactError, CompactSettings};
 
 /// Rows per batch when writing.
@@ -25,12 +25,23 @@ const FILE_ROWS_MIN: usize = 200_000;
 /// The rows of some days in memory.
 #[derive(Debug, Default)]
 pub struct DecodedDays {
-    pub batches: Vec<RecordBatch>,
+    batches: Vec<RecordBatch>,
     /// The day of each batch.
     days: Vec<i32>,
 }
 
+impl FindRow for DecodedDays {
+    fn find(&self, row: RowId) -> (&RecordBatch, usize) {
+        (&self.batches[row.part()], row.row())
+    }
+}
+
 impl DecodedDays {
+    pub fn push(&mut self, day: i32, batch: RecordBatch) {
+        self.days.push(day);
+        self.batches.push(batch);
+    }
+
     /// Decodes files on several threads; batches come out in the order of the files.
     pub fn decode(sources: &[SourceFile], threads: usize) -> Result<Self, CompactError> {
         let next = std::sync::atomic::AtomicUsize::new(0);
@@ -115,8 +126,8 @@ impl RankedColumn {
         let keys: Int32Array = rows
             .iter()
             .map(|row| {
-                let keys = batches[row.batch()].column(column).as_dictionary::<Int32Type>().keys();
-                keys.is_valid(row.row()).then(|| self.ranks[row.batch()][keys.value(row.row()) as usize])
+                let keys = batches[row.part()].column(column).as_dictionary::<Int32Type>().keys();
+                keys.is_valid(row.row()).then(|| self.ranks[row.part()][keys.value(row.row()) as usize])
             })
             .collect();
         let values: ArrayRef = Arc::<StringArray>::clone(&self.values);
@@ -124,16 +135,34 @@ impl RankedColumn {
     }
 }
 
-/// A row with what it is ordered by: tenant (28 bits), meter (16), time within its day (40), row (32).
+/// A row with what it is ordered by: tenant (28 bits), meter (16), time within its day (40), and where it
+/// is: batch (28) and row (16).
 type SortKey = u128;
 
-const TIME_BITS: u32 = 40;
 const METER_BITS: u32 = 16;
+const TIME_BITS: u32 = 40;
+const BATCH_BITS: u32 = 28;
+const ROW_BITS: u32 = 16;
+const PLACE_BITS: u32 = BATCH_BITS + ROW_BITS;
+
+fn sort_key(tenant: i32, meter: i32, time_us: i64, batch: usize, row: usize) -> Option<SortKey> {
+    let fits = |number: u128, bits: u32| (number >> bits == 0).then_some(number);
+    let tenant = fits(u128::try_from(tenant).ok()?, 128 - METER_BITS - TIME_BITS - PLACE_BITS)?;
+    let meter = fits(u128::try_from(meter).ok()?, METER_BITS)?;
+    let time = fits(u128::try_from(time_us).ok()?, TIME_BITS)?;
+    let place = fits(batch as u128, BATCH_BITS)? << ROW_BITS | fits(row as u128, ROW_BITS)?;
+    Some(((tenant << METER_BITS | meter) << TIME_BITS | time) << PLACE_BITS | place)
+}
+
+fn row_of(key: SortKey) -> RowId {
+    let place = (key & ((1 << PLACE_BITS) - 1)) as usize;
+    RowId::new(place >> ROW_BITS, place & ((1 << ROW_BITS) - 1))
+}
 
 /// Sorts the rows that are not lost and writes them, day by day.
 pub fn sort_days(
     decoded: &DecodedDays,
-    lost: &HashSet<RowId>,
+    lost: &RowSet,
     settings: &CompactSettings,
 ) -> Result<Vec<(i32, FinishedFile)>, CompactError> {
     let schema = working_schema();
@@ -166,7 +195,7 @@ pub fn sort_days(
 fn sorted_rows(
     decoded: &DecodedDays,
     day: i32,
-    lost: &HashSet<RowId>,
+    lost: &RowSet,
     ranked: &HashMap<usize, RankedColumn>,
 ) -> Result<Vec<RowId>, CompactError> {
     let schema = working_schema();
@@ -183,35 +212,32 @@ fn sorted_rows(
         let (tenant_ranks, meter_ranks) = (&ranked[&tenant].ranks[number], &ranked[&meter].ranks[number]);
         keys.reserve(batch.num_rows());
         for row in 0..batch.num_rows() {
-            let id = RowId::new(number, row);
-            if !lost.is_empty() && lost.contains(&id) {
+            if lost.contains(RowId::new(number, row)) {
                 continue;
             }
             let tenant = tenant_ranks[tenants.value(row) as usize];
             // Rows without a meter come first.
             let meter = if meters.is_valid(row) { meter_ranks[meters.value(row) as usize] + 1 } else { 0 };
             let time_us = times.value(row) - day_start_us;
-            keys.push(
-                (((tenant as u128) << METER_BITS | meter as u128) << TIME_BITS | time_us as u128) << 32
-                    | u128::from(id.0),
-            );
+            let key = sort_key(tenant, meter, time_us, number, row);
+            keys.push(key.ok_or(CompactError::CannotSort { day, time_us: times.value(row) })?);
         }
     }
     keys.sort_unstable();
-    let mut rows: Vec<RowId> = keys.iter().map(|key| RowId(*key as u32)).collect();
+    let mut rows: Vec<RowId> = keys.iter().map(|key| row_of(*key)).collect();
     order_ties(&keys, &mut rows, &decoded.batches);
     Ok(rows)
 }
 
 /// Rows of one tenant, meter and time stand in the order in which they arrived.
 fn order_ties(keys: &[SortKey], rows: &mut [RowId], batches: &[RecordBatch]) {
+    let arrivals: Vec<ArrivalColumns<'_>> = batches.iter().map(ArrivalColumns::of_whole).collect();
     let mut start = 0;
-    for run in keys.chunk_by(|left, right| left >> 32 == right >> 32) {
+    for run in keys.chunk_by(|left, right| left >> PLACE_BITS == right >> PLACE_BITS) {
         let end = start + run.len();
         if run.len() > 1 {
-            rows[start..end].sort_by_cached_key(|row| {
-                ArrivalColumns::of(&batches[row.batch()]).expect("read by the working schema").key(row.row())
-            });
+            // The sort is stable: rows of one event stay as they were.
+            rows[start..end].sort_by_key(|row| arrivals[row.part()].key(row.row()));
         }
         start = end;
     }
@@ -229,7 +255,7 @@ fn write_files(
     let mut files = Vec::new();
     let mut writer: Option<DayFileWriter> = None;
     for rows in rows.chunks(OUTPUT_ROWS) {
-        let places: Vec<(usize, usize)> = rows.iter().map(|row| (row.batch(), row.row())).collect();
+        let places: Vec<(usize, usize)> = rows.iter().map(|row| (row.part(), row.row())).collect();
         let columns = (0..schema.fields().len()).map(|column| match ranked.get(&column) {
             Some(ranked) => ranked.gather(&decoded.batches, column, rows),
             None => {
@@ -250,4 +276,29 @@ fn write_files(
     }
     files.extend(writer.take().map(|last| last.finish(now_ms)).transpose()?);
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sort_keys_order_rows_and_say_where_they_are() {
+        let key = |tenant, meter, time_us, batch, row| sort_key(tenant, meter, time_us, batch, row).unwrap();
+        let ordered = [
+            key(0, 0, 0, (1 << BATCH_BITS) - 1, (1 << ROW_BITS) - 1),
+            key(0, 0, 1, 0, 0),
+            key(0, 1, 0, 0, 0),
+            key(0, (1 << METER_BITS) - 1, 86_400_000_000 - 1, 7, 9),
+            key(1, 0, 0, 0, 0),
+            key((1 << 28) - 1, 0, 0, 0, 0),
+        ];
+        assert!(ordered.is_sorted_by(|left, right| left < right));
+        assert_eq!(row_of(ordered[0]), RowId::new((1 << BATCH_BITS) - 1, (1 << ROW_BITS) - 1));
+        assert_eq!(row_of(ordered[3]), RowId::new(7, 9));
+        assert_eq!(sort_key(1 << 28, 0, 0, 0, 0), None);
+        assert_eq!(sort_key(0, 1 << METER_BITS, 0, 0, 0), None);
+        assert_eq!(sort_key(0, 0, -1, 0, 0), None);
+        assert_eq!(sort_key(0, 0, 1 << TIME_BITS, 0, 0), None);
+    }
 }

@@ -1,0 +1,10 @@
+//! Compaction and vacuum, proved on small lakes whose every arrival is known.
+
+mod cases;
+mod concurrency;
+mod crashes;
+mod lake;
+mod large_days;
+mod oracle;
+mod storage;
+mod vacuum;

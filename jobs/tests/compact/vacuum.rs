@@ -1,0 +1,145 @@
+//! What vacuum may delete, and what it must keep.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use jobs::vacuum::{Garbage, find_garbage};
+use object_store::ObjectStoreExt;
+use sql::lake::Table;
+
+use crate::lake::{Event, TestLake, event};
+use crate::storage::{filters, listing};
+
+const DAY: Duration = Duration::from_hours(24);
+
+fn days_ago(days: u32) -> SystemTime {
+    SystemTime::now() - DAY * days
+}
+
+fn cutoff(days: u32) -> Timestamp {
+    days_ago(days).try_into().unwrap()
+}
+
+impl TestLake {
+    /// Says that everything stored so far, but not aged yet, was stored so many days ago.
+    fn age(&self, days: u32) {
+        for (path, (_, modified)) in listing(self.folder.path()) {
+            if modified > days_ago(1) {
+                File::options().write(true).open(path).unwrap().set_modified(days_ago(days)).unwrap();
+            }
+        }
+    }
+
+    fn garbage(&self, days: u32, pinned: &[u64]) -> Garbage {
+        let handle = self.lake.table(Table::UsageEvents);
+        self.runtime.block_on(find_garbage(&handle, cutoff(days), pinned)).unwrap()
+    }
+
+    fn vacuum(&self, days: u32, pinned: &[u64]) -> usize {
+        let garbage = self.garbage(days, pinned);
+        let store = self.lake.table(Table::UsageEvents).store().clone();
+        for file in &garbage.files {
+            self.runtime.block_on(store.delete(&file.location)).unwrap();
+        }
+        garbage.files.len()
+    }
+
+    fn can_read(&self, version: u64) -> bool {
+        let files = self.snapshot(Table::UsageEvents, Some(version)).files;
+        files.iter().all(|file| self.folder.path().join("lake/usage_events").join(&file.path).exists())
+    }
+}
+
+/// Version 1: ingested 20 days ago. 2: compacted 10 days ago. 3: a late event, and 4: compacted again, 3 days ago.
+fn aged_lake() -> (TestLake, Vec<Event>) {
+    let lake = TestLake::new();
+    let mut all = vec![event(1, "a"), event(2, "a"), event(3, "b")];
+    lake.ingest(&all);
+    lake.age(20);
+    lake.compact();
+    assert_eq!(lake.version(), 2);
+    lake.age(10);
+    let late = event(4, "c").meters(&[0, 1]);
+    lake.ingest(std::slice::from_ref(&late));
+    all.push(late);
+    lake.compact();
+    assert_eq!(lake.version(), 4);
+    lake.age(3);
+    (lake, all)
+}
+
+#[test]
+fn files_go_when_no_version_within_the_retention_has_them() {
+    // How many days are kept, and which of the versions 1 to 4 are whole afterwards.
+    for (retention, whole) in [
+        (30, [true, true, true, true]),
+        // Version 1 was the newest until 10 days ago.
+        (11, [true, true, true, true]),
+        (7, [false, true, true, true]),
+        (4, [false, true, true, true]),
+        (2, [false, false, false, true]),
+    ] {
+        let (lake, all) = aged_lake();
+        lake.vacuum(retention, &[]);
+        assert_eq!([1, 2, 3, 4].map(|version| lake.can_read(version)), whole, "{retention} days");
+        assert_eq!(lake.events_left(&all), [1, 3, 4]);
+        assert_eq!(lake.vacuum(retention, &[]), 0, "a second time there is nothing left to delete");
+    }
+}
+
+#[test]
+fn a_pinned_version_stays_whole() {
+    let (lake, all) = aged_lake();
+    let versions: Vec<_> = (1..=4).map(|version| lake.rows_at(Some(version))).collect();
+    lake.vacuum(1, &[1]);
+    assert_eq!([1, 2, 3, 4].map(|version| lake.can_read(version)), [true, false, false, true]);
+    assert_eq!(lake.rows_at(Some(1)), versions[0]);
+    assert_eq!(lake.rows_at(Some(4)), versions[3]);
+    assert_eq!(versions[0].len(), 3);
+    assert_eq!(lake.events_left(&all), [1, 3, 4]);
+}
+
+#[test]
+fn a_pinned_version_that_does_not_exist_is_an_error() {
+    let (lake, _) = aged_lake();
+    let handle = lake.lake.table(Table::UsageEvents);
+    let error = lake.runtime.block_on(find_garbage(&handle, cutoff(1), &[9])).unwrap_err();
+    assert!(error.to_string().contains("pinned version 9"), "{error:#}");
+}
+
+#[test]
+fn what_is_young_stays_though_no_version_has_it() {
+    let (lake, _) = aged_lake();
+    lake.vacuum(1, &[]);
+    let folder = lake.folder.path().join("lake/usage_events/event_day=2026-05-01");
+    let orphan = |name: &str| -> PathBuf {
+        let path = folder.join(name);
+        std::fs::write(&path, b"stored, and never committed").unwrap();
+        path
+    };
+    let old = orphan("part-old.parquet");
+    File::options().write(true).open(&old).unwrap().set_modified(days_ago(8)).unwrap();
+    let young = orphan("part-young.parquet");
+    assert_eq!(lake.vacuum(7, &[]), 1);
+    assert!(!old.exists());
+    assert!(young.exists());
+}
+
+#[test]
+fn the_filters_of_the_newest_version_stay() {
+    let (lake, mut all) = aged_lake();
+    assert_eq!(filters(&lake).len(), 2, "one of version 2, one of version 4");
+    lake.vacuum(1, &[]);
+    let kept = filters(&lake);
+    assert_eq!(kept.len(), 1);
+    // It is the one that is asked.
+    let before = std::fs::metadata(&kept[0]).unwrap().modified().unwrap();
+    let late = event(5, "b").on(1);
+    lake.ingest(std::slice::from_ref(&late));
+    all.push(late);
+    lake.compact();
+    assert_eq!(std::fs::metadata(&kept[0]).unwrap().modified().unwrap(), before);
+    assert_eq!(lake.events_left(&all), [1, 3, 4]);
+}

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use crossbeam_channel::Sender;
@@ -15,7 +15,7 @@ use sql::lake::Table;
 
 use crate::columns::{RejectedColumns, UsageColumns};
 use crate::decode::{Decoded, Decoder};
-use crate::raw_message::{Coordinates, RawMessage};
+use crate::raw_message::{Coordinates, Headers, RawMessage};
 use crate::settings::IngestSettings;
 use crate::timestamp::day_of;
 
@@ -184,6 +184,10 @@ pub struct Batcher {
     encoded_bytes: Arc<AtomicUsize>,
 }
 
+fn header_bytes(headers: &Headers<'_>) -> usize {
+    headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum()
+}
+
 /// The encoder stopped; its own error says why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EncoderStopped;
@@ -267,7 +271,7 @@ impl Batcher {
             Decoded::Rejected(reject) => {
                 counts.rejected += 1;
                 if records_rejects {
-                    *rejected_bytes += reject.payload.len();
+                    *rejected_bytes += reject.payload.len() + header_bytes(&message.headers);
                     rejected.push(&reject, message, arrival_us);
                 }
             }
@@ -317,17 +321,16 @@ impl Batcher {
         self.encoder.send(message).map_err(|_| EncoderStopped)
     }
 
-    /// Whether the batch should be committed now.
+    /// Whether the batch should be committed now, by its age or its size.
     pub fn is_due(&self) -> bool {
-        self.opened.is_some_and(|opened| opened.elapsed() >= self.settings.flush_age)
-            || self.counts.rows as usize >= self.settings.flush_rows
-            || self.days.len() > self.settings.open_days_max
-            || self.encoded_bytes.load(Ordering::Relaxed) >= self.settings.file_size_bytes
+        self.opened.is_some_and(|opened| opened.elapsed() >= self.settings.flush_age) || self.is_full()
     }
 
-    /// How long until the batch is due by its age.
-    pub fn time_left(&self) -> Option<Duration> {
-        self.opened.map(|opened| self.settings.flush_age.saturating_sub(opened.elapsed()))
+    /// Whether the batch should be committed for its size; cheap enough to ask after each message.
+    pub fn is_full(&self) -> bool {
+        self.counts.rows as usize >= self.settings.flush_rows
+            || self.days.len() > self.settings.open_days_max
+            || self.encoded_bytes.load(Ordering::Relaxed) >= self.settings.file_size_bytes
     }
 
     /// Ends the batch. Does nothing if it is empty and nobody waits for it.

@@ -205,7 +205,10 @@ impl RejectedColumns {
         self.rows
     }
 
+    /// Adds a reject. Key and headers are kept with a whole message; an event of a batch carries all of its
+    /// attributes itself.
     pub fn push(&mut self, rejected: &Rejected<'_>, message: &RawMessage<'_>, arrival_us: i64) {
+        let is_whole = message.payload.is_none_or(|payload| payload.len() == rejected.payload.len());
         self.rows += 1;
         self.reason.append_value(rejected.why.reason.name());
         self.detail.append_value(&rejected.why.detail);
@@ -215,8 +218,8 @@ impl RejectedColumns {
         self.batch_index.append_value(rejected.batch_index);
         self.stamped.append_option(message.stamped_at_us);
         self.arrival.append_value(arrival_us);
-        self.key.append_option(message.key);
-        self.headers.append_option(headers_json(&message.headers));
+        self.key.append_option(message.key.filter(|_| is_whole));
+        self.headers.append_option(headers_json(&message.headers).filter(|_| is_whole));
         self.payload.append_value(rejected.payload);
         self.source.append_option(rejected.source.as_deref());
         self.id.append_option(rejected.id.as_deref());

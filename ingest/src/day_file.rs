@@ -36,6 +36,8 @@ pub enum FileKind {
     Arrived,
     /// A compacted day's rows: sorted, without duplicates.
     Sorted,
+    /// Rejects that a replay is moving, all of them, into the usage table.
+    Replaying,
 }
 
 impl FileKind {
@@ -43,6 +45,7 @@ impl FileKind {
         match self {
             Self::Arrived => "part",
             Self::Sorted => "sorted",
+            Self::Replaying => "replaying",
         }
     }
 
@@ -50,6 +53,7 @@ impl FileKind {
     pub fn of(path: &str) -> Self {
         match path.rsplit('/').next() {
             Some(name) if name.starts_with("sorted-") => Self::Sorted,
+            Some(name) if name.starts_with("replaying-") => Self::Replaying,
             _ => Self::Arrived,
         }
     }
@@ -110,7 +114,7 @@ impl DayFileWriter {
             partition_values: HashMap::from([(column.to_owned(), Some(day))]),
             size: bytes.len() as i64,
             modification_time: now_ms,
-            data_change: self.kind == FileKind::Arrived,
+            data_change: self.kind != FileKind::Sorted,
             stats: Some(log_statistics(self.table, self.rows, &metadata).to_string()),
             ..Add::default()
         };

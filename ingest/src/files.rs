@@ -84,6 +84,9 @@ fn read_file(
         if number % 512 == 0 {
             arrival_us = now_us();
             look_at_outcomes(pipeline)?;
+            if pipeline.batcher.is_due() {
+                pipeline.seal()?;
+            }
         }
         let payload = line.trim_ascii();
         let message = RawMessage {
@@ -94,7 +97,7 @@ fn read_file(
             headers: Vec::new(),
         };
         pipeline.batcher.take(&message, arrival_us)?;
-        if pipeline.batcher.is_due() {
+        if pipeline.batcher.is_full() {
             pipeline.seal()?;
         }
     }

@@ -3,7 +3,8 @@
 //!
 //! Modules stand in the order in which a message passes them. Three threads do the work: the source's
 //! reads and decodes (`kafka`, `decode`, `batch`), the second encodes Parquet (`encoder`, `day_file`),
-//! the third stores and commits (`committer`, `commit`).
+//! the third stores and commits (`committer`, `commit`). Three jobs work on what is stored: `derive`,
+//! `rejects` and `replay`.
 
 pub mod settings;
 
@@ -24,6 +25,12 @@ pub mod commit;
 pub mod committer;
 pub mod day_file;
 pub mod encoder;
+
+pub mod day_files;
+pub mod derive;
+pub mod rejects;
+pub mod replay;
+mod stored_rows;
 
 mod crash_point;
 pub mod metrics;

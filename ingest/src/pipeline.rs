@@ -173,6 +173,11 @@ impl Pipeline {
         drop(self.batcher);
         let encoded = self.encoder.join().map_err(|_| IngestError::Thread("encoding"))?;
         self.committer.join().map_err(|_| IngestError::Thread("committing"))?;
+        self.runtime.block_on(async {
+            let mut logs = self.logs.lock().await;
+            logs.usage.settle().await;
+            logs.rejected.settle().await;
+        });
         for outcome in self.outcomes.try_iter() {
             match outcome {
                 Outcome::Committed { version, counts, .. } => {

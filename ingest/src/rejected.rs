@@ -31,6 +31,36 @@ pub enum RejectReason {
 }
 
 impl RejectReason {
+    pub const ALL: [Self; 22] = [
+        Self::TooLarge,
+        Self::InvalidUtf8,
+        Self::InvalidJson,
+        Self::UnsupportedContent,
+        Self::NotACloudEvent,
+        Self::AttributeMissing,
+        Self::AttributeInvalid,
+        Self::TenantMissing,
+        Self::TimeMissing,
+        Self::TimeInvalid,
+        Self::TimeInFuture,
+        Self::TimeTooOld,
+        Self::DataNotAnObject,
+        Self::DuplicateKey,
+        Self::ValueMissing,
+        Self::ValueNotANumber,
+        Self::ValueOutOfRange,
+        Self::ValueTooPrecise,
+        Self::ResourceMissing,
+        Self::DimensionInvalid,
+        Self::SessionInvalid,
+        Self::Conflict,
+    ];
+
+    /// The reason of a stored name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::TooLarge => "too_large",

@@ -8,13 +8,14 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use ::ingest::commit::CommitError;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use rating::catalog::{Catalog, CatalogErrors};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, ConfigErrors};
-use crate::{compact, demo, doctor, generate, ingest, vacuum};
+use crate::{bench, catalog, compact, demo, derive, doctor, generate, ingest, rejects, replay, sql, vacuum};
 
 /// Usage events in, exact quantities and invoices out.
 ///
@@ -67,10 +68,16 @@ enum Command {
     Demo(demo::DemoArgs),
     Ingest(ingest::IngestArgs),
     Compact(compact::CompactArgs),
+    Sql(sql::SqlArgs),
+    Rejects(rejects::RejectsArgs),
+    Replay(replay::ReplayArgs),
+    Derive(derive::DeriveArgs),
     Vacuum(vacuum::VacuumArgs),
     Generate(generate::GenerateArgs),
+    Catalog(catalog::CatalogArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
+    Bench(bench::BenchArgs),
 }
 
 impl Command {
@@ -107,6 +114,15 @@ impl Exit {
 #[error("try again later")]
 pub struct TryAgain;
 
+/// Marks an error as one that passes if it only says that another job committed first.
+pub fn try_again_if_overtaken(error: anyhow::Error) -> anyhow::Error {
+    let is_overtaken = error.chain().any(|cause| {
+        let cause = cause.downcast_ref::<CommitError>();
+        matches!(cause, Some(CommitError::Fenced { .. } | CommitError::RemovedTwice(_)))
+    });
+    if is_overtaken { error.context(TryAgain) } else { error }
+}
+
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -120,9 +136,15 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Demo(args) => demo::run(&args),
         Command::Ingest(args) => ingest::run(&args, &cli.globals),
         Command::Compact(args) => compact::run(&args, &cli.globals),
+        Command::Sql(args) => sql::run(&args, &cli.globals),
+        Command::Rejects(args) => rejects::run(&args, &cli.globals),
+        Command::Replay(args) => replay::run(&args, &cli.globals),
+        Command::Derive(args) => derive::run(&args, &cli.globals),
         Command::Vacuum(args) => vacuum::run(&args, &cli.globals),
         Command::Generate(args) => generate::run(&args, &cli.globals),
+        Command::Catalog(args) => catalog::run(&args, &cli.globals),
         Command::Config(args) => config::run(&args, &cli.globals),
+        Command::Bench(args) => bench::run(&args, &cli.globals),
         Command::Doctor(args) => doctor::run(&args, &cli.globals),
     }
 }

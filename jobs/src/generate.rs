@@ -6,6 +6,7 @@
 mod event;
 mod generator;
 mod hints;
+mod lake_sink;
 mod plan;
 mod poison;
 mod random;
@@ -25,23 +26,28 @@ use jiff::tz::TimeZone;
 use rating::catalog::Catalog;
 
 pub use generator::{Generator, Message, MessageKind, Shape, Share};
+pub use lake_sink::IntoLake;
 pub use sink::{Kafka, Lines, Nowhere, Sink};
 
-use crate::cli::{Exit, Globals, read_catalog};
+use sql::lake::Lake;
+
+use crate::cli::{Exit, Globals, read_catalog, runtime};
+use crate::ingest::ingest_settings;
 
 const DAY_US: i64 = 86_400_000_000;
 /// How many messages pass between two looks at the progress bar.
 const MESSAGES_PER_TICK: u64 = 1 << 14;
 
-/// Make synthetic usage events for a catalog: to a file, to stdout or to Kafka
+/// Make synthetic usage events for a catalog: to a file, to stdout, to Kafka or into the lake
 #[derive(Debug, Clone, Args)]
 #[command(
-    group = ArgGroup::new("destination").required(true).args(["to", "kafka", "dry_run"]),
+    group = ArgGroup::new("destination").required(true).args(["to", "kafka", "lake", "dry_run"]),
     after_help = "\
 Examples:
   meterhouse generate --catalog catalog.yaml --events 1000 --to - | head -3
   meterhouse generate --events 1e6 --duplicates 1% --disorder 2% --poison 0.1% --to events.ndjson
   meterhouse generate --events 5e6 --tenants 1000 --kafka 127.0.0.1:9092 --topic usage
+  meterhouse generate --events 1e7 --tenants 10000 --lake
   meterhouse generate --events 100000 --dry-run
 
 The same arguments give the same bytes, on every machine. Event ids are UUIDs made from the seed, so generating \
@@ -95,6 +101,9 @@ pub struct GenerateArgs {
     /// The topic [default: the first of `topics` in the settings]
     #[arg(long, requires = "kafka")]
     topic: Option<String>,
+    /// Put the events straight into the lake of the settings
+    #[arg(long)]
+    lake: bool,
     /// Make everything and send it nowhere; shows how fast that is
     #[arg(long)]
     dry_run: bool,
@@ -134,6 +143,7 @@ pub fn run(args: &GenerateArgs, globals: &Globals) -> Result<Exit> {
     let config = globals.load_config()?;
     let catalog = read_catalog(args.catalog.as_ref().unwrap_or(&config.catalog))?;
     let shape = shape(args)?;
+    let runtime = runtime()?;
     let mut sink: Box<dyn Sink> = match (&args.to, &args.kafka) {
         (Some(path), _) if path.as_os_str() == "-" => Box::new(Lines::stdout()),
         (Some(path), _) => Box::new(Lines::file(path, args.force)?),
@@ -144,6 +154,11 @@ pub fn run(args: &GenerateArgs, globals: &Globals) -> Result<Exit> {
             }
             let topic = args.topic.as_ref().or(kafka.topics.first()).context("no topic: give --topic")?;
             Box::new(Kafka::open(&kafka, topic)?)
+        }
+        (None, None) if args.lake => {
+            let (lake, settings) = (Lake::open(&config.lake)?, ingest_settings(&config.ingest));
+            let name = format!("generated-{}", args.seed);
+            Box::new(IntoLake::open(lake, catalog.clone(), settings, &name, &runtime)?)
         }
         (None, None) => Box::new(Nowhere),
     };
@@ -210,7 +225,7 @@ fn report(generated: &Generated, took: std::time::Duration) {
 }
 
 /// A whole number above zero; 1e6, 1_000_000 and 5M are easier to read than seven digits.
-fn count(text: &str) -> Result<u64, String> {
+pub fn count(text: &str) -> Result<u64, String> {
     let wrong = || "expected a whole number above zero, like 100000, 100_000, 1e5 or 5M".to_owned();
     let plain = text.replace('_', "");
     let (digits, factor) = match plain.split_once(['e', 'E']) {

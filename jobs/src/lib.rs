@@ -4,13 +4,19 @@
 //! come from; `output` prints what a job found. A job never parses arguments of another and never reads the
 //! environment on its own.
 
+pub mod bench;
+pub mod catalog;
 pub mod cli;
 pub mod compact;
 pub mod config;
 pub mod demo;
+pub mod derive;
 pub mod doctor;
 pub mod generate;
 pub mod ingest;
 pub mod metrics_server;
 pub mod output;
+pub mod rejects;
+pub mod replay;
+pub mod sql;
 pub mod vacuum;

@@ -1,3 +1,4 @@
 //! The lake as SQL sees it: which tables there are, what their columns mean, and how to query them.
 
 pub mod lake;
+pub mod session;

@@ -62,13 +62,13 @@ static DECODERS: LazyLock<Vec<Decoder>> =
 
 /// Decodes a message by the catalog of this number and holds every result against the rules and the oracle.
 pub fn check_message(number: usize, message: &Message) {
-    check_message_within(number, None, message);
+    check_message_within(number, DecodeLimits::default(), message);
 }
 
 /// The same within other limits than the usual.
-pub fn check_message_within(number: usize, limits: Option<DecodeLimits>, message: &Message) {
+pub fn check_message_within(number: usize, limits: DecodeLimits, message: &Message) {
     let catalog = &CATALOGS[number % CATALOGS.len()];
-    let own = limits.map(|limits| Decoder::new(catalog, limits));
+    let own = (limits != DecodeLimits::default()).then(|| Decoder::new(catalog, limits));
     let decoder = own.as_ref().unwrap_or(&DECODERS[number % CATALOGS.len()]);
     let raw = message.raw();
     let mut outcomes = Vec::new();
@@ -76,7 +76,6 @@ pub fn check_message_within(number: usize, limits: Option<DecodeLimits>, message
         check_result(&decoded);
         outcomes.push(Outcome::of(&decoded, catalog));
     });
-    let limits = limits.unwrap_or_default();
     let expected = Oracle { catalog, limits, arrival_us: ARRIVAL_US }.decode(&raw);
     assert_eq!(outcomes, expected, "catalog {}", catalog.name);
 }

@@ -13,4 +13,8 @@ mod entry;
 mod table_log;
 
 pub use entry::ForeignEntry;
-pub use table_log::{Commit, CommitError, Committed, LogSettings, Position, TableLog};
+pub use table_log::{Commit, CommitError, Committed, LogSettings, Position, TableLog, upload};
+
+/// The position that every commit moves by one which takes rows out of a table, so that of two owners at
+/// once only one succeeds.
+pub const MAINTENANCE: &str = "meterhouse/maintenance";

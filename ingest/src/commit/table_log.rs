@@ -11,6 +11,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use serde_json::Value;
 use sql::lake::{LakeError, TableHandle};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::entry::{ForeignEntry, write_entry};
@@ -30,6 +31,32 @@ pub struct LogSettings {
     pub first_pause: Duration,
     /// A checkpoint is written once in this many commits, so that readers start quickly.
     pub checkpoint_interval: u64,
+}
+
+impl LogSettings {
+    /// Tries a call that is safe to repeat until it works or patience ends.
+    async fn with_patience<T, F: Future<Output = object_store::Result<T>>>(
+        &self,
+        what: &str,
+        call: impl Fn() -> F,
+    ) -> Result<T, CommitError> {
+        let started = Instant::now();
+        let mut pause = self.first_pause;
+        loop {
+            match call().await {
+                Ok(value) => return Ok(value),
+                Err(error) if started.elapsed() > self.patience || is_final(&error) => {
+                    let tried_for = started.elapsed();
+                    return Err(CommitError::Store { what: what.to_owned(), tried_for, source: error });
+                }
+                Err(error) => {
+                    tracing::debug!(what, error = &error as &dyn std::error::Error, "trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
 }
 
 impl Default for LogSettings {
@@ -117,6 +144,8 @@ pub struct TableLog {
     positions: HashMap<String, i64>,
     /// Applications whose absence from `positions` means that they never committed.
     known: HashSet<String>,
+    /// A checkpoint that is being written beside the commits.
+    checkpoint: Option<JoinHandle<()>>,
 }
 
 impl TableLog {
@@ -128,7 +157,7 @@ impl TableLog {
     pub async fn open_with(handle: TableHandle, settings: LogSettings) -> Result<Self, CommitError> {
         handle.create_if_missing().await?;
         let (version, positions) = handle.transaction_versions(&[]).await?;
-        Ok(Self { handle, settings, version, positions, known: HashSet::new() })
+        Ok(Self { handle, settings, version, positions, known: HashSet::new(), checkpoint: None })
     }
 
     pub fn handle(&self) -> &TableHandle {
@@ -177,48 +206,20 @@ impl TableLog {
     async fn read_entry(&self, version: u64) -> Result<Option<Bytes>, CommitError> {
         let path = entry_path(version);
         let store = self.handle.store();
-        self.with_patience(&format!("reading {path}"), || async {
-            match store.get(&path).await {
-                Ok(found) => found.bytes().await.map(Some),
-                Err(object_store::Error::NotFound { .. }) => Ok(None),
-                Err(error) => Err(error),
-            }
-        })
-        .await
+        self.settings
+            .with_patience(&format!("reading {path}"), || async {
+                match store.get(&path).await {
+                    Ok(found) => found.bytes().await.map(Some),
+                    Err(object_store::Error::NotFound { .. }) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            })
+            .await
     }
 
     /// Stores files under their paths. They belong to the table only once a commit names them.
     pub async fn upload(&self, files: &[FinishedFile]) -> Result<(), CommitError> {
-        let store = self.handle.store();
-        let objects: Vec<(Path, Bytes)> =
-            files.iter().map(|file| (Path::from(file.add.path.as_str()), file.bytes.clone())).collect();
-        let puts = objects.into_iter().map(|(path, bytes)| async move {
-            // Trying again is safe: the name is used once, and the bytes are the same.
-            self.with_patience(&format!("writing {path}"), || async {
-                store.put(&path, bytes.clone().into()).await.map(drop)
-            })
-            .await
-        });
-        futures::stream::iter(puts).buffer_unordered(UPLOADS_AT_ONCE).try_collect::<()>().await?;
-        self.make_durable(files.iter().map(|file| file.add.path.clone()).collect()).await
-    }
-
-    /// On a local lake, has the disk keep the files (and their names) before anything refers to them.
-    async fn make_durable(&self, paths: Vec<String>) -> Result<(), CommitError> {
-        let url = self.handle.url();
-        let Some(folder) = (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten() else {
-            return Ok(());
-        };
-        let sync = move || {
-            let mut folders = HashSet::new();
-            for path in paths {
-                let path = folder.join(path);
-                std::fs::File::open(&path)?.sync_data()?;
-                folders.extend(path.parent().map(std::path::Path::to_owned));
-            }
-            folders.into_iter().try_for_each(|folder| std::fs::File::open(folder)?.sync_all())
-        };
-        tokio::task::spawn_blocking(sync).await.expect("syncing does not panic").map_err(CommitError::Sync)
+        upload_with(&self.handle, &self.settings, files).await
     }
 
     /// Commits, as long as every application stands where the writer expects it.
@@ -265,6 +266,15 @@ impl TableLog {
         unreachable!("the loop only ends by returning")
     }
 
+    /// Waits for a checkpoint that is still being written; call it before the runtime ends.
+    pub async fn settle(&mut self) {
+        if let Some(checkpoint) = self.checkpoint.take()
+            && let Err(error) = checkpoint.await
+        {
+            tracing::warn!(%error, "a checkpoint was not finished");
+        }
+    }
+
     fn check_positions(&self, commit: &Commit) -> Result<(), CommitError> {
         for position in &commit.positions {
             let found = self.positions.get(&position.application).copied();
@@ -287,10 +297,11 @@ impl TableLog {
             self.positions.insert(position.application.clone(), position.next);
             self.known.insert(position.application.clone());
         }
-        self.make_durable(vec![entry_path(version).to_string()]).await?;
-        if version.is_multiple_of(self.settings.checkpoint_interval) {
+        make_durable(&self.handle, vec![entry_path(version).to_string()]).await?;
+        let is_idle = self.checkpoint.as_ref().is_none_or(JoinHandle::is_finished);
+        if version.is_multiple_of(self.settings.checkpoint_interval) && is_idle {
             let handle = self.handle.clone();
-            tokio::spawn(async move {
+            self.checkpoint = Some(tokio::spawn(async move {
                 if let Err(error) = handle.checkpoint(version).await {
                     tracing::warn!(
                         version,
@@ -298,10 +309,53 @@ impl TableLog {
                         "no checkpoint was written"
                     );
                 }
-            });
+            }));
         }
         Ok(())
     }
+}
+
+/// Stores files of a table under their paths. They belong to it only once a commit names them.
+pub async fn upload(handle: &TableHandle, files: &[FinishedFile]) -> Result<(), CommitError> {
+    upload_with(handle, &LogSettings::default(), files).await
+}
+
+async fn upload_with(
+    handle: &TableHandle,
+    settings: &LogSettings,
+    files: &[FinishedFile],
+) -> Result<(), CommitError> {
+    let store = handle.store();
+    let objects: Vec<(Path, Bytes)> =
+        files.iter().map(|file| (Path::from(file.add.path.as_str()), file.bytes.clone())).collect();
+    let puts = objects.into_iter().map(|(path, bytes)| async move {
+        // Trying again is safe: the name is used once, and the bytes are the same.
+        settings
+            .with_patience(&format!("writing {path}"), || async {
+                store.put(&path, bytes.clone().into()).await.map(drop)
+            })
+            .await
+    });
+    futures::stream::iter(puts).buffer_unordered(UPLOADS_AT_ONCE).try_collect::<()>().await?;
+    make_durable(handle, files.iter().map(|file| file.add.path.clone()).collect()).await
+}
+
+/// On a local lake, has the disk keep the files (and their names) before anything refers to them.
+async fn make_durable(handle: &TableHandle, paths: Vec<String>) -> Result<(), CommitError> {
+    let url = handle.url();
+    let Some(folder) = (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten() else {
+        return Ok(());
+    };
+    let sync = move || {
+        let mut folders = HashSet::new();
+        for path in paths {
+            let path = folder.join(path);
+            std::fs::File::open(&path)?.sync_data()?;
+            folders.extend(path.parent().map(std::path::Path::to_owned));
+        }
+        folders.into_iter().try_for_each(|folder| std::fs::File::open(folder)?.sync_all())
+    };
+    tokio::task::spawn_blocking(sync).await.expect("syncing does not panic").map_err(CommitError::Sync)
 }
 
 /// Two writers must not remove the same file: each would believe that it replaced its rows.
@@ -331,30 +385,6 @@ fn is_final(error: &object_store::Error) -> bool {
 }
 
 impl TableLog {
-    /// Tries a call that is safe to repeat until it works or patience ends.
-    async fn with_patience<T, F: Future<Output = object_store::Result<T>>>(
-        &self,
-        what: &str,
-        call: impl Fn() -> F,
-    ) -> Result<T, CommitError> {
-        let started = Instant::now();
-        let mut pause = self.settings.first_pause;
-        loop {
-            match call().await {
-                Ok(value) => return Ok(value),
-                Err(error) if started.elapsed() > self.settings.patience || is_final(&error) => {
-                    let tried_for = started.elapsed();
-                    return Err(CommitError::Store { what: what.to_owned(), tried_for, source: error });
-                }
-                Err(error) => {
-                    tracing::debug!(what, error = &error as &dyn std::error::Error, "trying again");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
-                }
-            }
-        }
-    }
-
     /// The store below the table, for callers that read what they committed.
     pub fn store(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(self.handle.store())

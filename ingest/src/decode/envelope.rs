@@ -121,7 +121,7 @@ fn read_binary<'m>(
 }
 
 impl<'m> Envelope<'m> {
-    fn empty(plan: &MeterPlan) -> Self {
+    pub(super) fn empty(plan: &MeterPlan) -> Self {
         Self { extensions: vec![None; plan.extensions().len()], ..Self::default() }
     }
 

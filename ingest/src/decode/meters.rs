@@ -3,6 +3,8 @@
 //! The paths of all meters of an event type are merged into one tree, so that an event's data is walked
 //! once however many meters it feeds.
 
+mod kept;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -16,6 +18,8 @@ use crate::event::{Reading, Signal};
 use crate::json::{Kind, Scanner, Value, push_json_string};
 use crate::rejected::{Refusal, RejectReason};
 use crate::timestamp::parse_time;
+
+pub use kept::{KeptEvent, KeptReading, Underivable, underivable};
 
 /// One billionth-scaled unit.
 const ONE: i128 = 10i128.pow(SCALE);

@@ -4,6 +4,7 @@
 //! own what becomes of the result. An event is taken whole or not at all: if one of its meters finds no
 //! usable value, none of its rows is stored, so that a replay after a fix cannot count a part twice.
 
+mod again;
 mod envelope;
 mod meters;
 #[cfg(test)]
@@ -18,8 +19,10 @@ use crate::json::Scanner;
 use crate::raw_message::RawMessage;
 use crate::rejected::{Refusal, RejectReason, Rejected};
 use crate::timestamp::parse_time;
+pub use again::KeptBytes;
 use envelope::Envelope;
 use meters::MeterPlan;
+pub use meters::{KeptEvent, KeptReading, Underivable, underivable};
 
 /// Bounds on what is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,9 @@ impl Default for DecodeLimits {
         }
     }
 }
+
+/// Events in a batch message. A message of half a million zeros must not become as many rejects.
+const BATCH_EVENTS_MAX: usize = 10_000;
 
 /// What a message, or one event of a batch, turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,11 +86,7 @@ impl Decoder {
         arrival_us: i64,
         each: &mut dyn FnMut(Decoded<'m>),
     ) -> Result<(), Refusal> {
-        if payload.len() > self.limits.message_bytes_max {
-            let detail =
-                format!("{} bytes, at most {} are accepted", payload.len(), self.limits.message_bytes_max);
-            return Err(Refusal::new(RejectReason::TooLarge, detail));
-        }
+        self.check_size(payload)?;
         let context = EventContext { stamped_at_us: message.stamped_at_us, arrival_us, batch_index: 0 };
         let mode = Mode::of(message, payload)?;
         if mode == Mode::Binary {
@@ -102,6 +104,15 @@ impl Decoder {
             each(self.event(envelope::structured(element, &self.plan), element.as_bytes(), context));
         }
         Ok(())
+    }
+
+    fn check_size(&self, payload: &[u8]) -> Result<(), Refusal> {
+        if payload.len() <= self.limits.message_bytes_max {
+            return Ok(());
+        }
+        let detail =
+            format!("{} bytes, at most {} are accepted", payload.len(), self.limits.message_bytes_max);
+        Err(Refusal::new(RejectReason::TooLarge, detail))
     }
 
     fn event<'m>(
@@ -247,6 +258,10 @@ fn batch_elements(text: &str) -> Result<Vec<&str>, Refusal> {
         Ok(())
     })?;
     scanner.finish()?;
+    if elements.len() > BATCH_EVENTS_MAX {
+        let detail = format!("a batch of {} events, at most {BATCH_EVENTS_MAX} are accepted", elements.len());
+        return Err(Refusal::new(RejectReason::TooLarge, detail));
+    }
     Ok(elements)
 }
 

@@ -22,7 +22,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// No message for this long counts as a pause.
 const IDLE: Duration = Duration::from_secs(3);
 const BROKER_PATIENCE: Duration = Duration::from_secs(30);
-/// The clock is read, and outcomes are looked at, once in this many messages.
+/// The clock is read, and everything but messages is looked after, once in this many messages.
 const MESSAGES_PER_LOOK: u32 = 512;
 
 /// What to read.
@@ -113,10 +113,12 @@ impl Reader<'_> {
                 if self.pipeline.should_stop() || self.is_done() {
                     return Ok(());
                 }
+                if self.pipeline.batcher.is_due() {
+                    self.pipeline.seal()?;
+                }
                 arrival_us = now_us();
                 until_look = MESSAGES_PER_LOOK;
-            }
-            if self.pipeline.batcher.is_due() {
+            } else if self.pipeline.batcher.is_full() {
                 self.pipeline.seal()?;
             }
             until_look -= 1;

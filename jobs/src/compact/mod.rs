@@ -26,11 +26,9 @@ use sql::lake::{DataFile, Lake, Table, TableSnapshot};
 pub use command::{CompactArgs, run};
 use filter::{Found, IdentityFilters};
 use identity::{DayIdentities, LostEvent, RowId};
+pub use ingest::commit::MAINTENANCE;
 pub use rows::fetch;
 use sort::DecodedDays;
-
-/// The position that every maintenance commit moves by one, so that two owners cannot both succeed.
-pub const MAINTENANCE: &str = "meterhouse/maintenance";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompactSettings {
@@ -110,6 +108,8 @@ pub async fn compact(
             DaysOutcome::Needs(other) => compactor.join(&days, other),
         }
     }
+    compactor.usage.settle().await;
+    compactor.rejected.settle().await;
     Ok(report)
 }
 

@@ -3,10 +3,12 @@
 //! Owns where the lake lies, the tables' schemas, and reading a pinned version of a table. It does not
 //! write: rows get in through `ingest`, and `jobs` maintains them.
 
+mod read;
 mod schema;
 mod snapshot;
 mod store;
 
-pub use schema::{Table, VALUE_PRECISION, VALUE_SCALE};
+pub use read::FileRead;
+pub use schema::{Column, ColumnKind, Table, VALUE_PRECISION, VALUE_SCALE};
 pub use snapshot::{DataFile, LakeError, TableHandle, TableSnapshot};
 pub use store::{Lake, LakeUrlError};

@@ -34,6 +34,15 @@ impl Table {
         }
     }
 
+    /// The column whose UTC day the partition column always is, so that bounds on one are bounds on the
+    /// other. Rejects have none: a batch that crosses midnight keeps them under the day on which it ended.
+    pub fn partitioned_time_column(self) -> Option<&'static str> {
+        match self {
+            Self::UsageEvents => Some("time"),
+            Self::RejectedMessages => None,
+        }
+    }
+
     pub fn description(self) -> &'static str {
         match self {
             Self::UsageEvents => "one row per usage event and meter that it feeds",
@@ -152,7 +161,7 @@ const USAGE_EVENTS: &[Column] = &[
 ];
 
 const REJECTED_MESSAGES: &[Column] = &[
-    column("rejected_day", ColumnKind::Date, "the UTC day of `arrival`; the table's partition"),
+    column("rejected_day", ColumnKind::Date, "the UTC day on which it was stored; the table's partition"),
     column("reason", ColumnKind::Text, "why it was rejected, as a word to group by"),
     column("detail", ColumnKind::Text, "why it was rejected, as a sentence"),
     column("topic", ColumnKind::Text, "the Kafka topic, or the file, that it came from"),

@@ -12,7 +12,9 @@ use deltalake_core::protocol::SaveMode;
 use deltalake_core::{DeltaTable, DeltaTableError};
 use futures::TryStreamExt;
 use object_store::ObjectStore;
+use object_store::path::Path;
 use object_store::prefix::PrefixStore;
+use parquet::errors::ParquetError;
 use url::Url;
 
 use super::{Lake, Table};
@@ -27,6 +29,13 @@ pub enum LakeError {
         table: &'static str,
         #[source]
         source: Box<DeltaTableError>,
+    },
+    #[error("cannot read the file {path} of the table `{table}`")]
+    File {
+        table: &'static str,
+        path: String,
+        #[source]
+        source: ParquetError,
     },
     #[error("file {path} of the table `{table}` has no {what} in the table's log")]
     Incomplete { table: &'static str, path: String, what: &'static str },
@@ -83,6 +92,11 @@ impl TableHandle {
         &self.url
     }
 
+    /// Where the table lies in the lake's root store.
+    pub fn folder(&self) -> Path {
+        super::store::prefix(&self.url)
+    }
+
     /// A store whose root is this table.
     pub fn store(&self) -> &Arc<dyn ObjectStore> {
         &self.store
@@ -96,6 +110,14 @@ impl TableHandle {
         match source {
             DeltaTableError::NotATable(_) => LakeError::Missing(self.table.name()),
             source => LakeError::Delta { table: self.table.name(), source: Box::new(source) },
+        }
+    }
+
+    /// A folder that does not exist fails in another way than an empty one, but means the same.
+    async fn missing_or(&self, error: DeltaTableError) -> LakeError {
+        match self.exists().await {
+            Ok(false) => LakeError::Missing(self.table.name()),
+            _ => self.error(error),
         }
     }
 
@@ -143,8 +165,10 @@ impl TableHandle {
 
     /// Reads the file list of a version, or of the newest one.
     pub async fn snapshot(&self, version: Option<u64>) -> Result<TableSnapshot, LakeError> {
-        let snapshot =
-            Snapshot::try_new(self.log.as_ref(), version).await.map_err(|error| self.error(error))?;
+        let snapshot = match Snapshot::try_new(self.log.as_ref(), version).await {
+            Ok(snapshot) => snapshot,
+            Err(error) => return Err(self.missing_or(error).await),
+        };
         let views: Vec<_> = snapshot
             .file_views(self.log.as_ref(), None)
             .try_collect()

@@ -32,8 +32,10 @@ impl Choices<'_> {
 #[derive(Debug, Clone)]
 enum Json {
     Leaf(String),
-    Object(Vec<(String, Json)>),
+    Object(Pairs),
 }
+
+type Pairs = Vec<(String, Json)>;
 
 impl Json {
     fn text(&self, gap: &str) -> String {
@@ -70,11 +72,7 @@ impl Json {
     }
 
     /// Finds the pair of this number, counting from front to back, and hands it over with its object.
-    fn at_pair(
-        &mut self,
-        number: &mut usize,
-        change: &mut dyn FnMut(&mut Vec<(String, Json)>, usize),
-    ) -> bool {
+    fn at_pair(&mut self, number: &mut usize, change: &mut dyn FnMut(&mut Pairs, usize)) -> bool {
         let Self::Object(pairs) = self else { return false };
         for at in 0..pairs.len() {
             if *number == 0 {
@@ -190,7 +188,7 @@ fn binary(catalog: &Catalog, choices: &mut Choices<'_>) -> Message {
             2 => *value = Some(b"\xff\xfe".to_vec()),
             3 => *value = Some(Vec::new()),
             4 => *value = Some(choices.one_of(MEDIA_TYPES).as_bytes().to_vec()),
-            5 => header.insert_str(choices.below(2), "x"),
+            5 => header.insert(choices.below(2), 'x'),
             6 => {
                 let twice = message.headers[at].clone();
                 message.headers.insert(choices.below(at + 1), twice);
@@ -338,7 +336,7 @@ fn other_key(key: &str, choices: &mut Choices<'_>) -> String {
         1 => choices.one_of(&["\\ud800", "\\udc00\\ud800", "\\u0000", "", "\\q", "a\nb"]).to_owned(),
         2 => key.to_uppercase(),
         // The same key in another spelling.
-        _ => key.chars().map(|c| format!("\\u{:04x}", c as u32)).collect(),
+        _ => key.chars().flat_map(|c| ["\\u".to_owned(), format!("{:04x}", c as u32)]).collect(),
     }
 }
 

@@ -31,6 +31,7 @@ pub enum Outcome {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "an event's type is called so everywhere")]
 pub struct Event {
     pub source: String,
     pub id: String,

@@ -1,0 +1,78 @@
+//! Which meters the events of a day still lack.
+
+use std::collections::HashMap;
+
+use super::Wanted;
+use crate::event::Identity;
+use crate::raw_message::Coordinates;
+
+/// What tells an event of a day from all others: copies of it that arrived twice differ by coordinates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EventKey {
+    identity: Identity,
+    topic: u32,
+    partition: i32,
+    offset: i64,
+    batch_index: i32,
+}
+
+/// A part of a day's events that is small enough to be remembered at once. Identities are digests, so
+/// they spread evenly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bucket {
+    pub index: u32,
+    pub count: u32,
+}
+
+impl Bucket {
+    pub fn takes(self, identity: Identity) -> bool {
+        let Identity([first, second, third, fourth, ..]) = identity;
+        u32::from_be_bytes([first, second, third, fourth]) % self.count == self.index
+    }
+}
+
+/// The events of a bucket with, as bits, those of the wanted meters of their type that have no row.
+#[derive(Debug, Default)]
+pub struct LackingEvents {
+    topics: HashMap<String, u32>,
+    lacking: HashMap<EventKey, u128>,
+}
+
+impl LackingEvents {
+    pub fn key(&mut self, identity: Identity, at: Coordinates<'_>, batch_index: i32) -> EventKey {
+        let topic = match self.topics.get(at.topic) {
+            Some(topic) => *topic,
+            None => {
+                let next = self.topics.len() as u32;
+                *self.topics.entry(at.topic.to_owned()).or_insert(next)
+            }
+        };
+        EventKey { identity, topic, partition: at.partition, offset: at.offset, batch_index }
+    }
+
+    /// Notes a row of an event: of the meters of its type, this one is there.
+    pub fn note(&mut self, key: EventKey, meters: &[usize], wanted: &Wanted, found: &str) {
+        let all = u128::MAX >> (Wanted::PER_EVENT_TYPE_MAX - meters.len());
+        let lacking = self.lacking.entry(key).or_insert(all);
+        if let Some(position) = meters.iter().position(|meter| wanted.keys[*meter] == found) {
+            *lacking &= !(1 << position);
+        }
+    }
+
+    /// Forgets the events that lack nothing.
+    pub fn forget_complete(&mut self) {
+        self.lacking.retain(|_, lacking| *lacking != 0);
+        self.lacking.shrink_to_fit();
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lacking.is_empty()
+    }
+
+    /// The meters that an event lacks; from now on it lacks nothing.
+    pub fn take(&mut self, key: EventKey, meters: &[usize]) -> Option<Vec<usize>> {
+        let lacking = self.lacking.remove(&key)?;
+        let meters = meters.iter().enumerate().filter(|(position, _)| lacking & (1 << position) != 0);
+        Some(meters.map(|(_, meter)| *meter).collect())
+    }
+}

@@ -1,0 +1,66 @@
+//! `meterhouse bench`: the figures that the README quotes, measured on the machine at hand.
+//!
+//! Each measurement runs both sides of its ratio in turns, several times, and quotes medians: machines are
+//! shared and noisy, ratios are less so.
+
+mod commits;
+mod compact;
+mod ingest;
+mod usage;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use crate::cli::{Exit, Globals};
+use crate::output::Format;
+
+/// Measure ingest, commits and compaction on this machine
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  meterhouse bench ingest --kafka 127.0.0.1:9092 --events 5e6
+  meterhouse bench commits --commits 10000
+  meterhouse bench compact --events 20e6 --python ~/venv/bin/python
+
+Measure with a release build and on a machine that does nothing else. Everything is made in a temporary folder (see \
+TMPDIR) and removed again.")]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    bench: Bench,
+    #[arg(long, value_enum, default_value_t, global = true)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum Bench {
+    /// Kafka to a local lake, against a consumer that only counts the same messages
+    Ingest(ingest::IngestBench),
+    /// How long a commit takes as a table grows old
+    Commits(commits::CommitBench),
+    /// Sorting and deduplicating a month, against DuckDB doing the same
+    Compact(compact::CompactBench),
+}
+
+pub fn run(args: &BenchArgs, _: &Globals) -> Result<Exit> {
+    if cfg!(debug_assertions) {
+        eprintln!("warning: this is a debug build; its figures mean nothing");
+    }
+    let rows = match &args.bench {
+        Bench::Ingest(bench) => bench.run()?,
+        Bench::Commits(bench) => bench.run()?,
+        Bench::Compact(bench) => bench.run()?,
+    };
+    rows.print(args.format)?;
+    Ok(Exit::Done)
+}
+
+/// The middle one of some figures.
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// A figure for people.
+fn shown(figure: f64, decimals: usize) -> serde_json::Value {
+    format!("{figure:.decimals$}").into()
+}

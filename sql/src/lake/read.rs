@@ -1,0 +1,151 @@
+//! Reading the rows of a table's files, without a query engine.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Date32Array, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::compute::cast;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, RowSelection};
+use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+
+use super::{DataFile, LakeError, TableHandle};
+
+/// Rows per batch, unless the caller says otherwise.
+const BATCH_ROWS: usize = 8 * 1024;
+
+/// What to read of a file.
+#[derive(Debug, Clone, Default)]
+pub struct FileRead<'r> {
+    /// Names of columns, the partition column included; none for all of them.
+    pub columns: Option<&'r [&'r str]>,
+    /// Fewer rows per batch keep memory low where single values are large.
+    pub batch_rows: Option<usize>,
+    /// Only these rows, as ascending ranges of their positions in the file.
+    pub rows: Option<Vec<Range<usize>>>,
+}
+
+impl TableHandle {
+    /// Streams the rows of a file in their order. The batches have the asked columns in the asked order
+    /// and the types of the table's schema, whatever the writer of the file made of them.
+    pub async fn read_file(
+        &self,
+        file: &DataFile,
+        read: FileRead<'_>,
+    ) -> Result<BoxStream<'static, Result<RecordBatch, LakeError>>, LakeError> {
+        let (table, path) = (self.table().name(), file.path.clone());
+        let failed = move |source| LakeError::File { table, path: path.clone(), source };
+        let schema = self.read_schema(read.columns).map_err(|error| failed(error.into()))?;
+        let reader = StoredFile {
+            store: Arc::clone(self.store()),
+            path: Path::from(file.path.as_str()),
+            size_bytes: file.size_bytes,
+        };
+        let mut builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(&failed)?;
+        let names = schema.fields().iter().map(|field| field.name().as_str());
+        let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+        if let Some(ranges) = read.rows {
+            let rows = builder.metadata().file_metadata().num_rows() as usize;
+            let selection = RowSelection::from_consecutive_ranges(ranges.into_iter(), rows);
+            builder = builder.with_row_selection(selection);
+        }
+        let builder = builder.with_projection(mask).with_batch_size(read.batch_rows.unwrap_or(BATCH_ROWS));
+        let batches = builder.build().map_err(&failed)?;
+        let (day, partition_column) = (file.day, self.table().partition_column());
+        Ok(batches
+            .and_then(move |batch| {
+                let adapted = adapt(&batch, &schema, partition_column, day);
+                std::future::ready(adapted.map_err(ParquetError::from))
+            })
+            .map_err(failed)
+            .boxed())
+    }
+
+    /// Streams the rows of files, one file after the other.
+    pub fn read_batches<'a>(
+        &'a self,
+        files: &'a [DataFile],
+        columns: Option<&'a [&'a str]>,
+    ) -> BoxStream<'a, Result<RecordBatch, LakeError>> {
+        let streams = futures::stream::iter(files)
+            .then(move |file| self.read_file(file, FileRead { columns, ..FileRead::default() }));
+        streams.try_flatten().boxed()
+    }
+
+    fn read_schema(&self, columns: Option<&[&str]>) -> Result<SchemaRef, ArrowError> {
+        let schema = self.table().schema();
+        let Some(columns) = columns else { return Ok(schema) };
+        let indices = columns.iter().map(|name| schema.index_of(name)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Arc::new(schema.project(&indices)?))
+    }
+}
+
+/// Brings a file's batch to the table's columns and types.
+fn adapt(
+    batch: &RecordBatch,
+    schema: &Schema,
+    partition_column: &str,
+    day: i32,
+) -> Result<RecordBatch, ArrowError> {
+    let rows = batch.num_rows();
+    let columns = schema.fields().iter().map(|field| -> Result<ArrayRef, ArrowError> {
+        if field.name() == partition_column {
+            return Ok(Arc::new(Date32Array::from_value(day, rows)));
+        }
+        match batch.column_by_name(field.name()) {
+            Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
+            Some(column) => cast(column, field.data_type()),
+            // The column was added to the table after this file was written.
+            None => Ok(new_null_array(field.data_type(), rows)),
+        }
+    });
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::new(schema.clone()), columns, &options)
+}
+
+/// A file in the table's store, of which only the asked ranges are fetched.
+struct StoredFile {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    size_bytes: u64,
+}
+
+fn store_error(error: object_store::Error) -> ParquetError {
+    ParquetError::External(Box::new(error))
+}
+
+impl AsyncFileReader for StoredFile {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
+        self.store.get_range(&self.path, range).map_err(store_error).boxed()
+    }
+
+    fn get_byte_ranges(
+        &mut self,
+        ranges: Vec<Range<u64>>,
+    ) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
+        async move { self.store.get_ranges(&self.path, &ranges).await.map_err(store_error) }.boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
+        async move {
+            let size_bytes = self.size_bytes;
+            let reader = ParquetMetaDataReader::new().with_arrow_reader_options(options);
+            Ok(Arc::new(reader.load_and_finish(self, size_bytes).await?))
+        }
+        .boxed()
+    }
+}

@@ -74,7 +74,7 @@ impl PartitionName {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stretch {
     pub name: PartitionName,
-    /// What the usage table says before this batch; differs from `start` only where a gap was accepted.
+    /// What the usage table says before this batch: `start`, or nothing if the partition was never read.
     pub expected: Option<i64>,
     pub start: i64,
     pub end: i64,

@@ -125,18 +125,26 @@ fn a_topic_made_anew_stops_ingest_until_the_gap_is_accepted() {
     for id in 0..10 {
         world.produce("usage", 0, &event(id));
     }
+    world.produce("usage", 0, "no event");
     world.ingest(&["usage"], vec![]).unwrap();
 
     let anew = World::new(&[("usage", 1)]);
     anew.produce("usage", 0, &event(50));
+    anew.produce("usage", 0, "no event either");
     world.cluster = anew.cluster;
     let error = world.ingest(&["usage"], vec![]).unwrap_err();
     let IngestError::Gap(gap) = &error else { panic!("{error:?}") };
-    assert_eq!((gap.expected, gap.first, gap.end), (10, 0, 1));
+    assert_eq!((gap.expected, gap.first, gap.end), (11, 0, 2));
     let flag = error.to_string().split("--accept-gap ").nth(1).unwrap().to_owned();
     assert_eq!(world.rows(Table::UsageEvents), 10);
 
     let report = world.ingest(&["usage"], vec![flag.parse().unwrap()]).unwrap();
-    assert_eq!(report.counts.messages, 1);
-    assert_eq!(world.rows(Table::UsageEvents), 11);
+    assert_eq!(report.counts.messages, 2);
+    // Rejects of the old topic, whose offsets were higher, do not hide those of the new one.
+    assert_eq!((world.rows(Table::UsageEvents), world.rows(Table::RejectedMessages)), (11, 2));
+
+    // The gap is behind us, whether the flag is still given or not.
+    for gaps in [vec![flag.parse().unwrap()], vec![]] {
+        assert_eq!(world.ingest(&["usage"], gaps).unwrap(), IngestReport::default());
+    }
 }

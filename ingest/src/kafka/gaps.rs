@@ -1,8 +1,12 @@
 //! Offsets that jump or go back: ingest stops until an operator says that it is meant (DESIGN.md 3.3).
 
+use std::collections::HashMap;
 use std::str::FromStr;
 
+use serde_json::json;
+
 use crate::batch::PartitionName;
+use crate::commit::{Commit, Position};
 
 /// The offset that should come next is not there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +33,31 @@ impl OffsetGap {
             expected if expected < first => gap(first),
             expected if expected > end => gap(first),
             _ => None,
+        }
+    }
+
+    /// Moves a table's position over the gap, and says so in the table's log.
+    pub(super) fn commit(&self, stands_at: Option<i64>) -> Commit {
+        let Self { name, expected, first, end, resume } = self;
+        let positions = name.application().map(|application| Position {
+            application,
+            expected: stands_at,
+            next: *resume,
+        });
+        let note = json!({
+            "topic": &*name.topic,
+            "partition": name.partition,
+            "expected": expected,
+            "first": first,
+            "end": end,
+            "resume": resume,
+        });
+        Commit {
+            operation: "WRITE",
+            parameters: HashMap::from([("mode".to_owned(), json!("Append"))]),
+            positions: positions.into_iter().collect(),
+            actions: Vec::new(),
+            notes: HashMap::from([("meterhouseAcceptedGap".to_owned(), note)]),
         }
     }
 

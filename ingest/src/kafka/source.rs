@@ -208,7 +208,11 @@ impl Reader<'_> {
         self.ends.clear();
         for (name, mut state) in names.into_iter().zip(positions) {
             let (first, end) = self.watermarks(&name)?;
-            state.next = self.start_offset(&name, state.committed, first, end)?;
+            if let Some(gap) = state.committed.and_then(|next| OffsetGap::find(&name, next, first, end)) {
+                self.accept(&gap, &mut state)?;
+            }
+            // A partition that was never read starts at the first message that there is.
+            state.next = state.committed.unwrap_or(first);
             list.add_partition_offset(&name.topic, name.partition, Offset::Offset(state.next))
                 .map_err(kafka("cannot set a position"))?;
             self.ends.insert(name.clone(), PartitionEnd { goal: end, seen_at: None });
@@ -220,28 +224,30 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn start_offset(
-        &self,
-        name: &PartitionName,
-        committed: Option<i64>,
-        first: i64,
-        end: i64,
-    ) -> Result<i64, IngestError> {
-        // A partition that was never read starts at the first message that there is.
-        let Some(expected) = committed else { return Ok(first) };
-        let Some(gap) = OffsetGap::find(name, expected, first, end) else { return Ok(expected) };
-        if !self.source.accepted_gaps.iter().any(|accepted| accepted.covers(&gap)) {
-            return Err(gap.into());
+    /// Moves a partition's positions over a gap that the operator accepted, before anything is read behind it.
+    fn accept(&self, gap: &OffsetGap, state: &mut PartitionState) -> Result<(), IngestError> {
+        if !self.source.accepted_gaps.iter().any(|accepted| accepted.covers(gap)) {
+            return Err(gap.clone().into());
         }
-        tracing::warn!(
-            topic = &*name.topic,
-            partition = name.partition,
-            expected,
-            first,
-            end,
-            "gap accepted"
-        );
-        Ok(gap.resume)
+        // Where offsets begin anew, rejects of the old ones say nothing about those to come. They go first: if
+        // we die in between, the usage table still asks for the gap to be accepted.
+        let starts_anew =
+            gap.resume < gap.expected && state.rejects_committed.is_some_and(|settled| settled > gap.resume);
+        let logs = Arc::clone(&self.pipeline.logs);
+        self.pipeline.runtime.block_on(async {
+            let mut logs = logs.lock().await;
+            if starts_anew {
+                logs.rejected.commit(&gap.commit(state.rejects_committed)).await?;
+            }
+            logs.usage.commit(&gap.commit(Some(gap.expected))).await
+        })?;
+        if starts_anew {
+            state.rejects_committed = Some(gap.resume);
+        }
+        state.committed = Some(gap.resume);
+        let OffsetGap { name, expected, first, end, resume } = gap;
+        tracing::warn!(topic = &*name.topic, name.partition, expected, first, end, resume, "gap accepted");
+        Ok(())
     }
 
     /// What the usage table and the reject table say of each partition; `next` is still open.

@@ -7,9 +7,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
+use ingest::batch::{PartitionName, PartitionState};
 use ingest::files::{FileSource, ingest_files};
 use ingest::metrics::Metrics;
-use ingest::pipeline::{IngestReport, IngestRun};
+use ingest::pipeline::{IngestError, IngestReport, IngestRun, Pipeline, now_us};
+use ingest::raw_message::{Coordinates, RawMessage};
 use ingest::settings::IngestSettings;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -51,19 +53,23 @@ fn write_lines(file: &mut std::fs::File, seed: u64) -> (BTreeSet<String>, BTreeS
     (ids, poison)
 }
 
-/// Ingests a file into `lake` and counts what `clean`, the same lake, holds then.
-pub fn ingest_and_check(lake: &Lake, clean: &Lake, seed: u64) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    let (ids, poison) = write_lines(file.as_file_mut(), seed);
-    let run = IngestRun {
+fn run_into(lake: &Lake, runtime: &tokio::runtime::Runtime) -> IngestRun {
+    IngestRun {
         lake: lake.clone(),
         catalog: Catalog::parse(CATALOG, "test.yaml").unwrap(),
         settings: IngestSettings { flush_rows: FLUSH_ROWS, ..IngestSettings::default() },
         metrics: Arc::new(Metrics::default()),
         runtime: runtime.handle().clone(),
         stop: Arc::new(AtomicBool::new(false)),
-    };
+    }
+}
+
+/// Ingests a file into `lake` and counts what `clean`, the same lake, holds then.
+pub fn ingest_and_check(lake: &Lake, clean: &Lake, seed: u64) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let (ids, poison) = write_lines(file.as_file_mut(), seed);
+    let run = run_into(lake, &runtime);
     let report = ingest_until_it_starts(&run, clean, &FileSource::Path(file.path().to_owned()), &runtime);
     assert_eq!((report.counts.events, report.counts.rejected), (ids.len() as u64, poison.len() as u64));
     assert!(report.commits > 3, "{} commits", report.commits);
@@ -130,4 +136,38 @@ fn texts(lake: &Lake, runtime: &tokio::runtime::Runtime, table: Table, column: &
         }
     }
     found
+}
+
+/// Two batches are on their way, the second with somebody waiting for it, when the first fails for good because
+/// the table was changed. Returns how the run ends.
+pub fn wait_behind_a_failed_commit(lake: &Lake) -> Result<IngestReport, IngestError> {
+    const CHANGE: &str = r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":2}}"#;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut pipeline = Pipeline::start(&run_into(lake, &runtime)).unwrap();
+    let entry = Path::from(format!("_delta_log/{:020}.json", 1));
+    let handle = lake.table(Table::UsageEvents);
+    runtime.block_on(handle.store().put(&entry, CHANGE.into())).unwrap();
+
+    let name = PartitionName { topic: "file:test".into(), partition: 0 };
+    let state = PartitionState { committed: None, rejects_committed: None, next: 1 };
+    pipeline.batcher.assign([(name, state)]);
+    let take = |pipeline: &mut Pipeline, offset| {
+        let at = Coordinates { topic: "file:test", partition: 0, offset };
+        let payload = Some(&br#"{"specversion":"1.0","id":"1","source":"/","type":"other","subject":"acme","time":"2026-05-01T00:00:00Z","data":{}}"#[..]);
+        let message = RawMessage { at, stamped_at_us: None, key: None, payload, headers: Vec::new() };
+        pipeline.batcher.take(&message, now_us()).unwrap();
+    };
+    // The committer stands still until both batches are sealed.
+    let logs = Arc::clone(&pipeline.logs);
+    let held = runtime.block_on(logs.lock_owned());
+    take(&mut pipeline, 1);
+    pipeline.seal().unwrap();
+    take(&mut pipeline, 2);
+    let letting_go = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        drop(held);
+    });
+    let waited = pipeline.seal_and_wait();
+    letting_go.join().unwrap();
+    pipeline.finish(waited.map_err(IngestError::from))
 }

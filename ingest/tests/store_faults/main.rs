@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use faulty_store::{Dial, FaultyStore, HoldingStore, Injected, exists};
 use ingest::commit::{CommitError, LogSettings, Position, TableLog};
+use ingest::pipeline::IngestError;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -48,10 +49,10 @@ async fn concurrent_writers_commit_each_message_once() {
             sources: 4,
             messages: 60,
             deaths_percent: 20,
-            life_us_max: 2_000,
+            life_us_max: 600,
             settings: settings_for_tests(),
         };
-        let percent = [20, 5, 35][rounds as usize % 3];
+        let percent = [20, 5, 30][rounds as usize % 3];
         let shared: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let lakes = (0..plan.writers as u64)
             .map(|number| faulty(&shared, plan.seed.wrapping_mul(7).wrapping_add(number), percent, &injected))
@@ -168,4 +169,14 @@ fn file_ingest_over_a_failing_store() {
         files::ingest_and_check(&lake, &lake_on(shared), random.next());
     }
     print_injected(&injected);
+}
+
+/// A batch that waits behind one that cannot be committed is not waited for for ever.
+#[test]
+fn a_failed_commit_ends_the_wait_for_those_behind_it() {
+    let lake = lake_on(Arc::new(InMemory::new()));
+    let (answer, answered) = std::sync::mpsc::channel();
+    std::thread::spawn(move || answer.send(files::wait_behind_a_failed_commit(&lake)));
+    let waited = answered.recv_timeout(Duration::from_secs(20)).expect("it waits and waits");
+    assert!(matches!(waited, Err(IngestError::Commit(CommitError::TableChanged(..)))), "{waited:?}");
 }

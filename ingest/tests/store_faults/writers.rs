@@ -172,7 +172,7 @@ impl Writer {
     /// calls not one may fail.
     async fn open(&self) -> TableLog {
         let percent = self.dial.percent();
-        self.dial.turn(percent / 10);
+        self.dial.turn(percent / 20);
         loop {
             Counters::add(&self.counters.opened);
             let opened = async {

@@ -159,7 +159,7 @@ fn show(name: &str, folder: &Path, report: &IngestReport, landed: &Landed) -> Re
     println!("\n{name}: {rows} rows for {} tenants in {}", tenants.len(), folder.join("lake").display());
     match report.version {
         Some(_) => {
-            println!("new in this run: {} events in {} commits\n", report.counts.events, report.commits)
+            println!("new in this run: {} events in {} commits\n", report.counts.events, report.commits);
         }
         None => println!("all of it was here from an earlier run; nothing was counted twice\n"),
     }

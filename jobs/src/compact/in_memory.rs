@@ -41,12 +41,12 @@ impl Compactor {
                 (files, filters.join().expect("building a filter does not panic"))
             })
         });
-        Ok(Attempt::Done(NewDays {
+        Ok(Attempt::Done(Box::new(NewDays {
             files: self.upload(files?).await?,
             filters,
             rejects: rejects.finish()?,
             lost_rows: lost.count(),
             conflict_rows: verdicts.conflict_rows,
-        }))
+        })))
     }
 }

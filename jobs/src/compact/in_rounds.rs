@@ -61,13 +61,13 @@ impl Compactor {
             let stretches = (rows * row_bytes).div_ceil(budget);
             files.extend(self.write_day(group, *day, stretches, &lost).await?);
         }
-        Ok(Attempt::Done(NewDays {
+        Ok(Attempt::Done(Box::new(NewDays {
             files,
             filters: filters.into_iter().collect(),
             rejects: rejects.finish()?,
             lost_rows: lost.count(),
             conflict_rows,
-        }))
+        })))
     }
 
     /// Decodes the files of some days one after the other. Rows are named by the place of their file in the

@@ -165,7 +165,7 @@ impl Group<'_> {
 
 /// What came of compacting a group, before anything refers to it.
 enum Attempt {
-    Done(NewDays),
+    Done(Box<NewDays>),
     /// These days have to change along with the group.
     Needs(BTreeSet<i32>),
 }
@@ -280,7 +280,7 @@ impl Compactor {
             self.rewrite_in_rounds(&group, memory_bytes).await?
         };
         let new = match attempt {
-            Attempt::Done(new) => new,
+            Attempt::Done(new) => *new,
             Attempt::Needs(others) => return Ok(DaysOutcome::Needs(others)),
         };
         let report = CompactReport {
@@ -323,7 +323,9 @@ impl Compactor {
         if !self.settings.dry_run {
             self.usage.upload(&files).await?;
         }
-        files.iter_mut().for_each(|file| file.bytes = Bytes::new());
+        for file in &mut files {
+            file.bytes = Bytes::new();
+        }
         Ok(days.into_iter().zip(files).map(|(day, file)| NewFile { day, file }).collect())
     }
 

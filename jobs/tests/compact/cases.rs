@@ -187,9 +187,7 @@ fn several_days() -> Vec<Case> {
         ),
         Case::new(
             "one event on many days",
-            vec![Ingest(
-                (0..9).map(|day| event(9 - i64::from(day), "a").untimed().on(i32::from(day))).collect(),
-            )],
+            vec![Ingest((0..9).map(|day| event(9 - i64::from(day), "a").untimed().on(day)).collect())],
             &[1],
             &[],
         ),
@@ -261,7 +259,9 @@ fn windows() -> Vec<Case> {
 fn run(cases: &[Case]) {
     for memory_bytes in [1 << 30, 700] {
         let settings = CompactSettings { memory_bytes, ..CompactSettings::default() };
-        cases.iter().for_each(|case| case.run(settings));
+        for case in cases {
+            case.run(settings);
+        }
     }
 }
 

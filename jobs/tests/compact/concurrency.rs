@@ -174,7 +174,7 @@ fn many_compactions_and_ingest_at_once() {
             match lake.compact_with(CompactSettings::default()) {
                 Ok(_) => {}
                 Err(CompactError::Commit(CommitError::Fenced { .. } | CommitError::RemovedTwice(_))) => {
-                    refused += 1
+                    refused += 1;
                 }
                 Err(error) => panic!("{error:?}"),
             }

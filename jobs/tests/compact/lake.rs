@@ -26,6 +26,7 @@ pub fn meters() -> Vec<String> {
 
 /// An event as ingest would have decoded it. The offset is its name in the tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_field_names, reason = "the column is called so")]
 pub struct Event {
     pub offset: i64,
     pub id: String,

@@ -7,7 +7,7 @@ use crate::lake::{Event, TestLake, event};
 
 const MEMORY_BYTES: usize = 400_000;
 
-/// Some thousand events on two days, in two batches; one in seven comes again, one in fifty contradicts.
+/// Some thousand events on two days, in two batches; one in seven comes again, some contradict.
 fn events(tenant: impl Fn(i64) -> i64) -> Vec<Event> {
     let event = |offset: i64| {
         let original = if offset % 7 == 3 && offset > 700 { offset - 693 } else { offset };
@@ -15,9 +15,9 @@ fn events(tenant: impl Fn(i64) -> i64) -> Vec<Event> {
             .tenant(&tenant(original).to_string())
             .at_second(original * 7_919 % 86_400)
             .on(i32::from(original % 3 == 0 && offset == original))
-            .meters(&[[0, 1].as_slice(), &[2], &[]][(original % 3) as usize])
+            .meters([[0, 1].as_slice(), &[2], &[]][(original % 3) as usize])
             .untimed();
-        if offset % 50 == 0 { event.data(&format!("{{\"v\":{offset}}}")) } else { event }
+        if offset % 10 == 0 { event.data(&format!("{{\"v\":{offset}}}")) } else { event }
     };
     (1..=4_000).map(event).collect()
 }

@@ -95,7 +95,9 @@ fn clusters(all: &[Event], cluster_of_day: impl Fn(i32) -> i32) -> Vec<Vec<&Even
         clusters.entry((&event.id, cluster_of_day(event.day))).or_default().push(event);
     }
     let mut clusters: Vec<Vec<&Event>> = clusters.into_values().collect();
-    clusters.iter_mut().for_each(|events| events.sort_by_key(|event| (event.arrival, event.offset)));
+    for events in &mut clusters {
+        events.sort_by_key(|event| (event.arrival, event.offset));
+    }
     clusters
 }
 

@@ -205,9 +205,7 @@ impl Identities {
         for group in self.groups() {
             let others = if elsewhere.is_empty() { None } else { elsewhere.get(&group[0].identity) };
             let others = others.map_or(&[][..], Vec::as_slice);
-            let first = self.arrivals.key(group[0].arrival);
-            // Mostly all rows are of one event: they share its coordinates.
-            if others.is_empty() && group[1..].iter().all(|entry| self.arrivals.key(entry.arrival) == first) {
+            if others.is_empty() && self.is_one_event(group) {
                 continue;
             }
             let mut events = self.events_of(group);
@@ -219,6 +217,12 @@ impl Identities {
             resolution.add(group[0].identity, events, window);
         }
         resolution
+    }
+
+    /// Mostly there is one row, or all are of one event: they share its coordinates.
+    fn is_one_event(&self, group: &[Entry]) -> bool {
+        let key = |entry: &Entry| self.arrivals.key(entry.arrival);
+        group.windows(2).all(|pair| key(&pair[0]) == key(&pair[1]))
     }
 
     fn events_of(&self, group: &[Entry]) -> Vec<Event<'_>> {

@@ -295,10 +295,12 @@ mod tests {
 
     fn in_shares(shares: usize) -> DayFilter {
         let mut filter = DayFilter::default();
+        let prefixes = prefixes();
+        let mut rest = prefixes.as_slice();
         for share in 0..shares {
-            let of_share: Vec<u64> =
-                prefixes().into_iter().filter(|prefix| share_of(*prefix, shares) == share).collect();
-            filter.push_share(&of_share);
+            let length = rest.partition_point(|prefix| share_of(*prefix, shares) == share);
+            filter.push_share(&rest[..length]);
+            rest = &rest[length..];
         }
         filter
     }

@@ -17,10 +17,11 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{self, Config, ConfigErrors};
 use crate::{bench, catalog, compact, demo, derive, doctor, generate, ingest, rejects, replay, sql, vacuum};
 
-/// Usage events in, exact quantities and invoices out.
+/// Usage events in, each kept exactly once, ready to be billed.
 ///
 /// Meterhouse reads usage events from Kafka or files, keeps each exactly once in a Delta Lake (a local folder
-/// or a bucket), and turns them into quantities, invoices and Stripe usage.
+/// or a bucket), takes out duplicates, and answers SQL. The commands that rate usage and write invoices are
+/// not there yet.
 #[derive(Debug, Parser)]
 #[command(
     name = "meterhouse",
@@ -162,8 +163,9 @@ pub fn read_catalog(path: &std::path::Path) -> Result<Catalog> {
 }
 
 fn start_logging(level: &str) -> Result<()> {
-    // The libraries' own progress reports are noise beside our one line per commit.
-    const QUIET: &str = "datafusion=warn,deltalake_core=warn,delta_kernel=warn,buoyant_kernel=warn";
+    // The libraries' own progress reports are noise beside our one line per commit; what fails in them
+    // comes back as an error, and a table that is not there yet is none.
+    const QUIET: &str = "datafusion=warn,deltalake_core=warn,delta_kernel=off,buoyant_kernel=off";
     let filter = match std::env::var("METERHOUSE_LOG") {
         Ok(written) if !written.is_empty() => EnvFilter::try_new(&written)
             .with_context(|| format!("METERHOUSE_LOG is `{written}`, which is not a log filter"))?,

@@ -3,7 +3,6 @@
 //! `Batcher` runs on the thread that reads messages. It decodes each one straight into columns and hands
 //! full columns on to the encoder; `seal` ends the batch, which is then committed as one.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -18,9 +17,13 @@ use crate::decode::{Decoded, Decoder};
 use crate::raw_message::{Coordinates, Headers, RawMessage};
 use crate::settings::IngestSettings;
 use crate::timestamp::day_of;
+use crate::unfinished::{StoredRejects, Unfinished};
 
-/// Columns are handed to the encoder when they hold this many rows.
-const CHUNK_ROWS: usize = 16 * 1024;
+/// Columns are handed to the encoder when they hold this many rows: few enough that they are still in the
+/// processor's cache then, and that the allocator gives their memory out again without clearing it.
+const CHUNK_ROWS: usize = 2 * 1024;
+/// All days together hand on their columns when they hold this many rows.
+const OPEN_ROWS_MAX: usize = 64 * 1024;
 /// Rejects keep whole messages, so their columns are bounded by bytes too.
 const REJECTED_CHUNK_BYTES: usize = 8 * 1024 * 1024;
 
@@ -68,6 +71,11 @@ impl PartitionName {
         let is_file = self.topic.starts_with(FILE_PREFIX);
         (!is_file).then(|| format!("meterhouse/kafka/{}/{}", self.topic, self.partition))
     }
+
+    /// The name under which the reject table counts `Unfinished::rounds`.
+    pub fn rounds_application(&self) -> Option<String> {
+        self.application().map(|application| format!("{application}/rounds"))
+    }
 }
 
 /// The offsets `[start, end)` of a partition that a batch covers.
@@ -80,13 +88,24 @@ pub struct Stretch {
     pub end: i64,
     /// What the reject table says before this batch.
     pub rejects_expected: Option<i64>,
+    /// How many of the rejects are new to the reject table.
+    pub rejects_recorded: u64,
+    /// What the reject table says of `Unfinished::rounds` before this batch.
+    pub rounds_expected: Option<i64>,
     pub counts: Counts,
 }
 
 impl Stretch {
-    /// What the reject table says after this batch, if it held rejects.
+    /// What the reject table says after this batch, if it records rejects.
     pub fn rejects_next(&self) -> i64 {
         self.end.max(self.rejects_expected.unwrap_or(0))
+    }
+
+    /// What the reject table says of `Unfinished::rounds` after this batch, if it records rejects behind the
+    /// position of that table.
+    pub fn rounds_next(&self) -> Option<i64> {
+        let is_behind = self.rejects_expected == Some(self.rejects_next());
+        is_behind.then(|| self.rounds_expected.unwrap_or(0) + 1)
     }
 }
 
@@ -116,7 +135,7 @@ pub struct Seal {
 }
 
 /// Where a partition's reading stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PartitionState {
     /// What the usage table says, once the batches so far are committed.
     pub committed: Option<i64>,
@@ -124,6 +143,15 @@ pub struct PartitionState {
     pub rejects_committed: Option<i64>,
     /// The next offset to take.
     pub next: i64,
+    /// What is stored of the messages to come.
+    pub unfinished: Option<Unfinished>,
+}
+
+impl PartitionState {
+    /// A partition of which nothing is stored.
+    pub fn starting_at(next: i64) -> Self {
+        Self { next, ..Self::default() }
+    }
 }
 
 /// A partition that this process reads, and its part of the batch.
@@ -139,16 +167,28 @@ impl PartitionSlot {
         self.name.partition == at.partition && *self.name.topic == *at.topic
     }
 
-    fn extend(&mut self, offset: i64, counts: Counts) {
+    /// The rejects that are stored, if there may be some of the message at this offset.
+    fn stored_rejects(&self, offset: i64) -> Option<&StoredRejects> {
+        self.state
+            .unfinished
+            .as_ref()
+            .map(|unfinished| &unfinished.rejects)
+            .filter(|stored| stored.has(offset))
+    }
+
+    fn extend(&mut self, offset: i64, counts: Counts, rejects_recorded: u64) {
         let stretch = self.stretch.get_or_insert_with(|| Stretch {
             name: self.name.clone(),
             expected: self.state.committed,
             start: self.state.next,
             end: self.state.next,
             rejects_expected: self.state.rejects_committed,
+            rejects_recorded: 0,
+            rounds_expected: self.state.unfinished.as_ref().and_then(|unfinished| unfinished.rounds),
             counts: Counts::default(),
         });
         stretch.end = offset + 1;
+        stretch.rejects_recorded += rejects_recorded;
         stretch.counts.add(counts);
         self.state.next = offset + 1;
     }
@@ -157,8 +197,14 @@ impl PartitionSlot {
     fn seal(&mut self) -> Option<Stretch> {
         let stretch = self.stretch.take()?;
         self.state.committed = Some(stretch.end);
-        if stretch.counts.rejected > 0 {
+        if stretch.rejects_recorded > 0 {
             self.state.rejects_committed = Some(stretch.rejects_next());
+            if let (Some(unfinished), Some(rounds)) = (&mut self.state.unfinished, stretch.rounds_next()) {
+                unfinished.rounds = Some(rounds);
+            }
+        }
+        if self.state.rejects_committed.is_none_or(|rejects| rejects <= stretch.end) {
+            self.state.unfinished = None;
         }
         Some(stretch)
     }
@@ -170,7 +216,7 @@ pub struct Batcher {
     decoder: Decoder,
     meters: Vec<String>,
     settings: IngestSettings,
-    days: HashMap<i32, UsageColumns>,
+    days: OpenDays,
     rejected: RejectedColumns,
     rejected_bytes: usize,
     partitions: Vec<PartitionSlot>,
@@ -182,6 +228,60 @@ pub struct Batcher {
     encoder: Sender<ToEncoder>,
     /// What the encoder holds in memory, in bytes.
     encoded_bytes: Arc<AtomicUsize>,
+}
+
+/// The columns of each day that the batch has rows of. They are few, and the next row's day is mostly the last.
+#[derive(Debug, Default)]
+struct OpenDays(Vec<(i32, UsageColumns)>);
+
+impl OpenDays {
+    fn columns(&mut self, day: i32) -> &mut UsageColumns {
+        let at = self.0.iter().rposition(|(open, _)| *open == day).unwrap_or_else(|| {
+            self.0.push((day, UsageColumns::default()));
+            self.0.len() - 1
+        });
+        &mut self.0[at].1
+    }
+}
+
+/// The columns of a batch while a message is put into them.
+struct OpenRows<'b> {
+    days: &'b mut OpenDays,
+    rejected: &'b mut RejectedColumns,
+    rejected_bytes: &'b mut usize,
+    meters: &'b [String],
+    message: &'b RawMessage<'b>,
+    arrival_us: i64,
+    counts: Counts,
+    rejects_recorded: u64,
+    /// A day whose columns are full.
+    full_day: Option<i32>,
+}
+
+impl OpenRows<'_> {
+    fn keep(&mut self, decoded: Decoded<'_>) {
+        match decoded {
+            Decoded::Event(event) => {
+                let day = day_of(event.time_us);
+                let columns = self.days.columns(day);
+                let before = columns.rows();
+                columns.push(&event, self.meters, self.message.at, self.arrival_us);
+                self.counts.events += 1;
+                self.counts.unmetered += u64::from(event.readings.is_empty());
+                self.counts.rows += (columns.rows() - before) as u64;
+                if columns.rows() >= CHUNK_ROWS {
+                    self.full_day = Some(day);
+                }
+            }
+            Decoded::Rejected(reject) => {
+                self.counts.rejected += 1;
+                self.rejects_recorded += 1;
+                *self.rejected_bytes += reject.payload.len() + header_bytes(&self.message.headers);
+                self.rejected.push(&reject, self.message, self.arrival_us);
+            }
+            Decoded::Tombstone => self.counts.tombstones += 1,
+        }
+    }
 }
 
 fn header_bytes(headers: &Headers<'_>) -> usize {
@@ -203,7 +303,7 @@ impl Batcher {
             decoder: Decoder::new(catalog, settings.limits),
             meters: catalog.meters.iter().map(|meter| meter.key.clone()).collect(),
             settings: settings.clone(),
-            days: HashMap::new(),
+            days: OpenDays::default(),
             rejected: RejectedColumns::default(),
             rejected_bytes: 0,
             partitions: Vec::new(),
@@ -244,42 +344,36 @@ impl Batcher {
     /// already, is passed over.
     pub fn take(&mut self, message: &RawMessage<'_>, arrival_us: i64) -> Result<(), EncoderStopped> {
         let Some(at) = self.find(message.at) else { return Ok(()) };
-        let state = self.partitions[at].state;
-        if message.at.offset < state.next {
+        let slot = &self.partitions[at];
+        if message.at.offset < slot.state.next {
             return Ok(());
         }
         self.opened.get_or_insert_with(Instant::now);
-        let skipped_offsets = (message.at.offset - state.next) as u64;
-        let mut counts = Counts { messages: 1, skipped_offsets, ..Counts::default() };
-        // Rejects below this offset were committed by an attempt whose usage rows were not.
-        let records_rejects = state.rejects_committed.is_none_or(|settled| message.at.offset >= settled);
-        let (days, rejected, meters) = (&mut self.days, &mut self.rejected, &self.meters);
-        let (rejected_bytes, mut full_day) = (&mut self.rejected_bytes, None);
-        self.decoder.decode(message, arrival_us, &mut |decoded| match decoded {
-            Decoded::Event(event) => {
-                let day = day_of(event.time_us);
-                let columns = days.entry(day).or_default();
-                let before = columns.rows();
-                columns.push(&event, meters, message.at, arrival_us);
-                counts.events += 1;
-                counts.unmetered += u64::from(event.readings.is_empty());
-                counts.rows += (columns.rows() - before) as u64;
-                if columns.rows() >= CHUNK_ROWS {
-                    full_day = Some(day);
-                }
+        let skipped_offsets = (message.at.offset - slot.state.next) as u64;
+        let mut rows = OpenRows {
+            days: &mut self.days,
+            rejected: &mut self.rejected,
+            rejected_bytes: &mut self.rejected_bytes,
+            meters: &self.meters,
+            message,
+            arrival_us,
+            counts: Counts { messages: 1, skipped_offsets, ..Counts::default() },
+            rejects_recorded: 0,
+            full_day: None,
+        };
+        match slot.stored_rejects(message.at.offset) {
+            None => self.decoder.decode(message, arrival_us, &mut |decoded| rows.keep(decoded)),
+            Some(stored) => {
+                stored.decode_rest(&self.decoder, message, arrival_us, &mut |decoded| match decoded {
+                    Some(decoded) => rows.keep(decoded),
+                    None => rows.counts.rejected += 1,
+                });
             }
-            Decoded::Rejected(reject) => {
-                counts.rejected += 1;
-                if records_rejects {
-                    *rejected_bytes += reject.payload.len() + header_bytes(&message.headers);
-                    rejected.push(&reject, message, arrival_us);
-                }
-            }
-            Decoded::Tombstone => counts.tombstones += 1,
-        });
+        }
+        let OpenRows { counts, rejects_recorded, full_day, .. } = rows;
         self.rows_in_columns += counts.rows as usize;
         self.counts.add(counts);
-        self.partitions[at].extend(message.at.offset, counts);
+        self.partitions[at].extend(message.at.offset, counts, rejects_recorded);
         self.hand_on(full_day, day_of(arrival_us))
     }
 
@@ -289,9 +383,8 @@ impl Batcher {
             self.hand_on_day(day)?;
         }
         // Rows spread over many days are handed on before any day is full.
-        if self.rows_in_columns >= 4 * CHUNK_ROWS {
-            let days: Vec<i32> = self.days.keys().copied().collect();
-            days.into_iter().try_for_each(|day| self.hand_on_day(day))?;
+        if self.rows_in_columns >= OPEN_ROWS_MAX {
+            self.hand_on_days()?;
         }
         if self.rejected.rows() >= CHUNK_ROWS || self.rejected_bytes >= REJECTED_CHUNK_BYTES {
             self.hand_on_rejected(today)?;
@@ -299,10 +392,16 @@ impl Batcher {
         Ok(())
     }
 
+    fn hand_on_days(&mut self) -> Result<(), EncoderStopped> {
+        let days: Vec<i32> = self.days.0.iter().map(|(day, _)| *day).collect();
+        days.into_iter().try_for_each(|day| self.hand_on_day(day))
+    }
+
     fn hand_on_day(&mut self, day: i32) -> Result<(), EncoderStopped> {
-        let Some(columns) = self.days.get_mut(&day).filter(|columns| columns.rows() > 0) else {
+        let columns = self.days.columns(day);
+        if columns.rows() == 0 {
             return Ok(());
-        };
+        }
         self.rows_in_columns -= columns.rows();
         let rows = columns.finish();
         self.send(ToEncoder::Rows { table: Table::UsageEvents, day, rows })
@@ -329,7 +428,7 @@ impl Batcher {
     /// Whether the batch should be committed for its size; cheap enough to ask after each message.
     pub fn is_full(&self) -> bool {
         self.counts.rows as usize >= self.settings.flush_rows
-            || self.days.len() > self.settings.open_days_max
+            || self.days.0.len() > self.settings.open_days_max
             || self.encoded_bytes.load(Ordering::Relaxed) >= self.settings.file_size_bytes
     }
 
@@ -343,10 +442,9 @@ impl Batcher {
         if self.is_empty() && done.is_none() {
             return Ok(());
         }
-        let days: Vec<i32> = self.days.keys().copied().collect();
-        days.into_iter().try_for_each(|day| self.hand_on_day(day))?;
+        self.hand_on_days()?;
         self.hand_on_rejected(today)?;
-        self.days.clear();
+        self.days.0.clear();
         let stretches = self.partitions.iter_mut().filter_map(PartitionSlot::seal).collect();
         let opened = self.opened.take().unwrap_or_else(Instant::now);
         let counts = std::mem::take(&mut self.counts);
@@ -356,7 +454,7 @@ impl Batcher {
     /// Drops the batch and gives all partitions up: its messages will be read again, here or elsewhere.
     pub fn discard(&mut self) -> Result<(), EncoderStopped> {
         self.partitions.clear();
-        self.days.clear();
+        self.days.0.clear();
         self.rows_in_columns = 0;
         let _ = self.rejected.finish();
         self.rejected_bytes = 0;

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanBuilder, Decimal128Builder, Int32Builder, Int64Builder, RecordBatch,
-    StringBuilder, TimestampMicrosecondBuilder,
+    Array, ArrayBuilder, ArrayRef, ArrowPrimitiveType, BinaryBuilder, BooleanBuilder, Decimal128Builder,
+    Int32Builder, Int64Builder, PrimitiveBuilder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{DataType, SchemaRef};
 use base64::Engine as _;
@@ -130,28 +130,51 @@ impl UsageColumns {
     pub fn finish(&mut self) -> RecordBatch {
         self.rows = 0;
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(self.identity.finish()),
-            Arc::new(self.source.finish()),
-            Arc::new(self.id.finish()),
-            Arc::new(self.tenant.finish()),
-            Arc::new(self.event_type.finish()),
-            Arc::new(self.meter.finish()),
-            Arc::new(self.time.finish()),
+            finish_bytes(&mut self.identity),
+            finish_text(&mut self.source),
+            finish_text(&mut self.id),
+            finish_text(&mut self.tenant),
+            finish_text(&mut self.event_type),
+            finish_text(&mut self.meter),
+            finish_numbers(&mut self.time),
             Arc::new(self.time_given.finish()),
-            Arc::new(self.value.finish()),
-            Arc::new(self.resource.finish()),
-            Arc::new(self.dimensions.finish()),
-            Arc::new(self.signal.finish()),
-            Arc::new(self.signal_time.finish()),
-            Arc::new(self.data.finish()),
-            Arc::new(self.topic.finish()),
-            Arc::new(self.partition.finish()),
-            Arc::new(self.offset.finish()),
-            Arc::new(self.batch_index.finish()),
-            Arc::new(self.arrival.finish()),
+            finish_numbers(&mut self.value),
+            finish_text(&mut self.resource),
+            finish_text(&mut self.dimensions),
+            finish_text(&mut self.signal),
+            finish_numbers(&mut self.signal_time),
+            finish_text(&mut self.data),
+            finish_text(&mut self.topic),
+            finish_numbers(&mut self.partition),
+            finish_numbers(&mut self.offset),
+            finish_numbers(&mut self.batch_index),
+            finish_numbers(&mut self.arrival),
         ];
         RecordBatch::try_new(Arc::clone(&self.schema), columns).expect("builders stand in the schema's order")
     }
+}
+
+/// The next chunk takes about the room that the last one took: builders that have it from the start neither
+/// grow nor copy.
+fn finish_text(builder: &mut StringBuilder) -> ArrayRef {
+    let (rows, bytes) = (builder.len(), builder.values_slice().len());
+    Arc::new(std::mem::replace(builder, StringBuilder::with_capacity(more(rows), more(bytes))).finish())
+}
+
+fn finish_bytes(builder: &mut BinaryBuilder) -> ArrayRef {
+    let (rows, bytes) = (builder.len(), builder.values_slice().len());
+    Arc::new(std::mem::replace(builder, BinaryBuilder::with_capacity(more(rows), more(bytes))).finish())
+}
+
+fn finish_numbers<T: ArrowPrimitiveType>(builder: &mut PrimitiveBuilder<T>) -> ArrayRef {
+    let rows = builder.len();
+    let array = builder.finish();
+    *builder = PrimitiveBuilder::with_capacity(more(rows)).with_data_type(array.data_type().clone());
+    Arc::new(array)
+}
+
+fn more(room: usize) -> usize {
+    room + room / 16
 }
 
 /// Builders of `rejected_messages`, in the order of the table's columns.

@@ -1,7 +1,7 @@
 //! The committing thread: a batch's files are stored, then rejects and usage are committed, in this order.
 //!
 //! Each table keeps its own positions, so a crash between the two commits is harmless: the next reader
-//! starts where the usage table stands and does not record rejects that the reject table already has.
+//! starts where the usage table stands and looks up what the reject table already has (`unfinished`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -115,7 +115,7 @@ impl Committer {
 
     fn report(&self, batch: &SealedBatch, committed: CommittedBatch) {
         let counts = batch.seal.counts;
-        let bytes: usize = batch.usage.iter().chain(&batch.rejected).map(|file| file.bytes.len()).sum();
+        let bytes: usize = batch.usage.iter().chain(&batch.rejected).map(|file| file.add.size as usize).sum();
         self.metrics.committed(counts, bytes as u64, committed.commit, committed.upload);
         tracing::info!(
             version = committed.usage.version,
@@ -150,12 +150,22 @@ fn adds(files: &[FinishedFile]) -> Vec<Action> {
     files.iter().map(|file| Action::Add(file.add.clone())).collect()
 }
 
-/// Only partitions with rejects move in the reject table: most batches have none and skip its commit.
+/// Only partitions with new rejects move in the reject table: most batches have none and skip its commit.
 fn rejected_commit(batch: &SealedBatch) -> Commit {
-    let with_rejects = batch.seal.stretches.iter().filter(|stretch| stretch.counts.rejected > 0);
-    let positions = with_rejects.filter_map(|stretch| {
-        let application = stretch.name.application()?;
-        Some(Position { application, expected: stretch.rejects_expected, next: stretch.rejects_next() })
+    let with_rejects = batch.seal.stretches.iter().filter(|stretch| stretch.rejects_recorded > 0);
+    let positions = with_rejects.flat_map(|stretch| {
+        let position = stretch.name.application().map(|application| Position {
+            application,
+            expected: stretch.rejects_expected,
+            next: stretch.rejects_next(),
+        });
+        let rounds = stretch.rounds_next().zip(stretch.name.rounds_application());
+        let rounds = rounds.map(|(next, application)| Position {
+            application,
+            expected: stretch.rounds_expected,
+            next,
+        });
+        position.into_iter().chain(rounds)
     });
     Commit {
         operation: "WRITE",

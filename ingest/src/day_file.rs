@@ -2,9 +2,11 @@
 //!
 //! Owns the layout of the lake's files: which columns carry dictionaries, the compression, and the
 //! statistics that the table's log keeps of each file. No sort order is declared in a file, because
-//! distributed engines plan wrongly over files that declare one.
+//! distributed engines plan wrongly over files that declare one. Compacted files have the same layout, but
+//! are put together from columns that are encoded apart from each other (`sorted_file`).
 
 use std::collections::HashMap;
+use std::io::Write;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
@@ -14,7 +16,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::schema::types::ColumnPath;
 use serde_json::{Map, Value, json};
@@ -25,9 +27,16 @@ use uuid::Uuid;
 const ROW_GROUP_ROWS: usize = 512 * 1024;
 
 /// Columns of mostly distinct values, where a dictionary only costs time.
-const WITHOUT_DICTIONARY: [&str; 5] = ["identity", "id", "data", "payload", "key"];
-/// Columns of growing numbers, which take little room as differences.
-const AS_DIFFERENCES: [&str; 4] = ["time", "offset", "arrival", "signal_time"];
+const WITHOUT_DICTIONARY: [&str; 6] = ["identity", "id", "data", "payload", "key", "document"];
+/// Digests, which no compression makes smaller.
+const INCOMPRESSIBLE: [&str; 1] = ["identity"];
+/// Columns of growing or repeated numbers, which take little room as differences.
+const AS_DIFFERENCES: [&str; 6] = ["time", "offset", "arrival", "signal_time", "partition", "batch_index"];
+/// Bytes that a file in the making holds in one piece. A single buffer would be copied whenever it grows.
+const PIECE_BYTES: usize = 4 * 1024 * 1024;
+/// Pages of this size stay in the processor's cache while they are made, and the allocator gives their memory out
+/// again without clearing it.
+const PAGE_BYTES: usize = 256 * 1024;
 
 /// What the name of a file says about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +47,10 @@ pub enum FileKind {
     Sorted,
     /// Rejects that a replay is moving, all of them, into the usage table.
     Replaying,
+    /// Drafts of invoices, or their lines.
+    Drafts,
+    /// Roll-ups of a day, or what it opens with.
+    RollUp,
 }
 
 impl FileKind {
@@ -46,6 +59,8 @@ impl FileKind {
             Self::Arrived => "part",
             Self::Sorted => "sorted",
             Self::Replaying => "replaying",
+            Self::Drafts => "drafts",
+            Self::RollUp => "rollup",
         }
     }
 
@@ -54,6 +69,8 @@ impl FileKind {
         match path.rsplit('/').next() {
             Some(name) if name.starts_with("sorted-") => Self::Sorted,
             Some(name) if name.starts_with("replaying-") => Self::Replaying,
+            Some(name) if name.starts_with("drafts-") => Self::Drafts,
+            Some(name) if name.starts_with("rollup-") => Self::RollUp,
             _ => Self::Arrived,
         }
     }
@@ -65,7 +82,28 @@ pub struct DayFileWriter {
     day: i32,
     kind: FileKind,
     rows: usize,
-    writer: ArrowWriter<Vec<u8>>,
+    writer: ArrowWriter<Pieces>,
+}
+
+/// What was written so far.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces {
+    whole: Vec<Bytes>,
+    open: Vec<u8>,
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.open.len() + bytes.len() > PIECE_BYTES {
+            self.whole.push(std::mem::take(&mut self.open).into());
+        }
+        self.open.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl std::fmt::Debug for DayFileWriter {
@@ -78,14 +116,16 @@ impl std::fmt::Debug for DayFileWriter {
 /// A whole file with what the table's log says of it; not stored yet.
 #[derive(Debug, Clone)]
 pub struct FinishedFile {
-    pub bytes: Bytes,
+    /// What it holds, in pieces.
+    pub pieces: Vec<Bytes>,
     pub rows: usize,
     pub add: Add,
 }
 
 impl DayFileWriter {
     pub fn new(table: Table, day: i32, kind: FileKind) -> Result<Self, ParquetError> {
-        let writer = ArrowWriter::try_new(Vec::new(), table.file_schema(), Some(writer_properties()))?;
+        let properties = writer_properties().build();
+        let writer = ArrowWriter::try_new(Pieces::default(), table.file_schema(), Some(properties))?;
         Ok(Self { table, day, kind, rows: 0, writer })
     }
 
@@ -105,38 +145,59 @@ impl DayFileWriter {
 
     pub fn finish(mut self, now_ms: i64) -> Result<FinishedFile, ParquetError> {
         let metadata = self.writer.finish()?;
-        let bytes = Bytes::from(std::mem::take(self.writer.inner_mut()));
-        let day = day_text(self.day);
-        let column = self.table.partition_column();
-        let path = format!("{column}={day}/{}-{}.parquet", self.kind.prefix(), Uuid::new_v4());
-        let add = Add {
-            path,
-            partition_values: HashMap::from([(column.to_owned(), Some(day))]),
-            size: bytes.len() as i64,
-            modification_time: now_ms,
-            data_change: self.kind != FileKind::Sorted,
-            stats: Some(log_statistics(self.table, self.rows, &metadata).to_string()),
-            ..Add::default()
-        };
-        Ok(FinishedFile { bytes, rows: self.rows, add })
+        let pieces = std::mem::take(self.writer.inner_mut());
+        Ok(FinishedFile::new(self.table, self.day, self.kind, pieces, &metadata, now_ms))
     }
 }
 
-fn writer_properties() -> WriterProperties {
+impl FinishedFile {
+    pub(crate) fn new(
+        table: Table,
+        day: i32,
+        kind: FileKind,
+        Pieces { whole: mut pieces, open }: Pieces,
+        metadata: &ParquetMetaData,
+        now_ms: i64,
+    ) -> Self {
+        pieces.push(open.into());
+        let rows = metadata.file_metadata().num_rows() as usize;
+        let day = day_text(day);
+        let column = table.partition_column();
+        let add = Add {
+            path: format!("{column}={day}/{}-{}.parquet", kind.prefix(), Uuid::new_v4()),
+            partition_values: HashMap::from([(column.to_owned(), Some(day))]),
+            size: pieces.iter().map(Bytes::len).sum::<usize>() as i64,
+            modification_time: now_ms,
+            data_change: kind != FileKind::Sorted,
+            stats: Some(log_statistics(table, rows, metadata).to_string()),
+            ..Add::default()
+        };
+        Self { pieces, rows, add }
+    }
+}
+
+pub(crate) fn writer_properties() -> WriterPropertiesBuilder {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).expect("1 is a level")))
+        .set_data_page_size_limit(PAGE_BYTES)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_created_by(format!("meterhouse {}", env!("CARGO_PKG_VERSION")));
     for column in WITHOUT_DICTIONARY {
-        properties = properties.set_column_dictionary_enabled(ColumnPath::from(column), false);
+        properties = properties
+            .set_column_dictionary_enabled(ColumnPath::from(column), false)
+            // Nobody skips by the bounds of values that are all different and in no order.
+            .set_column_statistics_enabled(ColumnPath::from(column), EnabledStatistics::None);
+    }
+    for column in INCOMPRESSIBLE {
+        properties = properties.set_column_compression(ColumnPath::from(column), Compression::UNCOMPRESSED);
     }
     for column in AS_DIFFERENCES {
         properties = properties
             .set_column_dictionary_enabled(ColumnPath::from(column), false)
             .set_column_encoding(ColumnPath::from(column), Encoding::DELTA_BINARY_PACKED);
     }
-    properties.build()
+    properties
 }
 
 /// A day as it stands in paths and partition values.

@@ -20,6 +20,9 @@ pub enum DecimalError {
 ///
 /// With `round`, decimals past the ninth round half away from zero; without, they are an error.
 pub fn parse_decimal(text: &str, round: bool) -> Result<i128, DecimalError> {
+    if let Some(billionths) = parse_short(text.as_bytes()) {
+        return Ok(billionths);
+    }
     let (negative, unsigned) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text),
@@ -40,6 +43,33 @@ pub fn parse_decimal(text: &str, round: bool) -> Result<i128, DecimalError> {
     let kept = whole.len() as i64 + exponent + i64::from(SCALE);
     let magnitude = scaled_integer(digits, kept, round)?;
     Ok(if negative { -magnitude } else { magnitude })
+}
+
+/// Reads what most values look like, in machine words: few digits, at most nine of them decimals, no exponent.
+/// None says nothing about the text.
+fn parse_short(text: &[u8]) -> Option<i128> {
+    let (negative, text) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        text => (false, text),
+    };
+    // Eighteen digits fit into a word.
+    if text.is_empty() || text.len() > 18 {
+        return None;
+    }
+    let (mut integer, mut point) = (0i64, None);
+    for (at, byte) in text.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => integer = integer * 10 + i64::from(byte - b'0'),
+            b'.' if point.is_none() && at > 0 => point = Some(at),
+            _ => return None,
+        }
+    }
+    let decimals = point.map_or(0, |point| text.len() - point - 1);
+    if (point.is_some() && decimals == 0) || decimals > SCALE as usize {
+        return None;
+    }
+    let billionths = i128::from(integer) * i128::from(10i64.pow(SCALE - decimals as u32));
+    Some(if negative { -billionths } else { billionths })
 }
 
 fn parse_exponent(text: &str) -> Result<i64, DecimalError> {
@@ -141,6 +171,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_short_way_says_what_the_long_way_does(text in "-?[0-9]{0,12}(\\.[0-9]{0,11})?[-.e0-9]{0,1}") {
+            if let Some(short) = parse_short(text.as_bytes()) {
+                // An exponent of nothing is only read the long way.
+                prop_assert_eq!(parse_decimal(&format!("{text}e0"), false), Ok(short), "{}", text);
+            }
+        }
+
         #[test]
         fn every_storable_value_survives_its_text(nanos in -(10i128.pow(38) - 1)..10i128.pow(38)) {
             let (whole, fraction) = (nanos.unsigned_abs() / 1_000_000_000, nanos.unsigned_abs() % 1_000_000_000);

@@ -21,8 +21,11 @@ pub struct UsageEvent<'m> {
     /// The event's place in a batch message.
     pub batch_index: i32,
     /// One per meter that the event feeds; none if no meter takes it.
-    pub readings: SmallVec<[Reading<'m>; 2]>,
+    pub readings: Readings<'m>,
 }
+
+/// Most events feed one meter.
+pub type Readings<'m> = SmallVec<[Reading<'m>; 1]>;
 
 /// What one meter reads from an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +40,13 @@ pub struct Reading<'m> {
     pub signal: Option<Signal>,
     /// When the session began or ended, if the event says so beside its own time.
     pub signal_time_us: Option<i64>,
+}
+
+impl Reading<'_> {
+    /// Borrows from nothing any more.
+    pub fn into_owned<'o>(self) -> Reading<'o> {
+        Reading { resource: self.resource.map(|resource| Cow::Owned(resource.into_owned())), ..self }
+    }
 }
 
 /// What an event says about a session.
@@ -67,12 +77,20 @@ pub struct Identity(pub [u8; 16]);
 
 impl Identity {
     pub fn of(source: &str, id: &str) -> Self {
-        let mut hasher = blake3::Hasher::new();
         // The length keeps ("a", "bc") apart from ("ab", "c").
-        hasher.update(&(source.len() as u64).to_le_bytes());
-        hasher.update(source.as_bytes());
-        hasher.update(id.as_bytes());
-        let digest = hasher.finalize();
+        let length = (source.len() as u64).to_le_bytes();
+        let (source_end, end) = (8 + source.len(), 8 + source.len() + id.len());
+        let mut text = [0; 192];
+        let digest = if end <= text.len() {
+            // Hashing one piece of memory is twice as fast as feeding a hasher three.
+            text[..8].copy_from_slice(&length);
+            text[8..source_end].copy_from_slice(source.as_bytes());
+            text[source_end..end].copy_from_slice(id.as_bytes());
+            blake3::hash(&text[..end])
+        } else {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(&length).update(source.as_bytes()).update(id.as_bytes()).finalize()
+        };
         Self(digest.as_bytes()[..16].try_into().expect("a digest has 32 bytes"))
     }
 }
@@ -83,6 +101,14 @@ mod tests {
 
     #[test]
     fn identity_keeps_source_and_id_apart() {
+        // Stored in every lake, so it never changes.
+        let digest = [200, 204, 219, 147, 149, 158, 2, 123, 239, 152, 174, 47, 29, 73, 110, 126];
+        assert_eq!(Identity::of("/agents/7", "e-1").0, digest);
+        for length in [0, 1, 183, 184, 185, 2_000] {
+            let source = "s".repeat(length);
+            let whole = [&(length as u64).to_le_bytes(), source.as_bytes(), b"x"].concat();
+            assert_eq!(Identity::of(&source, "x").0, blake3::hash(&whole).as_bytes()[..16], "{length}");
+        }
         assert_ne!(Identity::of("a", "bc"), Identity::of("ab", "c"));
         assert_eq!(Identity::of("/agents/7", "e-1"), Identity::of("/agents/7", "e-1"));
     }

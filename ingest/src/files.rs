@@ -70,7 +70,7 @@ fn read_file(
     let mut reader = source.open().map_err(failed)?;
     pipeline.seal()?;
     let partition = PartitionName { topic: name.as_str().into(), partition: 0 };
-    let state = PartitionState { committed: None, rejects_committed: None, next: 1 };
+    let state = PartitionState::starting_at(1);
     pipeline.batcher.assign([(partition, state)]);
     let mut line = Vec::new();
     let mut arrival_us = now_us();

@@ -40,6 +40,7 @@ pub struct Value<'a> {
 
 impl<'a> Value<'a> {
     /// The content of a string, or the text of a number or boolean; none for the rest.
+    #[inline]
     pub fn scalar(&self) -> Option<Result<Cow<'a, str>, JsonError>> {
         match self.kind {
             Kind::String => Some(self.string()),
@@ -48,7 +49,13 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The keys and values of an object; nothing of any other value.
+    pub fn members(&self, each: impl FnMut(Value<'a>, Value<'a>)) -> Result<(), JsonError> {
+        Scanner::new(self.text).value_and_members(each).map(drop)
+    }
+
     /// The content of a string value.
+    #[inline]
     fn string(&self) -> Result<Cow<'a, str>, JsonError> {
         let inner = &self.text[1..self.text.len() - 1];
         if self.escaped { unescape(inner).map(Cow::Owned) } else { Ok(Cow::Borrowed(inner)) }
@@ -124,7 +131,24 @@ impl<'a> Scanner<'a> {
         Ok(Value { kind, text: &self.text[start..self.at], escaped })
     }
 
+    /// Scans one value of any kind; if it is an object, `each` gets its keys and values.
+    pub fn value_and_members(
+        &mut self,
+        mut each: impl FnMut(Value<'a>, Value<'a>),
+    ) -> Result<Value<'a>, JsonError> {
+        if self.peek() != Some(b'{') {
+            return self.value();
+        }
+        let start = self.at;
+        self.object(|key, scanner| {
+            each(key, scanner.value()?);
+            Ok::<(), JsonError>(())
+        })?;
+        Ok(Value { kind: Kind::Object, text: &self.text[start..self.at], escaped: false })
+    }
+
     /// Walks an object; `each` gets a key and must consume its value.
+    #[inline]
     pub fn object<E: From<JsonError>>(
         &mut self,
         mut each: impl FnMut(Value<'a>, &mut Self) -> Result<(), E>,
@@ -167,6 +191,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Enters a container; false if it is empty, and then it is left again.
+    #[inline]
     fn open(&mut self, opening: u8, closing: u8, expected: &'static str) -> Result<bool, JsonError> {
         if self.peek() != Some(opening) {
             return self.fail(expected);
@@ -246,6 +271,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    #[inline]
     fn skip_number(&mut self) -> Result<(), JsonError> {
         if self.bytes[self.at] == b'-' {
             self.at += 1;
@@ -272,6 +298,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    #[inline]
     fn skip_digits(&mut self) -> Result<(), JsonError> {
         let digits = self.bytes[self.at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
         if digits == 0 {
@@ -348,7 +375,9 @@ fn unescape(inner: &str) -> Result<String, JsonError> {
 /// Appends `text` to `out` as a JSON string.
 pub fn push_json_string(out: &mut String, text: &str) {
     out.push('"');
-    for character in text.chars() {
+    let plain = plain_length(text.as_bytes());
+    out.push_str(&text[..plain]);
+    for character in text[plain..].chars() {
         match character {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),

@@ -3,8 +3,8 @@
 //!
 //! Modules stand in the order in which a message passes them. Three threads do the work: the source's
 //! reads and decodes (`kafka`, `decode`, `batch`), the second encodes Parquet (`encoder`, `day_file`),
-//! the third stores and commits (`committer`, `commit`). Three jobs work on what is stored: `derive`,
-//! `rejects` and `replay`.
+//! the third stores and commits (`committer`, `commit`); `unfinished` knows what a crash left between two
+//! commits. Three jobs work on what is stored: `derive`, `rejects` and `replay`.
 
 pub mod settings;
 
@@ -25,6 +25,8 @@ pub mod commit;
 pub mod committer;
 pub mod day_file;
 pub mod encoder;
+pub mod sorted_file;
+pub mod unfinished;
 
 pub mod day_files;
 pub mod derive;

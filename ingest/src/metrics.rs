@@ -1,7 +1,7 @@
 //! What ingest tells Prometheus.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub struct Metrics {
     upload_seconds: Histogram,
     lag: Family<PartitionLabels, Gauge<i64, AtomicI64>>,
     lags: Mutex<HashMap<PartitionName, i64>>,
+    /// How many offsets will be committed once everything is that was there when partitions were last taken.
+    goal: AtomicU64,
 }
 
 impl Default for Metrics {
@@ -59,6 +61,7 @@ impl Default for Metrics {
             upload_seconds: seconds(),
             lag: Family::default(),
             lags: Mutex::default(),
+            goal: AtomicU64::new(0),
         };
         metrics.register();
         metrics
@@ -105,6 +108,21 @@ impl Metrics {
     /// Messages committed so far.
     pub fn messages(&self) -> u64 {
         self.messages.get()
+    }
+
+    /// Offsets committed so far: messages, and those that held none.
+    pub fn offsets(&self) -> u64 {
+        self.messages.get() + self.skipped_offsets.get()
+    }
+
+    /// So many offsets are there to be read from now on.
+    pub fn expect(&self, offsets: u64) {
+        self.goal.store(self.offsets() + offsets, Ordering::Relaxed);
+    }
+
+    /// What `offsets` will be when everything is committed that was there at the start; 0 before that is known.
+    pub fn goal(&self) -> u64 {
+        self.goal.load(Ordering::Relaxed)
     }
 
     pub fn fenced(&self) {
@@ -155,6 +173,8 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
+        metrics.expect(10);
+        assert_eq!((metrics.offsets(), metrics.goal()), (7, 17));
         metrics.forget_lags();
         assert_eq!(metrics.lag(), 0);
     }

@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::settings::IngestSettings;
 
 /// Chunks of rows that may wait for the encoder.
-const CHUNKS_WAITING: usize = 4;
+const CHUNKS_WAITING: usize = 32;
 /// How often whoever waits for a commit looks whether the other threads still work.
 const STOPPED_LOOK: Duration = Duration::from_millis(100);
 

@@ -29,6 +29,7 @@ pub type Headers<'m> = Vec<(&'m str, Option<&'m [u8]>)>;
 
 impl<'m> RawMessage<'m> {
     /// The first header of this name, compared without regard to case, as text.
+    #[inline]
     pub fn header(&self, name: &str) -> Option<&'m [u8]> {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).and_then(|(_, value)| *value)
     }

@@ -8,6 +8,7 @@
 pub const DAY_US: i64 = 86_400_000_000;
 
 /// The day (since 1970-01-01, UTC) in which an instant lies.
+#[inline]
 pub fn day_of(time_us: i64) -> i32 {
     time_us.div_euclid(DAY_US) as i32
 }
@@ -41,12 +42,14 @@ pub fn parse_time(text: &str) -> Option<i64> {
     Some((seconds - offset) * 1_000_000 + micros)
 }
 
+#[inline]
 fn two_digits(tens: u8, ones: u8) -> Option<i64> {
     let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
     (tens < 10 && ones < 10).then(|| i64::from(tens) * 10 + i64::from(ones))
 }
 
 /// The microseconds of a fraction of one to nine digits, if there is one, and what stands behind it.
+#[inline]
 fn fraction_us(text: &[u8]) -> Option<(i64, &[u8])> {
     let [b'.', text @ ..] = text else { return Some((0, text)) };
     let length = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -59,6 +62,7 @@ fn fraction_us(text: &[u8]) -> Option<(i64, &[u8])> {
 }
 
 /// How far ahead of UTC a time with this ending is: `Z` or `+hh:mm`.
+#[inline]
 fn offset_seconds(zone: &[u8]) -> Option<i64> {
     let (sign, hour, minute) = match *zone {
         [b'Z' | b'z'] => return Some(0),
@@ -69,6 +73,7 @@ fn offset_seconds(zone: &[u8]) -> Option<i64> {
     (hour < 24 && minute < 60).then_some(sign * (hour * 3_600 + minute * 60))
 }
 
+#[inline]
 fn days_in_month(year: i64, month: i64) -> i64 {
     match month {
         4 | 6 | 9 | 11 => 30,
@@ -79,6 +84,7 @@ fn days_in_month(year: i64, month: i64) -> i64 {
 }
 
 /// Days since 1970-01-01 of a proleptic Gregorian date, counting years from March so that leap days come last.
+#[inline]
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);

@@ -15,13 +15,16 @@ use rating::catalog::{Catalog, CatalogErrors};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, ConfigErrors};
-use crate::{bench, catalog, compact, demo, derive, doctor, generate, ingest, rejects, replay, sql, vacuum};
+use crate::{
+    bench, book, catalog, close, compact, demo, derive, doctor, explain, generate, ingest, invoice, issue,
+    quantities, rate, rejects, replay, rollup, runs, schedule, simulate, sql, vacuum, verify,
+};
 
-/// Usage events in, each kept exactly once, ready to be billed.
+/// Usage events in, exact invoices out.
 ///
 /// Meterhouse reads usage events from Kafka or files, keeps each exactly once in a Delta Lake (a local folder
-/// or a bucket), takes out duplicates, and answers SQL. The commands that rate usage and write invoices are
-/// not there yet.
+/// or a bucket), takes out duplicates, and answers SQL. It counts what every tenant used, exactly, prices it by a
+/// catalog, writes drafts of invoices, and explains every line of them down to the events.
 #[derive(Debug, Parser)]
 #[command(
     name = "meterhouse",
@@ -69,6 +72,15 @@ enum Command {
     Demo(demo::DemoArgs),
     Ingest(ingest::IngestArgs),
     Compact(compact::CompactArgs),
+    Rollup(rollup::RollupArgs),
+    Quantities(quantities::QuantitiesArgs),
+    Rate(rate::RateArgs),
+    Invoice(invoice::InvoiceArgs),
+    Explain(explain::ExplainArgs),
+    Simulate(simulate::SimulateArgs),
+    Close(close::CloseArgs),
+    Issue(issue::IssueArgs),
+    Verify(verify::VerifyArgs),
     Sql(sql::SqlArgs),
     Rejects(rejects::RejectsArgs),
     Replay(replay::ReplayArgs),
@@ -76,6 +88,9 @@ enum Command {
     Vacuum(vacuum::VacuumArgs),
     Generate(generate::GenerateArgs),
     Catalog(catalog::CatalogArgs),
+    Book(book::command::BookArgs),
+    Runs(runs::RunsArgs),
+    Schedule(schedule::ScheduleArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
     Bench(bench::BenchArgs),
@@ -137,6 +152,15 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Demo(args) => demo::run(&args),
         Command::Ingest(args) => ingest::run(&args, &cli.globals),
         Command::Compact(args) => compact::run(&args, &cli.globals),
+        Command::Rollup(args) => rollup::run(&args, &cli.globals),
+        Command::Quantities(args) => quantities::run(&args, &cli.globals),
+        Command::Rate(args) => rate::run(&args, &cli.globals),
+        Command::Invoice(args) => invoice::run(&args, &cli.globals),
+        Command::Explain(args) => explain::run(&args, &cli.globals),
+        Command::Simulate(args) => simulate::run(&args, &cli.globals),
+        Command::Close(args) => close::run(&args, &cli.globals),
+        Command::Issue(args) => issue::run(&args, &cli.globals),
+        Command::Verify(args) => verify::run(&args, &cli.globals),
         Command::Sql(args) => sql::run(&args, &cli.globals),
         Command::Rejects(args) => rejects::run(&args, &cli.globals),
         Command::Replay(args) => replay::run(&args, &cli.globals),
@@ -144,6 +168,9 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Vacuum(args) => vacuum::run(&args, &cli.globals),
         Command::Generate(args) => generate::run(&args, &cli.globals),
         Command::Catalog(args) => catalog::run(&args, &cli.globals),
+        Command::Book(args) => book::command::run(&args, &cli.globals),
+        Command::Runs(args) => runs::run(&args, &cli.globals),
+        Command::Schedule(args) => schedule::run(&args, &cli.globals),
         Command::Config(args) => config::run(&args, &cli.globals),
         Command::Bench(args) => bench::run(&args, &cli.globals),
         Command::Doctor(args) => doctor::run(&args, &cli.globals),

@@ -4,6 +4,7 @@
 //! not own the catalog, whose mistakes are shown along with its own, nor connections: `doctor` tries those.
 
 mod diagnostic;
+mod issuer;
 mod kafka_properties;
 mod reader;
 mod settings;
@@ -20,9 +21,11 @@ use clap::{Args, Subcommand};
 use rating::catalog::Catalog;
 
 pub use diagnostic::{ConfigErrors, Mistake, Origin, Secret};
+pub use issuer::IssuerConfig;
 pub use reader::{Environment, Setting};
 pub use settings::{
-    BookConfig, Config, DEFAULT_FILE, IdentityConfig, IngestConfig, KafkaConfig, MetricsConfig, StripeConfig,
+    BookConfig, Config, DEFAULT_FILE, IdentityConfig, IngestConfig, KafkaConfig, MetricsConfig,
+    ScheduleConfig, StripeConfig,
 };
 pub use value::duration;
 

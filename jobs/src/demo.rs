@@ -1,8 +1,10 @@
 //! `meterhouse demo`: the whole path on one machine, with nothing installed.
 //!
 //! Starts librdkafka's in-process broker, produces a month of usage for four systems through a real
-//! producer, reads it through the real consumer into a lake per system, and shows what landed. The events
-//! are the same each time, so a second run finds everything in place.
+//! producer, reads it through the real consumer into a lake per system, shows what landed, closes the month and
+//! shows the invoices. The events are the same each time, so a second run finds everything in place.
+
+mod bill;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -38,7 +40,7 @@ const TENANTS: u64 = 4;
 const MONTH_START_US: i64 = 1_777_593_600_000_000;
 const MONTH_US: i64 = 31 * 86_400_000_000;
 
-/// Try everything on this machine: a month of usage of four systems, from Kafka into lakes
+/// Try everything on this machine: a month of usage of four systems, from Kafka to invoices
 #[derive(Debug, Clone, Args)]
 pub struct DemoArgs {
     /// Where the demo keeps its lakes, catalogs and settings
@@ -50,6 +52,7 @@ pub fn run(args: &DemoArgs) -> Result<Exit> {
     let broker = MockCluster::new(1).context("cannot start the embedded Kafka broker")?;
     eprintln!("Kafka broker started inside this process at {}", broker.bootstrap_servers());
     let runtime = runtime()?;
+    let mut systems = Vec::new();
     for (name, catalog_text, events) in SYSTEMS {
         let folder = args.folder.join(name);
         std::fs::create_dir_all(&folder)
@@ -60,12 +63,42 @@ pub fn run(args: &DemoArgs) -> Result<Exit> {
         broker.create_topic(&topic, PARTITIONS, 1).context("cannot make a topic")?;
         produce(&catalog, &broker.bootstrap_servers(), &topic, events)?;
         let lake = Lake::open(&folder.join("lake").to_string_lossy())?;
-        let report = consume(&runtime, &lake, catalog, &broker.bootstrap_servers(), &topic)?;
-        let landed = runtime.block_on(landed(&lake))?;
-        show(name, &folder, &report, &landed)?;
+        systems.push(System { name, folder, catalog, topic, lake });
+    }
+    let reports = consume_all(&runtime, &systems, &broker.bootstrap_servers())?;
+    for (system, report) in systems.iter().zip(&reports) {
+        let landed = runtime.block_on(landed(&system.lake))?;
+        show(system.name, &system.folder, report, &landed)?;
+    }
+    for system in &systems {
+        bill::close_and_show(&runtime, system)?;
     }
     say_what_next(&args.folder);
     Ok(Exit::Done)
+}
+
+/// One of the four systems in its folder.
+struct System {
+    name: &'static str,
+    folder: PathBuf,
+    catalog: Catalog,
+    topic: String,
+    lake: Lake,
+}
+
+/// Reads all topics at once: each group of consumers waits some seconds for the broker to deal out partitions.
+fn consume_all(
+    runtime: &tokio::runtime::Runtime,
+    systems: &[System],
+    brokers: &str,
+) -> Result<Vec<IngestReport>> {
+    std::thread::scope(|scope| {
+        let consume =
+            |system: &System| consume(runtime, &system.lake, system.catalog.clone(), brokers, &system.topic);
+        let threads: Vec<_> = systems.iter().map(|system| scope.spawn(move || consume(system))).collect();
+        let joined = threads.into_iter().map(|thread| thread.join().expect("ingest does not panic"));
+        joined.collect()
+    })
 }
 
 /// A folder that can be worked in: a settings file beside its catalog.
@@ -73,7 +106,9 @@ fn write_settings(folder: &Path, name: &str, catalog: &str) -> Result<()> {
     let settings = format!(
         "# Settings of the demo system {name}. All keys: `meterhouse config init --dry-run`.\n\
          lake = \"lake\"\ncatalog = \"catalog.yaml\"\n\n\
-         [kafka]\nbrokers = [\"127.0.0.1:9092\"]\ntopics = [\"{name}.usage\"]\n",
+         [kafka]\nbrokers = [\"127.0.0.1:9092\"]\ntopics = [\"{name}.usage\"]\n\n\
+         [issuer]\nname = \"The {name} company\"\naddress = \"1 Example Street\\nSpringfield\"\n\
+         email = \"billing@{name}.example\"\n",
     );
     for (file, text) in [("meterhouse.toml", settings.as_str()), ("catalog.yaml", catalog)] {
         let path = folder.join(file);
@@ -176,11 +211,12 @@ fn show(name: &str, folder: &Path, report: &IngestReport, landed: &Landed) -> Re
 }
 
 fn say_what_next(folder: &Path) {
-    let settings = folder.join("redline").join("meterhouse.toml");
+    let settings = folder.join("zemfyre").join("meterhouse.toml");
     let program = std::env::args().next().unwrap_or_else(|| "meterhouse".to_owned());
     println!(
-        "\nWhat next:\n  {program} --config {0} compact\n  {program} --config {0} sql \"select tenant, meter, count(*), sum(value) from \
-         usage_events group by tenant, meter order by tenant, meter\"\n  {program} --config {0} config check",
+        "\nWhat next:\n  {program} --config {0} invoice show --tenant instance-harbor --period 2026-05\n  \
+         {program} --config {0} explain --tenant instance-harbor --period 2026-05 storage --events\n  \
+         {program} --config {0} sql \"select meter, measure, value from quantities('2026-05') where tenant = 'instance-harbor'\"",
         settings.display()
     );
 }

@@ -3,6 +3,7 @@
 //! Owns the checks and their bounds in time. It changes nothing that it does not undo: the probe objects that it
 //! writes into the lake are deleted again.
 
+mod book;
 mod kafka;
 mod lake;
 mod machine;
@@ -21,7 +22,7 @@ use crate::output::{Format, Rows};
 /// No check takes longer.
 const CHECK_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Try the lake, Kafka, the catalog and this machine, and say what is wrong
+/// Try the lake, Kafka, the catalog, the book and this machine, and say what is wrong
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -110,11 +111,16 @@ async fn examine(config: Config) -> Vec<Finding> {
         let config = config.clone();
         tokio::task::spawn_blocking(move || check(&config))
     };
-    let (lake, kafka, machine) =
-        tokio::join!(lake::examine(&config), blocking(kafka::examine), blocking(machine::examine));
+    let (lake, kafka, machine, book) = tokio::join!(
+        lake::examine(&config),
+        blocking(kafka::examine),
+        blocking(machine::examine),
+        book::examine(&config)
+    );
     findings.extend(lake);
     findings.extend(kafka.unwrap_or_else(|error| vec![Finding::fail("kafka", error.to_string(), "")]));
     findings.extend(machine.unwrap_or_else(|error| vec![Finding::fail("machine", error.to_string(), "")]));
+    findings.extend(book);
     findings.push(metrics(&config).await);
     findings
 }

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::ingest::decode::DecodeLimits;
@@ -77,12 +77,15 @@ pub fn run(args: &IngestArgs, globals: &Globals) -> Result<Exit> {
     if let Some(address) = args.metrics.or(config.metrics.listen) {
         runtime.block_on(metrics_server::serve(address, Arc::clone(&run.metrics)))?;
     }
-    let progress = Progress::start(&run.metrics);
+    let read_bytes = Arc::new(AtomicU64::new(0));
+    let progress = Progress::start(&run.metrics, Work::of(args), &read_bytes);
     let result = if args.file.is_empty() {
         ingest_kafka(&run, &kafka_source(args, &config)?)
     } else {
         let sources: Vec<FileSource> = args.file.iter().map(|path| file_source(path)).collect();
-        ingest_files(&run, &sources, |_| ())
+        ingest_files(&run, &sources, |bytes| {
+            read_bytes.fetch_add(bytes, Ordering::Relaxed);
+        })
     };
     progress.finish();
     let report = match result {
@@ -158,6 +161,37 @@ fn stop_on_signals(runtime: &tokio::runtime::Runtime, stop: &Arc<AtomicBool>) ->
     Ok(())
 }
 
+/// How much there is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Endless,
+    /// What the topics hold at the start.
+    Messages,
+    /// Files of so many bytes together.
+    Bytes(u64),
+}
+
+impl Work {
+    fn of(args: &IngestArgs) -> Self {
+        if args.file.is_empty() {
+            return if args.until_end { Self::Messages } else { Self::Endless };
+        }
+        // A pipe has no size, and then nobody knows the end.
+        let size = |path: &PathBuf| Some(path.metadata().ok().filter(std::fs::Metadata::is_file)?.len());
+        args.file.iter().map(size).sum::<Option<u64>>().map_or(Self::Endless, Self::Bytes)
+    }
+
+    fn template(self) -> &'static str {
+        match self {
+            Self::Endless => "{spinner} {human_pos} messages committed, {per_sec}, {msg}",
+            Self::Messages => {
+                "{wide_bar} {human_pos} of {human_len} messages committed, {per_sec}, {eta} left"
+            }
+            Self::Bytes(_) => "{wide_bar} {bytes} of {total_bytes} read, {bytes_per_sec}, {eta} left",
+        }
+    }
+}
+
 /// A line on the terminal that moves while ingest runs.
 struct Progress {
     bar: ProgressBar,
@@ -166,20 +200,32 @@ struct Progress {
 }
 
 impl Progress {
-    fn start(metrics: &Arc<Metrics>) -> Self {
+    fn start(metrics: &Arc<Metrics>, work: Work, read_bytes: &Arc<AtomicU64>) -> Self {
         let ended = Arc::new(AtomicBool::new(false));
         if !std::io::stderr().is_terminal() {
             return Self { bar: ProgressBar::hidden(), ended, ticker: None };
         }
-        let style =
-            ProgressStyle::with_template("{spinner} {human_pos} messages committed, {per_sec}, {msg}");
-        let bar = ProgressBar::new_spinner().with_style(style.expect("the template is valid"));
+        let style = ProgressStyle::with_template(work.template()).expect("the template is valid");
+        let bar = ProgressBar::new_spinner().with_style(style);
         let ticker = {
             let (bar, metrics, ended) = (bar.clone(), Arc::clone(metrics), Arc::clone(&ended));
+            let read_bytes = Arc::clone(read_bytes);
             std::thread::spawn(move || {
                 while !ended.load(Ordering::Relaxed) {
-                    bar.set_position(metrics.messages());
-                    bar.set_message(format!("{} to read", metrics.lag()));
+                    match work {
+                        Work::Endless => {
+                            bar.set_position(metrics.messages());
+                            bar.set_message(format!("{} to read", metrics.lag()));
+                        }
+                        Work::Messages => {
+                            bar.set_length(metrics.goal());
+                            bar.set_position(metrics.offsets());
+                        }
+                        Work::Bytes(bytes) => {
+                            bar.set_length(bytes);
+                            bar.set_position(read_bytes.load(Ordering::Relaxed));
+                        }
+                    }
                     std::thread::sleep(Duration::from_millis(200));
                 }
             })

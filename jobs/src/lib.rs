@@ -5,18 +5,35 @@
 //! environment on its own.
 
 pub mod bench;
+pub mod book;
 pub mod catalog;
 pub mod cli;
+pub mod close;
 pub mod compact;
 pub mod config;
 pub mod demo;
 pub mod derive;
 pub mod doctor;
+pub mod explain;
 pub mod generate;
 pub mod ingest;
+pub mod invoice;
+pub mod issue;
 pub mod metrics_server;
 pub mod output;
+pub mod paper;
+pub mod push;
+pub mod quantities;
+pub mod rate;
+pub mod reconcile;
 pub mod rejects;
 pub mod replay;
+pub mod rollup;
+pub mod run;
+pub mod runs;
+pub mod schedule;
+pub mod simulate;
 pub mod sql;
+pub mod stripe;
 pub mod vacuum;
+pub mod verify;

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufWriter, Read, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ::sql::lake::{Lake, Table};
 use ::sql::session::{SessionSettings, open_session};
@@ -15,7 +16,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
 use serde_json::{Number, Value};
 
-use crate::cli::{Exit, Globals, runtime};
+use crate::cli::{Exit, Globals, read_catalog, runtime};
 use crate::output::{Format, Rows};
 
 /// A table for people starts anew after this many rows, so that it can be printed before all are known.
@@ -32,7 +33,8 @@ Examples:
   echo 'SHOW TABLES' | meterhouse sql
   meterhouse sql --usage-version 1204 'SELECT count(*) FROM usage_events'
 
-Tables: usage_events and rejected_messages; `DESCRIBE usage_events` lists the columns. Nothing can be changed. A filter \
+Tables: usage_events, rejected_messages, invoices and invoice_lines; `DESCRIBE usage_events` lists the columns. quantities('2026-05') is a table \
+of what every tenant used in a period. Nothing can be changed. A filter \
 on `time`, `event_day`, `tenant` or `meter` keeps a query from opening files that cannot match. Numbers with a \
 decimal point are exact decimals. dimension(dimensions, 'name') reads one of a row's dimensions.")]
 pub struct SqlArgs {
@@ -55,7 +57,10 @@ pub struct SqlArgs {
 }
 
 pub fn run(args: &SqlArgs, globals: &Globals) -> Result<Exit> {
-    let lake = Lake::open(&globals.load_config()?.lake)?;
+    let config = globals.load_config()?;
+    let lake = Lake::open(&config.lake)?;
+    // Without a catalog the tables can still be queried.
+    let catalog = read_catalog(&config.catalog).ok().map(Arc::new);
     let query = args.query_text()?;
     let defaults = SessionSettings::default();
     let settings = SessionSettings {
@@ -66,6 +71,9 @@ pub fn run(args: &SqlArgs, globals: &Globals) -> Result<Exit> {
     };
     runtime()?.block_on(async {
         let session = open_session(&lake, &settings).await?;
+        if let Some(catalog) = catalog {
+            session.add_quantities(&lake, catalog);
+        }
         let answer = session.query(&query).await.context("cannot plan the query")?;
         let answer = answer.execute_stream().await.context("cannot run the query")?;
         let mut out = BufWriter::new(io::stdout().lock());
@@ -95,7 +103,11 @@ impl SqlArgs {
     }
 }
 
-async fn print(answer: SendableRecordBatchStream, format: Format, out: &mut dyn Write) -> Result<()> {
+pub(crate) async fn print(
+    answer: SendableRecordBatchStream,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<()> {
     match format {
         Format::Table => print_table(answer, out).await,
         Format::Json => print_json(answer, out).await,

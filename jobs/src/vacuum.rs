@@ -1,10 +1,11 @@
 //! `meterhouse vacuum`: deletes files that no version that may still be read refers to.
 //!
 //! Kept are the newest version's files with their identity filters, those of every version that was the
-//! newest within the retention, and those of versions that are pinned, as issued invoices do. The log
+//! newest within the retention, and those of versions that are pinned: by --keep-version, and by every issued invoice,
+//! as the book knows (DESIGN.md 3.10). The log
 //! itself stays whole: it is small, and every pinned version needs it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use ::ingest::commit::ForeignEntry;
@@ -16,9 +17,11 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use sql::lake::{Lake, Table, TableHandle};
 
+use crate::book::Book;
 use crate::cli::{Exit, Globals, runtime};
 use crate::compact::filter_paths;
 use crate::output::{Format, Rows};
+use crate::run::{RunSpec, with_run};
 
 /// Shorter than this, a commit under way could lose files that it has stored already.
 const RETENTION_MIN: SignedDuration = SignedDuration::from_hours(1);
@@ -31,7 +34,8 @@ Examples:
   meterhouse vacuum --retain '30 days' --keep-version 1204 --keep-version 2210
 
 Compaction leaves the files that it replaced, so that queries under way and earlier versions stay readable. After \
-the retention they are deleted here. A version that is named with --keep-version stays readable for ever.")]
+the retention they are deleted here. Versions that issued invoices name stay readable for ever, and so do those named \
+with --keep-version.")]
 pub struct VacuumArgs {
     /// How long a version stays readable after it was replaced
     #[arg(long, value_name = "DURATION", default_value = "7 days", value_parser = retention)]
@@ -61,42 +65,73 @@ pub fn run(args: &VacuumArgs, globals: &Globals) -> Result<Exit> {
     if args.retain < RETENTION_MIN {
         bail!("--retain must be at least 1 hour, because commits may be under way");
     }
-    let lake = Lake::open(&globals.load_config()?.lake)?;
-    let cutoff = Timestamp::now() - args.retain;
-    let mut rows = Rows::new(&["table", "deleted", "bytes", "kept"]);
-    runtime()?.block_on(async {
-        for table in Table::ALL {
-            let handle = lake.table(table);
-            if !handle.exists().await? {
-                continue;
-            }
-            let pinned = if table == Table::UsageEvents { &args.keep_version[..] } else { &[] };
-            let garbage = find_garbage(&handle, cutoff, pinned).await?;
-            let bytes: u64 = garbage.files.iter().map(|file| file.size).sum();
-            if !args.dry_run {
-                for file in &garbage.files {
-                    let path = &file.location;
-                    match handle.store().delete(path).await {
-                        // Another vacuum was faster.
-                        Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                        Err(error) => return Err(error).with_context(|| format!("cannot delete {path}")),
-                    }
-                }
-            }
-            rows.push(vec![
-                table.name().into(),
-                garbage.files.len().into(),
-                bytes.into(),
-                garbage.kept.into(),
-            ]);
+    let config = globals.load_config()?;
+    let lake = Lake::open(&config.lake)?;
+    let rows = runtime()?.block_on(async {
+        // Without the book it is not known what invoices need, so nothing is deleted without it.
+        if args.dry_run {
+            let pinned = match Book::existing_of(&config).await? {
+                Some(book) => book.versions_pinned().await?,
+                None => BTreeMap::new(),
+            };
+            return vacuum(args, &lake, &pinned, &mut |_, _| {}).await;
         }
-        anyhow::Ok(())
+        let book = Book::of(&config).await?;
+        with_run(&book, RunSpec::of_job("vacuum", &config), async |run| {
+            let pinned = book.versions_pinned().await?;
+            vacuum(args, &lake, &pinned, &mut |name, count| run.count(name, count)).await
+        })
+        .await
     })?;
     if args.dry_run {
         eprintln!("nothing was deleted (--dry-run)");
     }
     rows.print(args.format)?;
     Ok(Exit::Done)
+}
+
+/// Looks at each table and deletes what nobody needs, unless it is only to be shown.
+async fn vacuum(
+    args: &VacuumArgs,
+    lake: &Lake,
+    pinned_by_table: &BTreeMap<String, BTreeSet<u64>>,
+    count: &mut dyn FnMut(&str, usize),
+) -> Result<Rows> {
+    let cutoff = Timestamp::now() - args.retain;
+    let mut rows = Rows::new(&["table", "deleted", "bytes", "kept"]);
+    let mut deleted = 0;
+    for table in Table::ALL {
+        let handle = lake.table(table);
+        if !handle.exists().await? {
+            continue;
+        }
+        let table_id = handle.snapshot(None).await?.table_id;
+        let mut pinned = pinned_by_table.get(&table_id).cloned().unwrap_or_default();
+        if table == Table::UsageEvents {
+            pinned.extend(&args.keep_version);
+        }
+        let garbage = find_garbage(&handle, cutoff, &Vec::from_iter(pinned)).await?;
+        let bytes: u64 = garbage.files.iter().map(|file| file.size).sum();
+        if !args.dry_run {
+            delete(&handle, &garbage).await?;
+        }
+        deleted += garbage.files.len();
+        count("files_deleted", deleted);
+        rows.push(vec![table.name().into(), garbage.files.len().into(), bytes.into(), garbage.kept.into()]);
+    }
+    Ok(rows)
+}
+
+async fn delete(handle: &TableHandle, garbage: &Garbage) -> Result<()> {
+    for file in &garbage.files {
+        let path = &file.location;
+        match handle.store().delete(path).await {
+            // Another vacuum was faster.
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot delete {path}")),
+        }
+    }
+    Ok(())
 }
 
 /// Files that were stored before `cutoff` and that no version needs which was current since, or is pinned.

@@ -107,3 +107,23 @@ fn doctor_says_what_is_wrong_as_data() {
     assert_eq!(failed.len(), 1, "{findings:#}");
     assert_eq!(failed[0]["check"], "catalog");
 }
+
+/// What systemd and Kubernetes are told to run is what this program has.
+#[test]
+fn deployed_jobs_are_commands() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let timers = std::fs::read_dir(deploy.join("systemd")).unwrap();
+    let timers = timers.filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+    let mut jobs: Vec<String> = timers
+        .filter_map(|name| Some(name.strip_prefix("meterhouse@")?.strip_suffix(".timer")?.to_owned()))
+        .collect();
+    let kubernetes = std::fs::read_to_string(deploy.join("kubernetes/jobs.yaml")).unwrap();
+    let arguments =
+        kubernetes.lines().filter_map(|line| line.trim().strip_prefix("args: [\"")?.strip_suffix("\"]"));
+    jobs.extend(arguments.map(str::to_owned));
+    assert!(jobs.len() >= 4, "{jobs:?}");
+    for job in jobs {
+        let output = meterhouse(deploy.as_path(), &[&job, "--help"]);
+        assert_eq!(output.status.code(), Some(0), "{job}: {}", stderr(&output));
+    }
+}

@@ -10,6 +10,8 @@ pub mod period;
 
 pub mod quantity;
 
+pub mod usage;
+
 pub mod price;
 
 pub mod money;
@@ -17,6 +19,8 @@ pub mod money;
 pub mod line;
 
 pub mod invoice;
+
+pub mod draft;
 
 // What all of them count with.
 pub mod exact;

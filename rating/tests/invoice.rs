@@ -189,7 +189,12 @@ fn the_digest_is_of_the_canonical_text() {
     assert_eq!(invoice.digest().unwrap(), again.digest().unwrap());
     let text = invoice.canonical_json().unwrap();
     assert!(text.contains(r#""value":"4000000000/3""#), "{text}");
-    let read: Invoice = serde_json::from_str(&text).unwrap();
+    // All but the places of the prices, which a comment in the catalog may move.
+    let mut read: Invoice = serde_json::from_str(&text).unwrap();
+    for (line, original) in read.lines.iter_mut().zip(&invoice.lines) {
+        assert_eq!(line.price_source, None);
+        line.price_source.clone_from(&original.price_source);
+    }
     assert_eq!(read, invoice);
     let other = Invoice::assemble(parts(vec![flat("base", "29.01")]), &mut [], &vat()).unwrap();
     assert_ne!(other.digest().unwrap(), invoice.digest().unwrap());

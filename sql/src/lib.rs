@@ -1,4 +1,7 @@
 //! The lake as SQL sees it: which tables there are, what their columns mean, and how to query them.
 
 pub mod lake;
+
+pub mod quantities;
+pub mod rollups;
 pub mod session;

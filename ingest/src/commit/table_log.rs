@@ -8,7 +8,7 @@ use bytes::Bytes;
 use deltalake_core::kernel::Action;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use serde_json::Value;
 use sql::lake::{LakeError, TableHandle};
 use tokio::task::JoinHandle;
@@ -326,13 +326,15 @@ async fn upload_with(
     files: &[FinishedFile],
 ) -> Result<(), CommitError> {
     let store = handle.store();
-    let objects: Vec<(Path, Bytes)> =
-        files.iter().map(|file| (Path::from(file.add.path.as_str()), file.bytes.clone())).collect();
-    let puts = objects.into_iter().map(|(path, bytes)| async move {
+    let objects: Vec<(Path, PutPayload)> = files
+        .iter()
+        .map(|file| (Path::from(file.add.path.as_str()), file.pieces.iter().cloned().collect()))
+        .collect();
+    let puts = objects.into_iter().map(|(path, payload)| async move {
         // Trying again is safe: the name is used once, and the bytes are the same.
         settings
             .with_patience(&format!("writing {path}"), || async {
-                store.put(&path, bytes.clone().into()).await.map(drop)
+                store.put(&path, payload.clone()).await.map(drop)
             })
             .await
     });

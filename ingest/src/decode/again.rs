@@ -58,8 +58,8 @@ impl Decoder {
                         arrival_us: now_us,
                         batch_index,
                     };
-                    let envelope = envelope::structured(text, &self.plan);
-                    each(text.as_bytes(), self.event(envelope, text.as_bytes(), context));
+                    let bytes = text.as_bytes();
+                    self.structured(text, bytes, context, &mut |decoded| each(bytes, decoded));
                 }
             }
             Err(why) => each(payload, Decoded::Rejected(Rejected::whole(why, payload))),

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use base64::Engine as _;
+use smallvec::SmallVec;
 
 use super::meters::MeterPlan;
 use super::quoted;
@@ -27,7 +28,8 @@ pub(super) struct Envelope<'m> {
     pub data: Option<Cow<'m, str>>,
 }
 
-type Read<'m> = (Envelope<'m>, Result<(), Refusal>);
+/// Keys and values of the data, as they were found while it was checked: nobody needs to scan it twice.
+pub(super) type Members<'m> = SmallVec<[(Value<'m>, Value<'m>); 16]>;
 
 pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Refusal> {
     simdutf8::basic::from_utf8(bytes).map_err(|_| {
@@ -36,15 +38,14 @@ pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Refusal> {
     })
 }
 
-/// Reads an event whose attributes stand beside its data in one JSON object. What could be read is
-/// returned even if the rest is wrong, so that a reject can name its event.
-pub(super) fn structured<'m>(text: &'m str, plan: &MeterPlan) -> Read<'m> {
-    let mut envelope = Envelope::empty(plan);
-    let result = read_structured(text, plan, &mut envelope);
-    (envelope, result)
-}
-
-fn read_structured<'m>(text: &'m str, plan: &MeterPlan, envelope: &mut Envelope<'m>) -> Result<(), Refusal> {
+/// Reads an event whose attributes stand beside its data in one JSON object. What could be read stands in
+/// the envelope even if the rest is wrong, so that a reject can name its event.
+pub(super) fn read_structured<'m>(
+    text: &'m str,
+    plan: &MeterPlan,
+    envelope: &mut Envelope<'m>,
+    members: &mut Members<'m>,
+) -> Result<(), Refusal> {
     let mut scanner = Scanner::new(text);
     if scanner.peek() != Some(b'{') {
         scanner.value()?;
@@ -54,10 +55,19 @@ fn read_structured<'m>(text: &'m str, plan: &MeterPlan, envelope: &mut Envelope<
     let mut data: Option<Value<'m>> = None;
     let mut data_base64 = None;
     scanner.object::<Refusal>(|key, scanner| {
+        if key.text == "\"data\"" {
+            let value = scanner.value_and_members(|key, value| members.push((key, value)))?;
+            return set_once(&mut data, value, "data");
+        }
         let value = scanner.value()?;
         let name = key.scalar().expect("a key is a string")?;
         match &*name {
-            "data" => set_once(&mut data, value, "data"),
+            "data" => {
+                // The key is spelled with escapes.
+                members.clear();
+                value.members(|key, value| members.push((key, value)))?;
+                set_once(&mut data, value, "data")
+            }
             "data_base64" => set_once(&mut data_base64, value, "data_base64"),
             name => match envelope.slot(name, plan) {
                 Some(slot) => set_attribute(slot, value, name),
@@ -81,13 +91,7 @@ fn read_structured<'m>(text: &'m str, plan: &MeterPlan, envelope: &mut Envelope<
 }
 
 /// Reads an event whose attributes are `ce_` headers and whose data is the message's value.
-pub(super) fn binary<'m>(message: &RawMessage<'m>, payload: &'m [u8], plan: &MeterPlan) -> Read<'m> {
-    let mut envelope = Envelope::empty(plan);
-    let result = read_binary(message, payload, plan, &mut envelope);
-    (envelope, result)
-}
-
-fn read_binary<'m>(
+pub(super) fn read_binary<'m>(
     message: &RawMessage<'m>,
     payload: &'m [u8],
     plan: &MeterPlan,
@@ -125,6 +129,7 @@ impl<'m> Envelope<'m> {
         Self { extensions: vec![None; plan.extensions().len()], ..Self::default() }
     }
 
+    #[inline]
     fn slot(&mut self, name: &str, plan: &MeterPlan) -> Option<&mut Option<Cow<'m, str>>> {
         Some(match name {
             "id" => &mut self.id,
@@ -164,6 +169,7 @@ impl<'m> Envelope<'m> {
     }
 }
 
+#[inline]
 fn set_once<T>(slot: &mut Option<T>, value: T, name: &str) -> Result<(), Refusal> {
     if slot.replace(value).is_some() {
         return Err(Refusal::new(RejectReason::DuplicateKey, format!("{} is given twice", quoted(name))));
@@ -171,6 +177,7 @@ fn set_once<T>(slot: &mut Option<T>, value: T, name: &str) -> Result<(), Refusal
     Ok(())
 }
 
+#[inline]
 fn set_attribute<'m>(slot: &mut Option<Cow<'m, str>>, value: Value<'m>, name: &str) -> Result<(), Refusal> {
     match value.scalar() {
         Some(text) => set_once(slot, text?, name),

@@ -1,24 +1,24 @@
 //! What the catalog's meters read from an event's attributes and data.
 //!
-//! The paths of all meters of an event type are merged into one tree, so that an event's data is walked
-//! once however many meters it feeds.
+//! An event's data is walked once however many meters it feeds (`found`).
 
+mod found;
 mod kept;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
+use hashbrown::HashMap;
 use rating::catalog::{Catalog, Condition, ExcessDigits, Meter, MeterKind, Path, SessionPaths, WhenMissing};
-use smallvec::SmallVec;
 
-use super::envelope::Envelope;
+use super::envelope::{Envelope, Members};
 use super::quoted;
 use crate::decimal::{DecimalError, SCALE, parse_decimal};
-use crate::event::{Reading, Signal};
-use crate::json::{Kind, Scanner, Value, push_json_string};
+use crate::event::{Reading, Readings, Signal};
+use crate::json::push_json_string;
 use crate::rejected::{Refusal, RejectReason};
 use crate::timestamp::parse_time;
 
+use found::{At, Data, Found, TreeNode, slot_for};
 pub use kept::{KeptEvent, KeptReading, Underivable, underivable};
 
 /// One billionth-scaled unit.
@@ -43,14 +43,6 @@ struct EventTypePlan {
     meters: Vec<MeterFields>,
 }
 
-/// A key of the data that leads to something a meter reads.
-#[derive(Debug, Clone)]
-struct TreeNode {
-    key: String,
-    slot: Option<usize>,
-    children: Vec<TreeNode>,
-}
-
 /// A path of the catalog, resolved to where its value will be found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Field {
@@ -72,7 +64,7 @@ struct MeterFields {
     meter: Meter,
     value: Option<Field>,
     resource: Option<Field>,
-    dimensions: Vec<(String, Field)>,
+    dimensions: Vec<DimensionField>,
     conditions: Vec<(Field, Condition)>,
     signal: Option<Field>,
     started_at: Option<Field>,
@@ -80,18 +72,13 @@ struct MeterFields {
     duration: Option<Field>,
 }
 
-/// The values that an event holds at the paths of its type.
-struct Found<'e, 'm> {
-    envelope: &'e Envelope<'m>,
-    data: SmallVec<[Option<Value<'e>>; 16]>,
-}
-
-/// What stands at a path.
-enum At<'e> {
-    Nothing,
-    Text(Cow<'e, str>),
-    /// An object or an array.
-    Compound,
+/// A dimension, its path resolved.
+#[derive(Debug, Clone)]
+struct DimensionField {
+    name: String,
+    /// The name as a key of a JSON object, with its colon.
+    key: String,
+    field: Field,
 }
 
 impl MeterPlan {
@@ -121,19 +108,41 @@ impl MeterPlan {
     pub fn read<'m>(
         &self,
         envelope: &Envelope<'m>,
+        members: Option<&Members<'m>>,
         time_us: i64,
-    ) -> Result<(Cow<'m, str>, SmallVec<[Reading<'m>; 2]>), Refusal> {
+    ) -> Result<(Cow<'m, str>, Readings<'m>), Refusal> {
+        match (&envelope.data, members) {
+            (None, _) => self.read_data(envelope, Data::Nothing, time_us),
+            (Some(Cow::Borrowed(_)), Some(members)) => {
+                self.read_data(envelope, Data::Members(members), time_us)
+            }
+            (Some(Cow::Borrowed(data)), None) => self.read_data(envelope, Data::Text(data), time_us),
+            // Data that came as base64 lives no longer than the envelope.
+            (Some(Cow::Owned(data)), _) => {
+                let (tenant, readings) = self.read_data(envelope, Data::Text(data), time_us)?;
+                let tenant = Cow::Owned(tenant.into_owned());
+                Ok((tenant, readings.into_iter().map(Reading::into_owned).collect()))
+            }
+        }
+    }
+
+    fn read_data<'m>(
+        &self,
+        envelope: &Envelope<'m>,
+        data: Data<'_, 'm>,
+        time_us: i64,
+    ) -> Result<(Cow<'m, str>, Readings<'m>), Refusal> {
         let event_type = envelope.event_type.as_deref().unwrap_or_default();
         let plan = self.by_event_type.get(event_type).unwrap_or(&self.unmetered);
-        let found = plan.find(envelope)?;
+        let found = plan.find(envelope, data)?;
         let tenant = match self.tenant_attribute(envelope) {
             Some(tenant) => Some(tenant.clone()),
-            None => found.text(&self.tenant)?.map(|tenant| Cow::Owned(tenant.into_owned())),
+            None => found.text(&self.tenant)?,
         };
         let tenant = tenant.filter(|tenant| !tenant.is_empty()).ok_or_else(|| {
             Refusal::new(RejectReason::TenantMissing, "nothing stands where the catalog looks for the tenant")
         })?;
-        let mut readings = SmallVec::new();
+        let mut readings = Readings::new();
         for meter in &plan.meters {
             if let Some(reading) = meter.read(&found, time_us)? {
                 readings.push(reading);
@@ -158,7 +167,11 @@ impl EventTypePlan {
             duration: session_path(|session| &session.duration_seconds),
             value: meter.value.as_ref().map(&mut resolve),
             resource: meter.resource.as_ref().map(&mut resolve),
-            dimensions: meter.dimensions.iter().map(|(name, path)| (name.clone(), resolve(path))).collect(),
+            dimensions: meter
+                .dimensions
+                .iter()
+                .map(|(name, path)| DimensionField::new(name, resolve(path)))
+                .collect(),
             conditions: meter.only_when.iter().map(|it| (resolve(&it.path), it.clone())).collect(),
             meter: meter.clone(),
         };
@@ -171,60 +184,6 @@ impl EventTypePlan {
             Path::Data(keys) => Field::Data(slot_for(&mut self.tree, keys, &mut self.slots)),
         }
     }
-
-    fn find<'e, 'm>(&self, envelope: &'e Envelope<'m>) -> Result<Found<'e, 'm>, Refusal> {
-        let mut data = SmallVec::from_elem(None, self.slots);
-        if let (Some(text), false) = (&envelope.data, self.tree.is_empty()) {
-            collect(&self.tree, &mut Scanner::new(text), &mut data)?;
-        }
-        Ok(Found { envelope, data })
-    }
-}
-
-/// The slot of a path in the tree, which grows if the path is new.
-fn slot_for(tree: &mut Vec<TreeNode>, keys: &[String], slots: &mut usize) -> usize {
-    let (key, rest) = keys.split_first().expect("the catalog has no empty paths");
-    let at = tree.iter().position(|node| node.key == *key).unwrap_or_else(|| {
-        tree.push(TreeNode { key: key.clone(), slot: None, children: Vec::new() });
-        tree.len() - 1
-    });
-    let node = &mut tree[at];
-    if rest.is_empty() {
-        *node.slot.get_or_insert_with(|| {
-            *slots += 1;
-            *slots - 1
-        })
-    } else {
-        slot_for(&mut node.children, rest, slots)
-    }
-}
-
-/// Walks an object and keeps what stands at the tree's keys.
-fn collect<'e>(
-    tree: &[TreeNode],
-    scanner: &mut Scanner<'e>,
-    slots: &mut [Option<Value<'e>>],
-) -> Result<(), Refusal> {
-    let mut seen: SmallVec<[bool; 64]> = SmallVec::from_elem(false, tree.len());
-    scanner.object(|key, scanner| {
-        let name = key.scalar().expect("a key is a string")?;
-        let Some(at) = tree.iter().position(|node| node.key == *name) else {
-            return scanner.value().map(drop).map_err(Refusal::from);
-        };
-        if std::mem::replace(&mut seen[at], true) {
-            let detail = format!("{} stands twice in the data", quoted(&name));
-            return Err(Refusal::new(RejectReason::DuplicateKey, detail));
-        }
-        let node = &tree[at];
-        let value = scanner.value()?;
-        if let Some(slot) = node.slot {
-            slots[slot] = Some(value);
-        }
-        if value.kind == Kind::Object && !node.children.is_empty() {
-            collect(&node.children, &mut Scanner::new(value.text), slots)?;
-        }
-        Ok(())
-    })
 }
 
 impl Field {
@@ -247,6 +206,7 @@ impl Field {
         }
     }
 
+    #[inline]
     fn attribute<'e, 'm>(&self, envelope: &'e Envelope<'m>) -> Option<&'e Cow<'m, str>> {
         match self {
             Self::Source => envelope.source.as_ref(),
@@ -262,26 +222,12 @@ impl Field {
     }
 }
 
-impl<'e> Found<'e, '_> {
-    fn at(&self, field: &Field) -> Result<At<'e>, Refusal> {
-        let Field::Data(slot) = field else {
-            let text = field.attribute(self.envelope);
-            return Ok(text.map_or(At::Nothing, |text| At::Text(Cow::Borrowed(&**text))));
-        };
-        let Some(value) = self.data[*slot] else { return Ok(At::Nothing) };
-        Ok(match (value.scalar(), value.kind) {
-            (Some(text), _) => At::Text(text?),
-            (None, Kind::Null) => At::Nothing,
-            (None, _) => At::Compound,
-        })
-    }
-
-    /// The text at a path; none if nothing or something compound stands there.
-    fn text(&self, field: &Field) -> Result<Option<Cow<'e, str>>, Refusal> {
-        Ok(match self.at(field)? {
-            At::Text(text) => Some(text),
-            At::Nothing | At::Compound => None,
-        })
+impl DimensionField {
+    fn new(name: &str, field: Field) -> Self {
+        let mut key = String::new();
+        push_json_string(&mut key, name);
+        key.push(':');
+        Self { name: name.to_owned(), key, field }
     }
 }
 
@@ -315,7 +261,7 @@ impl MeterFields {
         }
         if let Some(field) = &self.resource {
             match self.scalar(found, field, RejectReason::ResourceMissing, "its resource")? {
-                Some(resource) => reading.resource = Some(Cow::Owned(resource.into_owned())),
+                Some(resource) => reading.resource = Some(resource),
                 None if self.meter.when_missing == WhenMissing::Skip => return Ok(None),
                 None => return Err(self.refuse(RejectReason::ResourceMissing, "has no resource")),
             }
@@ -344,13 +290,13 @@ impl MeterFields {
 
     /// The text at a path. An object or array there is wrong, which is not the same as missing: it must
     /// neither be skipped nor stand for a default.
-    fn scalar<'e>(
+    fn scalar<'m>(
         &self,
-        found: &Found<'e, '_>,
+        found: &Found<'_, 'm>,
         field: &Field,
         reason: RejectReason,
         what: &str,
-    ) -> Result<Option<Cow<'e, str>>, Refusal> {
+    ) -> Result<Option<Cow<'m, str>>, Refusal> {
         match found.at(field)? {
             At::Text(text) => Ok(Some(text)),
             At::Nothing => Ok(None),
@@ -470,8 +416,8 @@ impl MeterFields {
 
     /// The dimensions that the event names, as a JSON object; none if it names none.
     fn read_dimensions(&self, found: &Found<'_, '_>) -> Result<Option<String>, Refusal> {
-        let mut object = String::new();
-        for (name, field) in &self.dimensions {
+        let mut object = String::with_capacity(if self.dimensions.is_empty() { 0 } else { 96 });
+        for DimensionField { name, key, field } in &self.dimensions {
             let text = match found.at(field)? {
                 At::Text(text) => text,
                 At::Nothing => continue,
@@ -481,8 +427,7 @@ impl MeterFields {
                 }
             };
             object.push(if object.is_empty() { '{' } else { ',' });
-            push_json_string(&mut object, name);
-            object.push(':');
+            object.push_str(key);
             push_json_string(&mut object, &text);
         }
         if object.is_empty() {

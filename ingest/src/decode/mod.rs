@@ -20,7 +20,7 @@ use crate::raw_message::RawMessage;
 use crate::rejected::{Refusal, RejectReason, Rejected};
 use crate::timestamp::parse_time;
 pub use again::KeptBytes;
-use envelope::Envelope;
+use envelope::{Envelope, Members};
 use meters::MeterPlan;
 pub use meters::{KeptEvent, KeptReading, Underivable, underivable};
 
@@ -49,7 +49,6 @@ const BATCH_EVENTS_MAX: usize = 10_000;
 
 /// What a message, or one event of a batch, turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are events, and none is stored")]
 pub enum Decoded<'m> {
     Event(UsageEvent<'m>),
     Rejected(Rejected<'m>),
@@ -90,20 +89,35 @@ impl Decoder {
         let context = EventContext { stamped_at_us: message.stamped_at_us, arrival_us, batch_index: 0 };
         let mode = Mode::of(message, payload)?;
         if mode == Mode::Binary {
-            let envelope = envelope::binary(message, payload, &self.plan);
-            each(self.event(envelope, payload, context));
+            let mut envelope = Envelope::empty(&self.plan);
+            let read = envelope::read_binary(message, payload, &self.plan, &mut envelope);
+            each(self.event(envelope, read, None, payload, context));
             return Ok(());
         }
         let text = envelope::utf8(payload)?;
         if mode == Mode::Structured {
-            each(self.event(envelope::structured(text, &self.plan), payload, context));
+            self.structured(text, payload, context, each);
             return Ok(());
         }
         for (batch_index, element) in batch_elements(text)?.into_iter().enumerate() {
             let context = EventContext { batch_index: batch_index as i32, ..context };
-            each(self.event(envelope::structured(element, &self.plan), element.as_bytes(), context));
+            self.structured(element, element.as_bytes(), context, each);
         }
         Ok(())
+    }
+
+    /// An event whose attributes stand beside its data in one JSON object.
+    fn structured<'m>(
+        &self,
+        text: &'m str,
+        payload: &'m [u8],
+        context: EventContext,
+        each: &mut dyn FnMut(Decoded<'m>),
+    ) {
+        let mut envelope = Envelope::empty(&self.plan);
+        let mut members = Members::new();
+        let read = envelope::read_structured(text, &self.plan, &mut envelope, &mut members);
+        each(self.event(envelope, read, Some(&members), payload, context));
     }
 
     fn check_size(&self, payload: &[u8]) -> Result<(), Refusal> {
@@ -117,12 +131,13 @@ impl Decoder {
 
     fn event<'m>(
         &self,
-        envelope: (Envelope<'m>, Result<(), Refusal>),
+        mut envelope: Envelope<'m>,
+        read: Result<(), Refusal>,
+        members: Option<&Members<'m>>,
         payload: &'m [u8],
         context: EventContext,
     ) -> Decoded<'m> {
-        let (mut envelope, read) = envelope;
-        let result = read.and_then(|()| self.accept(&mut envelope, context));
+        let result = read.and_then(|()| self.accept(&mut envelope, members, context));
         match result {
             Ok(event) => Decoded::Event(event),
             Err(why) => Decoded::Rejected(Rejected {
@@ -141,11 +156,12 @@ impl Decoder {
     fn accept<'m>(
         &self,
         envelope: &mut Envelope<'m>,
+        members: Option<&Members<'m>>,
         context: EventContext,
     ) -> Result<UsageEvent<'m>, Refusal> {
         envelope.check_attributes()?;
         let (time_us, time_given) = self.time(envelope, context)?;
-        let (tenant, readings) = self.plan.read(envelope, time_us)?;
+        let (tenant, readings) = self.plan.read(envelope, members, time_us)?;
         // A session's own start or stop comes from the same clock as the event's time.
         for instant_us in readings.iter().filter_map(|reading| reading.signal_time_us) {
             self.check_time(instant_us, context)?;
@@ -219,6 +235,10 @@ impl Mode {
     /// that events also arrive from tools that cannot set headers.
     fn of(message: &RawMessage<'_>, payload: &[u8]) -> Result<Self, Refusal> {
         let content_type = message.header("content-type").unwrap_or_default();
+        // What nearly all messages say, as they mostly spell it.
+        if content_type == b"application/cloudevents+json" {
+            return Ok(Self::Structured);
+        }
         let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
         // The batch type starts with the structured one's prefix, so it comes first.
         for (prefix, mode) in [

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use futures::TryStreamExt;
-use smallvec::SmallVec;
 use sql::lake::{DataFile, FileRead, Table};
 
 use super::known::{Bucket, LackingEvents};
@@ -15,7 +14,7 @@ use crate::commit::TableLog;
 use crate::day_file::FileKind;
 use crate::day_files::{DayFiles, RewriteError, StoredFile};
 use crate::decode::{Decoder, KeptReading};
-use crate::event::{Reading, UsageEvent};
+use crate::event::{Readings, UsageEvent};
 use crate::stored_rows::StoredRows;
 
 const CHUNK_ROWS: usize = 16 * 1024;
@@ -273,9 +272,9 @@ impl DayDerivation<'_> {
         row: usize,
         meters: &[usize],
         mut report: Option<&mut DeriveReport>,
-    ) -> SmallVec<[Reading<'b>; 2]> {
+    ) -> Readings<'b> {
         let read = self.decoder.read_kept(&rows.kept_event(row), |meter| meters.contains(&meter));
-        let mut readings = SmallVec::new();
+        let mut readings = Readings::new();
         for KeptReading { meter, reading } in read {
             let key = &self.wanted.keys[meter];
             match (reading, &mut report) {
@@ -298,11 +297,7 @@ impl DayDerivation<'_> {
 }
 
 /// An event as it is written, if any meter reads it.
-fn event_row<'b>(
-    rows: StoredRows<'b>,
-    row: usize,
-    readings: SmallVec<[Reading<'b>; 2]>,
-) -> Option<EventRow<'b>> {
+fn event_row<'b>(rows: StoredRows<'b>, row: usize, readings: Readings<'b>) -> Option<EventRow<'b>> {
     if readings.is_empty() {
         return None;
     }

@@ -8,14 +8,17 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::gaps::{AcceptedGap, OffsetGap};
 use super::rebalance::{GroupContext, Request};
 use crate::batch::{PartitionName, PartitionState};
-use crate::committer::Outcome;
+use crate::commit::CommitError;
+use crate::committer::{LakeLogs, Outcome};
 use crate::pipeline::{IngestError, IngestReport, IngestRun, Pipeline, now_us};
 use crate::raw_message::{Coordinates, RawMessage};
+use crate::unfinished::{ReadAgain, Unfinished, stored_rejects};
 
 /// How long one poll waits for a message; batches and stops are looked after in between.
 const POLL: Duration = Duration::from_millis(50);
@@ -65,7 +68,11 @@ fn consumer_settings(source: &KafkaSource) -> ClientConfig {
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true")
         .set("queued.min.messages", "500000")
-        .set("queued.max.messages.kbytes", "131072")
+        // Enough for the broker's next answers; more would only stand in memory.
+        .set("queued.max.messages.kbytes", "65536")
+        // A partition whose messages wait is asked again after this pause: a second, the default, is longer than
+        // what waits lasts.
+        .set("fetch.queue.backoff.ms", "50")
         .set("fetch.message.max.bytes", "4194304")
         .set("statistics.interval.ms", "5000")
         .set("topic.metadata.refresh.interval.ms", "30000");
@@ -175,6 +182,43 @@ impl Reader<'_> {
         )))
     }
 
+    /// The first offset of each partition and the one after its last. All are asked for at once, because a
+    /// request for each of hundreds of partitions takes its time.
+    fn all_watermarks(&self, names: &[PartitionName]) -> Result<Vec<(i64, i64)>, IngestError> {
+        let (first, end) = (self.offsets(names, Offset::Beginning), self.offsets(names, Offset::End));
+        let found = |name: &PartitionName| match (first.get(name), end.get(name)) {
+            (Some(first), Some(end)) => Ok((*first, *end)),
+            // Asked alone, a partition says what is wrong with it.
+            _ => self.watermarks(name),
+        };
+        names.iter().map(found).collect()
+    }
+
+    /// The offsets of one end of partitions; of those that answer.
+    fn offsets(&self, names: &[PartitionName], which: Offset) -> HashMap<PartitionName, i64> {
+        let mut list = TopicPartitionList::with_capacity(names.len());
+        for name in names {
+            let added = list.add_partition_offset(&name.topic, name.partition, which);
+            debug_assert!(added.is_ok(), "both ends are offsets");
+        }
+        // The protocol asks for both ends as it asks for times, and the library hands them through.
+        let found = match self.consumer.offsets_for_times(list, BROKER_PATIENCE) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(%error, "cannot ask for all offsets at once");
+                return HashMap::new();
+            }
+        };
+        let offset = |it: &TopicPartitionListElem<'_>| {
+            let name = PartitionName { topic: it.topic().into(), partition: it.partition() };
+            match (it.error(), it.offset()) {
+                (Ok(()), Offset::Offset(offset)) => Some((name, offset)),
+                _ => None,
+            }
+        };
+        found.elements().iter().filter_map(offset).collect()
+    }
+
     fn answer_group(&mut self) -> Result<(), IngestError> {
         while let Some(request) = self.consumer.context().next_request() {
             match request {
@@ -203,11 +247,12 @@ impl Reader<'_> {
     /// Starts reading partitions where the lake's tables stand.
     fn assign(&mut self, names: Vec<PartitionName>) -> Result<(), IngestError> {
         let positions = self.positions(&names)?;
+        let watermarks = self.all_watermarks(&names)?;
         let mut list = TopicPartitionList::with_capacity(names.len());
         let mut states = Vec::with_capacity(names.len());
         self.ends.clear();
-        for (name, mut state) in names.into_iter().zip(positions) {
-            let (first, end) = self.watermarks(&name)?;
+        let mut to_read = 0;
+        for ((name, mut state), (first, end)) in names.into_iter().zip(positions).zip(watermarks) {
             if let Some(gap) = state.committed.and_then(|next| OffsetGap::find(&name, next, first, end)) {
                 self.accept(&gap, &mut state)?;
             }
@@ -215,9 +260,11 @@ impl Reader<'_> {
             state.next = state.committed.unwrap_or(first);
             list.add_partition_offset(&name.topic, name.partition, Offset::Offset(state.next))
                 .map_err(kafka("cannot set a position"))?;
+            to_read += end.saturating_sub(state.next).max(0) as u64;
             self.ends.insert(name.clone(), PartitionEnd { goal: end, seen_at: None });
             states.push((name, state));
         }
+        self.pipeline.metrics.expect(to_read);
         self.pipeline.batcher.assign(states);
         self.consumer.assign(&list).map_err(kafka("cannot take partitions"))?;
         tracing::info!(partitions = self.ends.len(), "partitions taken");
@@ -243,6 +290,7 @@ impl Reader<'_> {
         })?;
         if starts_anew {
             state.rejects_committed = Some(gap.resume);
+            state.unfinished = None;
         }
         state.committed = Some(gap.resume);
         let OffsetGap { name, expected, first, end, resume } = gap;
@@ -252,17 +300,11 @@ impl Reader<'_> {
 
     /// What the usage table and the reject table say of each partition; `next` is still open.
     fn positions(&self, names: &[PartitionName]) -> Result<Vec<PartitionState>, IngestError> {
-        let applications: Vec<String> = names.iter().filter_map(PartitionName::application).collect();
         let logs = Arc::clone(&self.pipeline.logs);
-        let (usage, rejected) = self.pipeline.runtime.block_on(async {
+        self.pipeline.runtime.block_on(async {
             let mut logs = logs.lock().await;
-            let usage = logs.usage.positions(&applications).await?;
-            let rejected = logs.rejected.positions(&applications).await?;
-            Ok::<_, IngestError>((usage, rejected))
-        })?;
-        let state =
-            |name| PartitionState { committed: usage[name], rejects_committed: rejected[name], next: 0 };
-        Ok(applications.iter().map(state).collect())
+            positions(&mut logs, names).await
+        })
     }
 
     fn look_at_outcomes(&mut self) -> Result<(), IngestError> {
@@ -327,6 +369,46 @@ impl Reader<'_> {
         drop(consumer);
         pipeline.finish(result)
     }
+}
+
+/// What the tables say of partitions, as of one version of each.
+async fn positions(logs: &mut LakeLogs, names: &[PartitionName]) -> Result<Vec<PartitionState>, IngestError> {
+    let applications: Vec<String> = names.iter().filter_map(PartitionName::application).collect();
+    let usage = logs.usage.positions(&applications).await?;
+    let mut asked = applications.clone();
+    // The reject table goes on meanwhile, so this ends with an answer that holds all that follows from it.
+    let (rejected, read_again) = loop {
+        let rejected = logs.rejected.positions(&asked).await?;
+        let mut read_again = ReadAgain::new();
+        for (name, application) in names.iter().zip(&applications) {
+            let (start, end) = (usage[application].unwrap_or(0), rejected[application].unwrap_or(0));
+            if start < end {
+                read_again.insert(name.clone(), start..end);
+            }
+        }
+        let rounds = read_again.keys().filter_map(PartitionName::rounds_application);
+        let unasked: Vec<String> = rounds.filter(|name| !rejected.contains_key(name)).collect();
+        if unasked.is_empty() {
+            break (rejected, read_again);
+        }
+        asked.extend(unasked);
+    };
+    let mut stored = HashMap::new();
+    if !read_again.is_empty() {
+        tracing::info!(partitions = read_again.len(), "rejects of an unfinished batch are looked up");
+        let found = stored_rejects(logs.rejected.handle(), logs.rejected.version(), &read_again).await;
+        stored = found.map_err(CommitError::from)?;
+    }
+    let state = |(name, application): (&PartitionName, &String)| PartitionState {
+        committed: usage[application],
+        rejects_committed: rejected[application],
+        next: 0,
+        unfinished: read_again.contains_key(name).then(|| Unfinished {
+            rejects: stored.remove(name).unwrap_or_default(),
+            rounds: name.rounds_application().and_then(|rounds| rejected[&rounds]),
+        }),
+    };
+    Ok(names.iter().zip(&applications).map(state).collect())
 }
 
 /// Takes one message into the batch.

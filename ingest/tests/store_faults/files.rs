@@ -149,7 +149,7 @@ pub fn wait_behind_a_failed_commit(lake: &Lake) -> Result<IngestReport, IngestEr
     runtime.block_on(handle.store().put(&entry, CHANGE.into())).unwrap();
 
     let name = PartitionName { topic: "file:test".into(), partition: 0 };
-    let state = PartitionState { committed: None, rejects_committed: None, next: 1 };
+    let state = PartitionState::starting_at(1);
     pipeline.batcher.assign([(name, state)]);
     let take = |pipeline: &mut Pipeline, offset| {
         let at = Coordinates { topic: "file:test", partition: 0, offset };

@@ -1,5 +1,6 @@
 //! Compaction of a month, against DuckDB doing the same to the same files.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,8 +10,8 @@ use clap::Args;
 use rating::catalog::Catalog;
 use sql::lake::Lake;
 
-use super::shown;
 use super::usage::{Stopwatch, memory_peak_mib, reset_memory_peak};
+use super::{median, shown};
 use crate::cli::runtime;
 use crate::compact::{CompactSettings, compact};
 use crate::generate::{IntoLake, Shape, Share, count, generate};
@@ -33,6 +34,19 @@ pub(super) struct CompactBench {
     python: Option<PathBuf>,
     #[arg(long, value_name = "COUNT", default_value_t = 2)]
     threads: usize,
+    /// How often every side runs, in turns; the figures are medians
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+}
+
+/// What one run took.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    rows_in: u64,
+    rows_out: u64,
+    wall_s: f64,
+    cpu_s: f64,
+    memory_mib: f64,
 }
 
 impl CompactBench {
@@ -41,35 +55,63 @@ impl CompactBench {
         let runtime = runtime()?;
         let lake = Lake::open(&folder.path().join("lake").to_string_lossy())?;
         self.fill(&runtime, &lake)?;
-        let mut rows = Rows::new(&["side", "rows", "seconds", "rows_per_second", "memory_mib"]);
-        // DuckDB first: compaction leaves its input in place, but the cache is then warm for both.
-        if let Some(python) = &self.python {
-            let (seconds, count) = self.duckdb(python, folder.path())?;
-            let per_second = shown(count as f64 / seconds, 0);
+        let before = files_below(folder.path())?;
+        let mut sides: Vec<(&str, Vec<Run>)> = Vec::new();
+        let mut add = |side, run| match sides.iter_mut().find(|(known, _)| *known == side) {
+            Some((_, runs)) => runs.push(run),
+            None => sides.push((side, vec![run])),
+        };
+        for _ in 0..self.runs {
+            if let Some(python) = &self.python {
+                add("duckdb", self.duckdb(python, folder.path())?);
+                restore(folder.path(), &before)?;
+            }
+            for (side, days) in [("meterhouse, same day only", 0), ("meterhouse, 35 days", 35)] {
+                add(side, self.compact(&runtime, &lake, days)?);
+                restore(folder.path(), &before)?;
+            }
+        }
+        let mut rows = Rows::new(&[
+            "side",
+            "rows",
+            "seconds",
+            "cpu_seconds",
+            "rows_per_second",
+            "rows_per_cpu_second",
+            "memory_mib",
+        ]);
+        for (side, runs) in sides {
+            let of = |figure: fn(&Run) -> f64| median(runs.iter().map(figure).collect());
             rows.push(vec![
-                "duckdb".into(),
-                count.into(),
-                shown(seconds, 1),
-                per_second,
-                serde_json::Value::Null,
+                side.into(),
+                runs[0].rows_out.into(),
+                shown(of(|run| run.wall_s), 1),
+                shown(of(|run| run.cpu_s), 1),
+                shown(of(|run| run.rows_in as f64 / run.wall_s), 0),
+                shown(of(|run| run.rows_in as f64 / run.cpu_s), 0),
+                shown(of(|run| run.memory_mib), 0),
             ]);
         }
-        for (side, window) in [("meterhouse, same day only", Some(0)), ("meterhouse, 35 days", Some(35))] {
-            let settings = CompactSettings {
-                identity_window_days: window,
-                threads: self.threads,
-                dry_run: window == Some(0),
-                ..CompactSettings::default()
-            };
-            reset_memory_peak();
-            let watch = Stopwatch::start();
-            let report = runtime.block_on(compact(&lake, settings, |_| ()))?;
-            let seconds = watch.taken().wall_s;
-            let per_second = shown(report.rows_before as f64 / seconds, 0);
-            let memory = shown(memory_peak_mib(), 0);
-            rows.push(vec![side.into(), report.rows_after.into(), shown(seconds, 1), per_second, memory]);
-        }
         Ok(rows)
+    }
+
+    fn compact(&self, runtime: &tokio::runtime::Runtime, lake: &Lake, days: u32) -> Result<Run> {
+        let settings = CompactSettings {
+            identity_window_days: Some(days),
+            threads: self.threads,
+            ..CompactSettings::default()
+        };
+        reset_memory_peak();
+        let watch = Stopwatch::start();
+        let report = runtime.block_on(compact(lake, settings, |_| ()))?;
+        let taken = watch.taken();
+        Ok(Run {
+            rows_in: report.rows_before,
+            rows_out: report.rows_after,
+            wall_s: taken.wall_s,
+            cpu_s: taken.cpu_s,
+            memory_mib: memory_peak_mib(),
+        })
     }
 
     fn fill(&self, runtime: &tokio::runtime::Runtime, lake: &Lake) -> Result<()> {
@@ -95,7 +137,7 @@ impl CompactBench {
         Ok(())
     }
 
-    fn duckdb(&self, python: &Path, folder: &Path) -> Result<(f64, u64)> {
+    fn duckdb(&self, python: &Path, folder: &Path) -> Result<Run> {
         let output = Command::new(python)
             .args(["-c", SCRIPT])
             .arg(folder.join("lake/usage_events"))
@@ -107,9 +149,37 @@ impl CompactBench {
             bail!("DuckDB failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let mut figures = text.split_whitespace();
-        let seconds = figures.next().and_then(|figure| figure.parse().ok());
-        let rows = figures.next().and_then(|figure| figure.parse().ok());
-        seconds.zip(rows).with_context(|| format!("DuckDB's script printed {text:?}"))
+        let figures: Option<Vec<f64>> = text.split_whitespace().map(|figure| figure.parse().ok()).collect();
+        match figures.as_deref() {
+            Some([wall_s, cpu_s, rows_in, rows_out, memory_kib]) => Ok(Run {
+                rows_in: *rows_in as u64,
+                rows_out: *rows_out as u64,
+                wall_s: *wall_s,
+                cpu_s: *cpu_s,
+                memory_mib: memory_kib / 1024.0,
+            }),
+            _ => bail!("DuckDB's script printed {text:?}"),
+        }
     }
+}
+
+fn files_below(folder: &Path) -> Result<HashSet<PathBuf>> {
+    let mut files = HashSet::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            files.extend(files_below(&entry.path())?);
+        } else {
+            files.insert(entry.path());
+        }
+    }
+    Ok(files)
+}
+
+/// Makes a run undone: neither side changes or removes a file that was there before.
+fn restore(folder: &Path, before: &HashSet<PathBuf>) -> Result<()> {
+    for added in files_below(folder)?.difference(before) {
+        std::fs::remove_file(added)?;
+    }
+    Ok(())
 }

@@ -1,9 +1,11 @@
 """Deduplicates and sorts each day of a lake with DuckDB: the other side of `meterhouse bench compact`.
 
-Usage: duckdb.py LAKE_TABLE OUTPUT THREADS; prints the seconds taken and the rows written.
+Usage: duckdb.py LAKE_TABLE OUTPUT THREADS; prints the seconds taken, processor seconds, the rows read and
+written, and the peak of memory in KiB.
 """
 import glob
 import os
+import resource
 import sys
 import time
 
@@ -13,12 +15,24 @@ table, output, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
 connection = duckdb.connect()
 connection.execute(f"SET threads = {threads}")
 connection.execute("SET preserve_insertion_order = false")
+connection.execute("SET enable_progress_bar = false")
 days = sorted(glob.glob(os.path.join(table, "event_day=*")))
-started = time.perf_counter()
-rows = 0
+
+
+def cpu_seconds():
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def count(files):
+    return connection.execute(f"SELECT count(*) FROM read_parquet('{files}')").fetchone()[0]
+
+
+rows_read = sum(count(f"{day}/part-*.parquet") for day in days)
+started, cpu_started = time.perf_counter(), cpu_seconds()
 for day in days:
     target = os.path.join(output, os.path.basename(day))
-    os.makedirs(target)
+    os.makedirs(target, exist_ok=True)
     connection.execute(
         f"""
         COPY (
@@ -33,7 +47,6 @@ for day in days:
         ) TO '{target}/sorted.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)
         """
     )
-    rows += connection.execute(
-        f"SELECT count(*) FROM read_parquet('{target}/sorted.parquet')"
-    ).fetchone()[0]
-print(time.perf_counter() - started, rows)
+seconds, cpu = time.perf_counter() - started, cpu_seconds() - cpu_started
+rows_written = sum(count(f"{output}/{os.path.basename(day)}/sorted.parquet") for day in days)
+print(seconds, cpu, rows_read, rows_written, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -1,31 +1,26 @@
 //! Ingest from a real broker, against a bare consumer of the same messages.
+//!
+//! Each side runs in a process of its own (`ingest_side`), so that neither its memory nor its processor time holds
+//! anything of the producer's or of the other's.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::{Command, Stdio};
 
-use ::ingest::kafka::{KafkaSource, ingest_kafka};
-use ::ingest::metrics::Metrics;
-use ::ingest::pipeline::IngestRun;
-use ::ingest::settings::IngestSettings;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use rating::catalog::Catalog;
+use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use sql::lake::Lake;
 
-use super::usage::{Stopwatch, Taken, memory_peak_mib, reset_memory_peak};
+use super::ingest_side::{Measured, Side};
 use super::{median, shown};
 use crate::cli::runtime;
 use crate::config::KafkaConfig;
 use crate::generate::{Kafka, Shape, Share, count, generate};
 use crate::output::Rows;
 
-const CATALOG: &str = include_str!("../../../testdata/catalogs/redline.yaml");
+pub(super) const CATALOG: &str = include_str!("../../../testdata/catalogs/redline.yaml");
 const MONTH_START_US: i64 = 1_777_593_600_000_000;
 const DAY_US: i64 = 86_400_000_000;
 
@@ -50,38 +45,62 @@ pub(super) struct IngestBench {
 
 impl IngestBench {
     pub fn run(&self) -> Result<Rows> {
-        let runtime = runtime()?;
         let topic = format!("bench-{}", uuid::Uuid::new_v4());
-        runtime.block_on(self.create_topic(&topic))?;
+        runtime()?.block_on(self.create_topic(&topic))?;
         let catalog = Catalog::parse(CATALOG, "redline.yaml")?;
         let messages = self.produce(&catalog, &topic)?;
-        let (mut bare, mut ours, mut memory) = (Vec::new(), Vec::new(), 0f64);
+        let (mut bare, mut ours) = (Vec::new(), Vec::new());
         for _ in 0..self.rounds {
-            bare.push(self.count_only(&topic, messages)?);
-            reset_memory_peak();
-            ours.push(self.ingest(&runtime, &catalog, &topic, messages)?);
-            memory = memory.max(memory_peak_mib());
+            bare.push(self.measure(Side::Bare, &topic, messages)?);
+            ours.push(self.measure(Side::Ingest, &topic, messages)?);
         }
-        let per = |taken: &[Taken], pick: fn(&Taken) -> f64| {
-            median(taken.iter().map(|taken| messages as f64 / pick(taken)).collect())
-        };
         let ratios = bare.iter().zip(&ours).map(|(bare, ours)| bare.wall_s / ours.wall_s).collect();
-        let mut rows =
-            Rows::new(&["side", "messages", "per_second", "per_cpu_second", "of_bare", "memory_mib"]);
-        let mut row = |side: &str, taken: &[Taken], ratio: f64, memory: serde_json::Value| {
-            let (wall, cpu) = (per(taken, |taken| taken.wall_s), per(taken, |taken| taken.cpu_s));
+        let mut rows = Rows::new(&[
+            "side",
+            "messages",
+            "per_second",
+            "per_cpu_second",
+            "cpu_us_each",
+            "of_bare",
+            "memory_mib",
+        ]);
+        for (side, measured, ratio) in
+            [("bare consumer", &bare, 1.0), ("meterhouse ingest", &ours, median(ratios))]
+        {
+            let (wall_s, cpu_s) = (middle(measured, |it| it.wall_s), middle(measured, |it| it.cpu_s));
+            let count = messages as f64;
             rows.push(vec![
                 side.into(),
                 messages.into(),
-                shown(wall, 0),
-                shown(cpu, 0),
+                shown(count / wall_s, 0),
+                shown(count / cpu_s, 0),
+                shown(cpu_s / count * 1e6, 2),
                 shown(ratio, 2),
-                memory,
+                shown(measured.iter().map(|it| it.memory_mib).fold(0.0, f64::max), 0),
             ]);
-        };
-        row("bare consumer", &bare, 1.0, serde_json::Value::Null);
-        row("meterhouse ingest", &ours, median(ratios), shown(memory, 0));
+            for stage in stages(measured) {
+                let cpu_s = middle(measured, |it| it.stages_cpu_s.get(&stage).copied().unwrap_or(0.0));
+                let mut row = vec![serde_json::Value::Null; 7];
+                (row[0], row[4]) = (format!("  {stage}").into(), shown(cpu_s / count * 1e6, 2));
+                rows.push(row);
+            }
+        }
         Ok(rows)
+    }
+
+    /// Runs one side in a process of its own.
+    fn measure(&self, side: Side, topic: &str, messages: u64) -> Result<Measured> {
+        let output = Command::new(std::env::current_exe()?)
+            .args(["bench", "ingest-side", side.name(), "--kafka", &self.kafka, "--topic", topic])
+            .args(["--partitions", &self.partitions.to_string(), "--messages", &messages.to_string()])
+            .env("METERHOUSE_LOG", "warn")
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot start a process to measure")?;
+        if !output.status.success() {
+            bail!("the side {} failed, {}", side.name(), output.status);
+        }
+        serde_json::from_slice(&output.stdout).context("a side did not say what it measured")
     }
 
     async fn create_topic(&self, topic: &str) -> Result<()> {
@@ -115,72 +134,12 @@ impl IngestBench {
         };
         Ok(generate(catalog, shape, &mut Kafka::open(&kafka, topic)?)?.messages())
     }
+}
 
-    /// The least that any consumer does: take each message and look at its length.
-    fn count_only(&self, topic: &str, messages: u64) -> Result<Taken> {
-        let watch = Stopwatch::start();
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &self.kafka)
-            .set("group.id", "bench-bare")
-            .set("enable.auto.commit", "false")
-            .set("isolation.level", "read_committed")
-            .set("queued.min.messages", "500000")
-            .set("queued.max.messages.kbytes", "131072")
-            .set("fetch.message.max.bytes", "4194304")
-            .create()?;
-        let mut list = TopicPartitionList::new();
-        for partition in 0..self.partitions {
-            list.add_partition_offset(topic, partition, Offset::Beginning)?;
-        }
-        consumer.assign(&list)?;
-        let (mut seen, mut bytes) = (0u64, 0usize);
-        let mut last = Instant::now();
-        while seen < messages {
-            match consumer.poll(Duration::from_millis(100)) {
-                Some(message) => {
-                    bytes += rdkafka::Message::payload(&message?).map_or(0, <[u8]>::len);
-                    seen += 1;
-                    last = Instant::now();
-                }
-                None if last.elapsed() > Duration::from_secs(30) => {
-                    bail!("the broker stopped after {seen} messages of {bytes} bytes");
-                }
-                None => {}
-            }
-        }
-        Ok(watch.taken())
-    }
+fn middle(measured: &[Measured], pick: impl Fn(&Measured) -> f64) -> f64 {
+    median(measured.iter().map(pick).collect())
+}
 
-    fn ingest(
-        &self,
-        runtime: &tokio::runtime::Runtime,
-        catalog: &Catalog,
-        topic: &str,
-        messages: u64,
-    ) -> Result<Taken> {
-        let folder = tempfile::tempdir()?;
-        let run = IngestRun {
-            lake: Lake::open(&folder.path().to_string_lossy())?,
-            catalog: catalog.clone(),
-            settings: IngestSettings::default(),
-            metrics: Arc::new(Metrics::default()),
-            runtime: runtime.handle().clone(),
-            stop: Arc::new(AtomicBool::new(false)),
-        };
-        let source = KafkaSource {
-            brokers: self.kafka.clone(),
-            topics: vec![topic.to_owned()],
-            group: format!("bench-{}", uuid::Uuid::new_v4()),
-            until_end: true,
-            accepted_gaps: Vec::new(),
-            properties: Vec::new(),
-        };
-        let watch = Stopwatch::start();
-        let report = ingest_kafka(&run, &source).context("ingest failed")?;
-        let taken = watch.taken();
-        if report.counts.events != messages {
-            bail!("{} events landed, {messages} were sent", report.counts.events);
-        }
-        Ok(taken)
-    }
+fn stages(measured: &[Measured]) -> BTreeSet<String> {
+    measured.iter().flat_map(|it| it.stages_cpu_s.keys().cloned()).collect()
 }

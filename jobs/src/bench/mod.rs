@@ -6,6 +6,11 @@
 mod commits;
 mod compact;
 mod ingest;
+mod ingest_side;
+mod month;
+mod papers;
+mod quantities;
+mod rate;
 mod usage;
 
 use anyhow::Result;
@@ -14,13 +19,16 @@ use clap::{Args, Subcommand};
 use crate::cli::{Exit, Globals};
 use crate::output::Format;
 
-/// Measure ingest, commits and compaction on this machine
+/// Measure ingest, commits, compaction, quantities, rating and papers on this machine
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
   meterhouse bench ingest --kafka 127.0.0.1:9092 --events 5e6
   meterhouse bench commits --commits 10000
   meterhouse bench compact --events 20e6 --python ~/venv/bin/python
+  meterhouse bench papers --into samples
+  meterhouse bench quantities --events 100e6 --python ~/venv/bin/python
+  meterhouse bench rate --invoices 100e3
 
 Measure with a release build and on a machine that does nothing else. Everything is made in a temporary folder (see \
 TMPDIR) and removed again.")]
@@ -35,10 +43,18 @@ pub struct BenchArgs {
 enum Bench {
     /// Kafka to a local lake, against a consumer that only counts the same messages
     Ingest(ingest::IngestBench),
+    #[command(hide = true)]
+    IngestSide(ingest_side::IngestSide),
     /// How long a commit takes as a table grows old
     Commits(commits::CommitBench),
     /// Sorting and deduplicating a month, against DuckDB doing the same
     Compact(compact::CompactBench),
+    /// Invoices as PDF: papers per second, and whether memory grows
+    Papers(papers::PaperBench),
+    /// What every tenant used in a month, against DuckDB and polars
+    Quantities(quantities::QuantitiesBench),
+    /// From quantities to written drafts
+    Rate(rate::RateBench),
 }
 
 pub fn run(args: &BenchArgs, _: &Globals) -> Result<Exit> {
@@ -47,8 +63,12 @@ pub fn run(args: &BenchArgs, _: &Globals) -> Result<Exit> {
     }
     let rows = match &args.bench {
         Bench::Ingest(bench) => bench.run()?,
+        Bench::IngestSide(side) => return side.run().map(|()| Exit::Done),
         Bench::Commits(bench) => bench.run()?,
         Bench::Compact(bench) => bench.run()?,
+        Bench::Papers(bench) => bench.run()?,
+        Bench::Quantities(bench) => bench.run()?,
+        Bench::Rate(bench) => bench.run()?,
     };
     rows.print(args.format)?;
     Ok(Exit::Done)

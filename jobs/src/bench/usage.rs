@@ -1,7 +1,11 @@
 //! What this process used up: processor time and memory, by the kernel's own account.
 
+use std::collections::HashMap;
 use std::fs;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Measures from its making on.
 #[derive(Debug, Clone, Copy)]
@@ -29,12 +33,62 @@ impl Stopwatch {
 
 /// Seconds of processor time of this process so far, all threads together.
 fn cpu_s() -> f64 {
-    let status = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The second field is the program's name in brackets, which may hold spaces.
+    cpu_s_of(&fs::read_to_string("/proc/self/stat").unwrap_or_default())
+}
+
+/// Seconds of processor time in the status line of a process or a thread.
+fn cpu_s_of(status: &str) -> f64 {
+    // The second field is the name in brackets, which may hold spaces.
     let fields: Vec<&str> = status.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(f64::NAN);
     // Fields 14 and 15 of the whole line, in hundredths of a second.
     (ticks(11) + ticks(12)) / 100.0
+}
+
+/// How often the threads' times are noted.
+const NOTE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Notes the processor time of each thread while it runs; the kernel forgets it when a thread ends.
+#[derive(Debug)]
+pub struct ThreadTimes {
+    ended: Arc<AtomicBool>,
+    noting: JoinHandle<HashMap<String, (String, f64)>>,
+}
+
+impl ThreadTimes {
+    pub fn start() -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        let noting = {
+            let ended = Arc::clone(&ended);
+            std::thread::spawn(move || {
+                let mut times = HashMap::new();
+                note_times(&mut times);
+                while !ended.load(Ordering::Relaxed) {
+                    std::thread::sleep(NOTE_INTERVAL);
+                    note_times(&mut times);
+                }
+                times
+            })
+        };
+        Self { ended, noting }
+    }
+
+    /// The name of each thread that there was, and the seconds of processor time that it took.
+    pub fn finish(self) -> Vec<(String, f64)> {
+        self.ended.store(true, Ordering::Relaxed);
+        self.noting.join().map(|times| times.into_values().collect()).unwrap_or_default()
+    }
+}
+
+fn note_times(times: &mut HashMap<String, (String, f64)>) {
+    let Ok(threads) = fs::read_dir("/proc/self/task") else { return };
+    for thread in threads.flatten() {
+        // A thread may end between the two.
+        let Ok(status) = fs::read_to_string(thread.path().join("stat")) else { continue };
+        let name = status.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).map(|(name, _)| name);
+        let Some(name) = name.map(str::to_owned) else { continue };
+        times.insert(thread.file_name().to_string_lossy().into_owned(), (name, cpu_s_of(&status)));
+    }
 }
 
 /// The most memory that this process held since the last reset, in MiB.

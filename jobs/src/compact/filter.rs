@@ -16,12 +16,15 @@ use object_store::path::Path;
 use sql::lake::{DataFile, TableHandle, TableSnapshot};
 use xorf::{BinaryFuse32, Descriptor, Filter};
 
-use super::CompactError;
 use super::identity::{Elsewhere, identity_of, prefix, share_of};
 use super::rows::{ArrivalColumns, ArrivalKey, IDENTITY_COLUMNS, fetch, portions};
+use super::threads::on_threads;
+use super::{CompactError, CompactSettings, blocking};
 
 /// Making a filter takes about 25 bytes of memory for each event of it.
 const PART_EVENTS: usize = 4_000_000;
+/// So many identities are looked for in one filter after the other.
+const ASKED_AT_ONCE: usize = 32 * 1024;
 /// A part of a filter begins with its seed, the lengths of its segments, and that of itself.
 const PART_HEAD_BYTES: usize = 24;
 
@@ -148,11 +151,19 @@ pub struct IdentityFilters {
     held_bytes_max: usize,
     /// Whether filters that are made are kept in the lake.
     stores: bool,
+    threads: usize,
 }
 
 impl IdentityFilters {
-    pub fn new(table: TableHandle, held_bytes_max: usize, stores: bool) -> Self {
-        Self { table, held: HashMap::new(), held_bytes_max, stores }
+    pub fn new(table: TableHandle, settings: &CompactSettings) -> Self {
+        let held_bytes_max = settings.memory_bytes / 4;
+        Self {
+            table,
+            held: HashMap::new(),
+            held_bytes_max,
+            stores: !settings.dry_run,
+            threads: settings.threads,
+        }
     }
 
     /// Looks for events among the compacted files of other days.
@@ -163,15 +174,20 @@ impl IdentityFilters {
     ) -> Result<Elsewhere, CompactError> {
         self.held.retain(|day, _| others.contains_key(day));
         let mut found = Elsewhere::new();
-        for (day, files) in others {
-            let filter = self.filter(*day, files).await?;
-            let candidates: HashSet<u128> =
-                asked.iter().copied().filter(|identity| filter.contains(prefix(*identity))).collect();
-            if candidates.is_empty() {
+        let mut filters: Vec<(i32, Arc<DayFilter>)> = Vec::new();
+        let mut rest = others.iter().peekable();
+        while let Some((day, files)) = rest.next() {
+            filters.push((*day, self.filter(*day, files).await?));
+            let bytes: usize = filters.iter().map(|(_, filter)| filter.memory_bytes()).sum();
+            if bytes < self.held_bytes_max && rest.peek().is_some() {
                 continue;
             }
-            for (identity, arrival) in first_arrivals(&candidates, files, &self.table).await? {
-                found.entry(identity).or_default().push((*day, arrival));
+            let candidates = blocking(|| ask(&filters, asked, self.threads))?;
+            filters.clear();
+            for (day, identities) in candidates {
+                for (identity, arrival) in first_arrivals(&identities, &others[&day], &self.table).await? {
+                    found.entry(identity).or_default().push((day, arrival));
+                }
             }
         }
         Ok(found)
@@ -219,6 +235,26 @@ impl IdentityFilters {
             tracing::warn!(%path, error = &error as &dyn std::error::Error, "no identity filter was stored");
         }
     }
+}
+
+/// By day, which of the identities its filter may hold.
+fn ask(
+    filters: &[(i32, Arc<DayFilter>)],
+    asked: &[u128],
+    threads: usize,
+) -> Result<BTreeMap<i32, HashSet<u128>>, CompactError> {
+    let found = on_threads(threads, asked.chunks(ASKED_AT_ONCE), |asked| {
+        let of_filter = |(day, filter): &(i32, Arc<DayFilter>)| {
+            let held = asked.iter().filter(|identity| filter.contains(prefix(**identity)));
+            held.map(|identity| (*day, *identity)).collect::<Vec<_>>()
+        };
+        Ok(filters.iter().flat_map(of_filter).collect::<Vec<_>>())
+    })?;
+    let mut candidates: BTreeMap<i32, HashSet<u128>> = BTreeMap::new();
+    for (day, identity) in found.into_iter().flatten() {
+        candidates.entry(day).or_default().insert(identity);
+    }
+    Ok(candidates)
 }
 
 /// Reads a stored filter; none if there is none, or if it is damaged.
@@ -309,7 +345,8 @@ mod tests {
     async fn a_filter_survives_storage_and_a_damaged_one_is_not_used() {
         let table = Lake::open("memory:///").unwrap().table(Table::UsageEvents);
         let path = FileSet::of(["a", "b"].into_iter()).path(20_000);
-        let filters = IdentityFilters::new(table.clone(), 0, true);
+        let settings = CompactSettings { memory_bytes: 0, ..CompactSettings::default() };
+        let filters = IdentityFilters::new(table.clone(), &settings);
         for filter in [DayFilter::build(&prefixes()), in_shares(1), in_shares(7), in_shares(20_000)] {
             filters.store(&filter, &path).await;
             let filter = load(&path, &table).await.unwrap().unwrap();

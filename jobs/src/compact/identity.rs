@@ -6,10 +6,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use ingest::day_file::FileKind;
 
-use super::CompactError;
-use super::rows::{ArrivalColumns, ArrivalKey, IDENTITY_COLUMNS, RowId, SourceFile};
+use super::rows::{ArrivalColumns, ArrivalKey, RowId};
+use super::whole::{FileRows, WholeRows};
 
 /// How many days apart two events of one identity are still known to be the same; none: any number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,14 +112,17 @@ pub fn identity_of(bytes: &[u8]) -> Option<u128> {
     Some(u128::from_be_bytes(bytes.try_into().ok()?))
 }
 
+/// So many entries of a bucket are sorted fastest.
+const BUCKET_ENTRIES: usize = 32;
+
 /// The identities of the rows of some days, and when each arrived.
 #[derive(Debug, Default)]
 pub struct Identities {
     /// Once sorted, the rows of one identity stand together.
     entries: Vec<Entry>,
     arrivals: Arrivals,
-    /// By batch or file: the day, and whether its rows have only now arrived.
-    origins: Vec<Origin>,
+    /// The file of each part.
+    origins: Vec<FileRows>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,64 +133,71 @@ struct Entry {
     arrival: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Origin {
-    day: i32,
-    is_new: bool,
-}
-
 impl Identities {
-    /// Reads all rows of some files, which are named by the batches that `SourceFile::read` makes of them.
-    pub fn read(sources: &[SourceFile]) -> Result<Self, CompactError> {
+    pub fn of(whole: &WholeRows) -> Option<Self> {
         let mut identities = Self::default();
-        let mut part = 0;
-        for source in sources {
-            for batch in source.read(Some(&IDENTITY_COLUMNS))? {
-                identities.add(&batch?, source, RowId::new(part, 0), Share::WHOLE)?;
-                part += 1;
-            }
+        let rows = whole.batch().num_rows();
+        identities.entries.reserve(rows);
+        identities.arrivals.keys.reserve(rows);
+        for (part, file) in whole.files().iter().enumerate() {
+            let batch = whole.batch().slice(file.rows.start, file.rows.len());
+            identities.add(&batch, file, RowId::new(part, 0), Share::WHOLE)?;
         }
         identities.sort();
-        Ok(identities)
+        Some(identities)
     }
 
-    /// Adds those rows of a batch that are of a share; `first` names the batch's first row.
-    pub fn add(
-        &mut self,
-        batch: &RecordBatch,
-        source: &SourceFile,
-        first: RowId,
-        share: Share,
-    ) -> Result<(), CompactError> {
-        let origin =
-            Origin { day: source.file.day, is_new: FileKind::of(&source.file.path) == FileKind::Arrived };
-        self.origins.resize(first.part() + 1, origin);
-        let mut add = || -> Option<()> {
-            let column = batch.column_by_name("identity")?.as_binary_opt::<i32>()?;
-            let columns = ArrivalColumns::of(batch)?;
-            for row in 0..column.len() {
-                let identity = identity_of(column.value(row))?;
-                if share.contains(identity) {
-                    let arrival = self.arrivals.push(columns.key(row));
-                    let row = RowId::new(first.part(), first.row() + row);
-                    self.entries.push(Entry { identity, row, arrival });
-                }
+    /// Adds those rows of a batch that are of a share; `first` names the batch's first row. None if the
+    /// batch lacks columns.
+    pub fn add(&mut self, batch: &RecordBatch, file: &FileRows, first: RowId, share: Share) -> Option<()> {
+        self.origins.resize(first.part() + 1, file.clone());
+        let column = batch.column_by_name("identity")?.as_binary_opt::<i32>()?;
+        let columns = ArrivalColumns::of(batch)?;
+        let topics: Vec<u32> = columns.topics().map(|topic| self.arrivals.topic(topic)).collect();
+        for row in 0..column.len() {
+            let identity = identity_of(column.value(row))?;
+            if share.contains(identity) {
+                let arrival = self.arrivals.push(columns.numbers(row, &topics));
+                let row = RowId::new(first.part(), first.row() + row);
+                self.entries.push(Entry { identity, row, arrival });
             }
-            Some(())
-        };
-        add().ok_or_else(|| source.columns_error())
+        }
+        Some(())
     }
 
+    /// Identities are digests, so equal stretches of their range hold about as many: entries are first put
+    /// into buckets of some dozens, which are then sorted each by itself.
     pub fn sort(&mut self) {
-        self.entries.sort_unstable();
+        let bits = (self.entries.len() / BUCKET_ENTRIES).checked_ilog2().map_or(0, |bits| bits + 1);
+        let bucket = |entry: &Entry| (prefix(entry.identity) >> 1 >> (63 - bits)) as usize;
+        let mut ends = vec![0_usize; 1 << bits];
+        for entry in &self.entries {
+            ends[bucket(entry)] += 1;
+        }
+        let mut start = 0;
+        for end in &mut ends {
+            start += std::mem::replace(end, start);
+        }
+        let mut sorted = vec![Entry { identity: 0, row: RowId::new(0, 0), arrival: 0 }; self.entries.len()];
+        for entry in &self.entries {
+            let end = &mut ends[bucket(entry)];
+            sorted[*end] = *entry;
+            *end += 1;
+        }
+        let mut start = 0;
+        for end in ends {
+            sorted[start..end].sort_unstable();
+            start = end;
+        }
+        self.entries = sorted;
     }
 
     fn groups(&self) -> impl Iterator<Item = &[Entry]> {
         self.entries.chunk_by(|left, right| left.identity == right.identity)
     }
 
-    fn origin(&self, entry: &Entry) -> Origin {
-        self.origins[entry.row.part()]
+    fn origin(&self, entry: &Entry) -> &FileRows {
+        &self.origins[entry.row.part()]
     }
 
     /// Identities of newly arrived events.
@@ -286,12 +295,8 @@ struct Arrivals {
 }
 
 impl Arrivals {
-    fn push(&mut self, key: ArrivalKey<&str>) -> u32 {
-        let topic = match self.keys.last() {
-            Some(last) if self.topics[last.topic as usize] == key.topic => last.topic,
-            _ => self.topic(key.topic),
-        };
-        self.keys.push(key.with_topic(topic));
+    fn push(&mut self, key: ArrivalKey<u32>) -> u32 {
+        self.keys.push(key);
         u32::try_from(self.keys.len() - 1).expect("a share has fewer than 4 G rows")
     }
 

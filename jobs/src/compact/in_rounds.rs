@@ -17,8 +17,10 @@ use super::filter::DayFilter;
 use super::identity::{Identities, LostEvent, Place, RowSet, Share, lost_rows};
 use super::rows::{FindRow, IDENTITY_COLUMNS, RowId, SourceFile, fetch, portions};
 use super::size::IDENTITY_BYTES;
-use super::sort::{DecodedDays, sort_days};
-use super::{Attempt, CompactError, Compactor, Group, NewDays, NewFile, blocking};
+use super::sort::sorted_day;
+use super::whole::{FileRows, WholeRows};
+use super::write::encode_days;
+use super::{Attempt, CompactError, CompactSettings, Compactor, Group, NewDays, NewFile, blocking};
 
 /// So many rows of a day are looked at to find out where to cut it into stretches.
 const SAMPLE_ROWS: u64 = 100_000;
@@ -29,7 +31,7 @@ impl Compactor {
         group: &Group<'_>,
         memory_bytes: u64,
     ) -> Result<Attempt, CompactError> {
-        let budget = self.settings.memory_bytes.max(1) as u64;
+        let budget = self.settings.budget();
         let rows: u64 = group.inputs.iter().map(|file| file.rows).sum();
         let row_bytes = memory_bytes.div_ceil(rows.max(1)).max(1);
         let shares = (rows * IDENTITY_BYTES).div_ceil(budget).max(1) as usize;
@@ -102,7 +104,8 @@ impl Compactor {
     async fn read_share(&self, group: &Group<'_>, share: Share) -> Result<Identities, CompactError> {
         let mut identities = Identities::default();
         let add = |source: &SourceFile, first: RowId, batch: RecordBatch| {
-            identities.add(&batch, source, first, share)
+            let file = FileRows::of(&source.file);
+            identities.add(&batch, &file, first, share).ok_or_else(|| source.columns_error())
         };
         self.scan(group.inputs.iter().enumerate(), Some(&IDENTITY_COLUMNS), add).await?;
         identities.sort();
@@ -137,7 +140,7 @@ impl Compactor {
     ) -> Result<Vec<NewFile>, CompactError> {
         let mut files = Vec::new();
         for stretch in self.stretches(group, day, stretches).await? {
-            let mut decoded = DecodedDays::default();
+            let mut batches = Vec::new();
             let add = |source: &SourceFile, first: RowId, batch: RecordBatch| {
                 let order = OrderColumns::of(&batch).ok_or_else(|| source.columns_error())?;
                 let is_kept = |row: usize| {
@@ -146,14 +149,19 @@ impl Compactor {
                 };
                 let kept: BooleanArray = (0..batch.num_rows()).map(|row| Some(is_kept(row))).collect();
                 if kept.true_count() > 0 {
-                    decoded.push(day, filter_record_batch(&batch, &kept)?);
+                    batches.push(filter_record_batch(&batch, &kept)?);
                 }
                 Ok(())
             };
             self.scan(group.of_day(day), None, add).await?;
-            let sorted = blocking(|| sort_days(&decoded, &RowSet::default(), &self.settings))?;
-            drop(decoded);
-            files.extend(self.upload(sorted).await?);
+            let CompactSettings { threads, file_size_bytes, .. } = self.settings;
+            let written = blocking(|| {
+                let whole = WholeRows::of_batches(day, batches, threads)?;
+                let encoded = encode_days(&whole, vec![(day, sorted_day(&whole, day)?)], threads)?;
+                drop(whole);
+                encoded.into_files(file_size_bytes)
+            })?;
+            files.extend(self.upload(written).await?);
         }
         Ok(files)
     }

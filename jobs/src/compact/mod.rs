@@ -21,11 +21,13 @@ mod in_rounds;
 mod rows;
 mod size;
 mod sort;
+mod threads;
+mod whole;
+mod write;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
-use bytes::Bytes;
 use deltalake_core::kernel::{Action, Remove};
 use ingest::commit::{Commit, CommitError, Position, TableLog};
 use ingest::day_file::{FileKind, FinishedFile};
@@ -34,11 +36,12 @@ use object_store::path::Path;
 use serde_json::json;
 use sql::lake::{DataFile, Lake, Table, TableSnapshot};
 
-pub use command::{CompactArgs, run};
+pub use command::{CompactArgs, compact_as_run, run, settings_of};
 use conflict::{ConflictRejects, Verdicts};
 pub use filter::filter_paths;
 use filter::{DayFilter, IdentityFilters};
 use identity::IdentityWindow;
+use in_memory::Ahead;
 pub use ingest::commit::MAINTENANCE;
 pub use rows::fetch;
 
@@ -65,6 +68,14 @@ impl Default for CompactSettings {
             memory_bytes: 1024 * 1024 * 1024,
             dry_run: false,
         }
+    }
+}
+
+impl CompactSettings {
+    /// How much the rows of a group may take. A column's texts are addressed with 31 bits, so more memory
+    /// than that is of no use.
+    fn budget(&self) -> u64 {
+        (self.memory_bytes as u64).clamp(1, i32::MAX as u64)
     }
 }
 
@@ -100,7 +111,7 @@ pub enum CompactError {
     },
     #[error("{path} does not have the columns of usage_events")]
     Columns { path: String },
-    #[error("a row of {} at {time_us} µs cannot be sorted: its time is of another day, or there are too many tenants or meters", ingest::day_file::day_text(*day))]
+    #[error("a row of {} at {time_us} µs cannot be sorted: its time is of another day", ingest::day_file::day_text(*day))]
     CannotSort { day: i32, time_us: i64 },
     #[error(
         "the days {days:?} hold {before} rows, but {after} sorted, {duplicates} repeated and {conflicts} conflicting rows came out; nothing was changed"
@@ -199,6 +210,7 @@ struct Compactor {
     /// Days that wait; several in one group are committed together.
     waiting: Vec<Vec<i32>>,
     filters: IdentityFilters,
+    ahead: Option<Ahead>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -230,9 +242,8 @@ impl Compactor {
             |files: &&Vec<DataFile>| files.iter().any(|file| FileKind::of(&file.path) == FileKind::Arrived);
         let due = files.iter().filter(|(_, files)| is_due(files)).map(|(day, _)| vec![*day]);
         let waiting: Vec<Vec<i32>> = due.rev().collect();
-        let filters =
-            IdentityFilters::new(usage.handle().clone(), settings.memory_bytes / 4, !settings.dry_run);
-        Ok(Self { settings, waiting, files, filters, usage, rejected, epochs })
+        let filters = IdentityFilters::new(usage.handle().clone(), &settings);
+        Ok(Self { settings, waiting, files, filters, usage, rejected, epochs, ahead: None })
     }
 
     fn window(&self) -> IdentityWindow {
@@ -274,7 +285,7 @@ impl Compactor {
     async fn compact_days(&mut self, days: &[i32]) -> Result<DaysOutcome, CompactError> {
         let started = Instant::now();
         let group = self.group(days);
-        let budget = self.settings.memory_bytes as u64;
+        let budget = self.settings.budget();
         let memory_bytes = size::memory_bytes(self.usage.handle(), &group.inputs, budget).await?;
         let attempt = if memory_bytes <= budget {
             self.rewrite_in_memory(&group).await?
@@ -326,7 +337,7 @@ impl Compactor {
             self.usage.upload(&files).await?;
         }
         for file in &mut files {
-            file.bytes = Bytes::new();
+            file.pieces = Vec::new();
         }
         Ok(days.into_iter().zip(files).map(|(day, file)| NewFile { day, file }).collect())
     }

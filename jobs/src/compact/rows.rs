@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use parquet::basic::Encoding;
+use parquet::file::metadata::ColumnChunkMetaData;
 use sql::lake::{DataFile, Table, TableHandle};
 
 use super::CompactError;
@@ -33,13 +37,15 @@ pub struct SourceFile {
 
 /// Fetches files from the lake.
 pub async fn fetch(table: &TableHandle, files: &[DataFile]) -> Result<Vec<SourceFile>, CompactError> {
-    let gets = files.iter().map(|file| async move {
-        let failed = |source| CompactError::Store { path: file.path.clone(), source };
-        let found = table.store().get(&Path::from(file.path.as_str())).await.map_err(failed)?;
-        let bytes = found.bytes().await.map_err(failed)?;
-        Ok::<_, CompactError>(SourceFile { file: file.clone(), bytes })
-    });
+    let gets = files.iter().map(|file| fetch_one(table.clone(), file.clone())).collect::<Vec<_>>();
     futures::stream::iter(gets).buffered(FETCHES_AT_ONCE).try_collect().await
+}
+
+async fn fetch_one(table: TableHandle, file: DataFile) -> Result<SourceFile, CompactError> {
+    let failed = |source| CompactError::Store { path: file.path.clone(), source };
+    let found = table.store().get(&Path::from(file.path.as_str())).await.map_err(failed)?;
+    let bytes = found.bytes().await.map_err(failed)?;
+    Ok(SourceFile { file, bytes })
 }
 
 /// Cuts files into portions that may be in memory at once: several small ones, or a large one alone.
@@ -58,13 +64,17 @@ pub fn portions(mut files: &[DataFile]) -> impl Iterator<Item = &[DataFile]> {
 
 /// The schema in which rows are rearranged: texts that repeat stay dictionaries.
 pub fn working_schema() -> SchemaRef {
+    schema_with_dictionaries(|column| DICTIONARY_COLUMNS.contains(&column))
+}
+
+fn schema_with_dictionaries(is_dictionary: impl Fn(&str) -> bool) -> SchemaRef {
     let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
     let fields = Table::UsageEvents
         .file_schema()
         .fields()
         .iter()
         .map(|field| {
-            if DICTIONARY_COLUMNS.contains(&field.name().as_str()) {
+            if is_dictionary(field.name()) {
                 Arc::new(Field::new(field.name(), dictionary.clone(), field.is_nullable()))
             } else {
                 Arc::clone(field)
@@ -105,8 +115,73 @@ impl SourceFile {
     }
 
     pub fn columns_error(&self) -> CompactError {
-        CompactError::Columns { path: self.file.path.clone() }
+        columns_error(&self.file)
     }
+}
+
+pub fn columns_error(file: &DataFile) -> CompactError {
+    CompactError::Columns { path: file.path.clone() }
+}
+
+/// Decodes the columns of some files one by one.
+#[derive(Debug)]
+pub struct ColumnReader {
+    files: Vec<(Bytes, ArrowReaderMetadata)>,
+}
+
+impl ColumnReader {
+    pub fn new(sources: &[SourceFile]) -> Result<Self, CompactError> {
+        let load = |source: &SourceFile| ArrowReaderMetadata::load(&source.bytes, ArrowReaderOptions::new());
+        let found = sources.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        // Resources may repeat, or be sessions of which each has its own.
+        let repeats = |column: &str| {
+            found.iter().all(|file| {
+                let groups = file.metadata().row_groups();
+                let at = file.parquet_schema().columns().iter().position(|it| it.name() == column);
+                at.is_some_and(|at| groups.iter().all(|group| is_all_dictionary(group.column(at))))
+            })
+        };
+        let resource_repeats = repeats("resource");
+        let schema = schema_with_dictionaries(|column| {
+            DICTIONARY_COLUMNS.contains(&column) || (column == "resource" && resource_repeats)
+        });
+        let options = ArrowReaderOptions::new().with_schema(schema);
+        let files = sources.iter().zip(found).map(|(source, found)| {
+            let metadata = ArrowReaderMetadata::try_new(Arc::clone(found.metadata()), options.clone())?;
+            Ok((source.bytes.clone(), metadata))
+        });
+        Ok(Self { files: files.collect::<Result<_, CompactError>>()? })
+    }
+
+    /// How many rows each file has.
+    pub fn rows(&self) -> impl Iterator<Item = usize> {
+        self.files.iter().map(|(_, file)| file.metadata().file_metadata().num_rows() as usize)
+    }
+
+    /// Decodes a column of all files, an array for each row group.
+    pub fn read(&self, column: &str) -> Result<Vec<ArrayRef>, CompactError> {
+        let mut parts = Vec::new();
+        for (bytes, file) in &self.files {
+            let mask = ProjectionMask::columns(file.parquet_schema(), [column]);
+            for (number, group) in file.metadata().row_groups().iter().enumerate() {
+                let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes.clone(), file.clone())
+                    .with_projection(mask.clone())
+                    .with_row_groups(vec![number])
+                    .with_batch_size(group.num_rows() as usize)
+                    .build()?;
+                for batch in reader {
+                    parts.push(Arc::clone(batch?.column(0)));
+                }
+            }
+        }
+        Ok(parts)
+    }
+}
+
+/// Whether every value of a column is in its dictionary.
+fn is_all_dictionary(column: &ColumnChunkMetaData) -> bool {
+    let is_dictionary = |encoding| column.page_encoding_stats_mask().is_some_and(|it| it.is_only(encoding));
+    is_dictionary(Encoding::RLE_DICTIONARY) || is_dictionary(Encoding::PLAIN_DICTIONARY)
 }
 
 /// The name of a row: which batch or file it is of, and its place there.
@@ -201,9 +276,23 @@ impl<'b> ArrivalColumns<'b> {
     }
 
     pub fn key(&self, row: usize) -> ArrivalKey<&'b str> {
+        self.key_with(row, self.topics.value(self.topic_keys[row] as usize))
+    }
+
+    /// The topics that rows name by their numbers.
+    pub fn topics(&self) -> impl Iterator<Item = &'b str> {
+        self.topics.iter().map(Option::unwrap_or_default)
+    }
+
+    /// Like `key`, with the topic's number in another list.
+    pub fn numbers(&self, row: usize, topics: &[u32]) -> ArrivalKey<u32> {
+        self.key_with(row, topics[self.topic_keys[row] as usize])
+    }
+
+    fn key_with<T>(&self, row: usize, topic: T) -> ArrivalKey<T> {
         ArrivalKey {
             arrival_us: self.arrival[row],
-            topic: self.topics.value(self.topic_keys[row] as usize),
+            topic,
             partition: self.partition[row],
             offset: self.offset[row],
             batch_index: self.batch_index[row],

@@ -18,7 +18,7 @@ const ROW_BYTES: u64 = 250;
 /// Texts take hardly ever more than this many times their compressed size.
 const COMPRESSION_MAX: u64 = 20;
 /// What a row takes while it is found out which events count, even if half of them are repeats.
-pub const IDENTITY_BYTES: u64 = 160;
+pub const IDENTITY_BYTES: u64 = 192;
 
 const READS_AT_ONCE: usize = 8;
 const FOOTER_BYTES: u64 = 64 * 1024;

@@ -11,11 +11,15 @@ use jiff::{SignedDuration, Timestamp};
 use url::Url;
 
 use super::diagnostic::{ConfigErrors, Mistake, Origin, Secret};
-use super::reader::{Environment, Reader, Setting};
+use super::issuer::IssuerConfig;
+use super::reader::{Environment, Reader, Setting, Text};
 use super::{kafka_properties, value};
 
 /// Where the settings are looked for unless something else is named.
 pub const DEFAULT_FILE: &str = "meterhouse.toml";
+
+const DUE_EXAMPLE: &str = "write minute, hour, day of month, month and day of week, and a time zone if it is another: \
+                           \"30 6 1 * * Europe/Berlin\"";
 
 /// The effective settings.
 #[derive(Debug, Clone)]
@@ -30,7 +34,9 @@ pub struct Config {
     pub identity: IdentityConfig,
     pub metrics: MetricsConfig,
     pub book: BookConfig,
+    pub schedule: ScheduleConfig,
     pub stripe: StripeConfig,
+    pub issuer: IssuerConfig,
     /// Every setting as text with its origin, for people.
     pub settings: Vec<Setting>,
     /// What is probably a slip, but stops nothing.
@@ -85,13 +91,28 @@ pub struct MetricsConfig {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BookConfig {
-    /// May carry a password.
-    pub url: Secret,
+    /// May carry a password. None stands for a file beside the lake.
+    pub url: Option<Secret>,
+    /// How long a job that died blocks the next.
+    pub lease: SignedDuration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduleConfig {
+    /// For entries that name none.
+    pub time_zone: String,
+    /// How much later than planned an entry may start.
+    pub jitter: SignedDuration,
+    /// Command lines and when they are due, both as written.
+    pub entries: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StripeConfig {
     pub key: Option<Secret>,
+    /// Another address than Stripe's own, for tests.
+    pub url: Option<Url>,
+    pub calls_per_second: u64,
 }
 
 impl Config {
@@ -140,7 +161,9 @@ impl Config {
             },
             metrics: MetricsConfig { listen: reader.optional("metrics", "listen", value::LISTEN) },
             book: read_book(&mut reader),
-            stripe: StripeConfig { key: reader.secret("stripe", "key", "key_file") },
+            schedule: read_schedule(&mut reader),
+            stripe: read_stripe(&mut reader),
+            issuer: IssuerConfig::read(&mut reader),
             settings: Vec::new(),
             warnings: Vec::new(),
         };
@@ -175,33 +198,85 @@ fn read_ingest(reader: &mut Reader<'_>) -> IngestConfig {
     }
 }
 
+fn read_stripe(reader: &mut Reader<'_>) -> StripeConfig {
+    StripeConfig {
+        key: reader.secret("stripe", "key", "key_file"),
+        url: reader.optional("stripe", "url", value::HTTP),
+        calls_per_second: reader.setting("stripe", "calls_per_second", value::COUNT, "1000"),
+    }
+}
+
 fn read_book(reader: &mut Reader<'_>) -> BookConfig {
-    let url = reader.setting("book", "url", value::BOOK, "sqlite:book.sqlite");
+    let url = reader.optional("book", "url", value::BOOK);
     let origin = reader.last_origin();
-    let password = Url::parse(&url).ok().filter(|url| url.password().is_some());
-    if let Some(mut without) = password {
+    let parsed = url.as_deref().and_then(|url| Url::parse(url).ok()).filter(Url::has_host);
+    if let Some(mut without) = parsed.filter(carries_password) {
         if matches!(origin, Origin::File { .. }) {
             let message = "`book.url`: a password does not belong in this file";
             let hint =
                 "set METERHOUSE_BOOK_URL, or `url_file` to the path of a file that holds the whole address";
-            reader.report(Mistake::new(origin.without_value(), message).hint(hint));
+            reader.report(Mistake::new(origin.clone().without_value(), message).hint(hint));
         }
-        let hidden = without.set_password(Some("hidden")).map(|()| without.to_string());
+        without.set_query(None);
+        let hidden = match without.password() {
+            Some(_) => without.set_password(Some("hidden")).map(|()| without.to_string()),
+            None => Ok(without.to_string()),
+        };
         if let Some(setting) = reader.settings.last_mut() {
             setting.value = Some(hidden.unwrap_or_else(|()| "(hidden)".to_owned()));
         }
     }
-    let url_was_given = reader.last_origin() != Origin::Default;
     let file = reader.optional("book", "url_file", value::TEXT);
-    let origin = reader.last_origin();
+    let file_origin = reader.last_origin();
     let from_file = file.and_then(|path| {
-        let secret = reader.secret_file("book.url_file", &path, origin.clone())?;
+        let secret = reader.secret_file("book.url_file", &path, file_origin.clone())?;
         if (value::BOOK.parse)(secret.expose()).is_none() {
             let message = format!("`book.url_file`: the file does not hold {}", value::BOOK.expected);
-            reader.report(Mistake::new(origin, message).hint(value::BOOK.example));
+            reader.report(Mistake::new(file_origin, message).hint(value::BOOK.example));
         }
         Some(secret)
     });
-    let url = Secret::new(url);
-    BookConfig { url: from_file.filter(|_| !url_was_given).unwrap_or(url) }
+    let url = url.map(|url| Secret::new(resolve_sqlite(reader, url, &origin)));
+    let lease = reader.setting("book", "lease", value::DURATION, "60 s");
+    BookConfig { url: url.or(from_file), lease }
+}
+
+fn read_schedule(reader: &mut Reader<'_>) -> ScheduleConfig {
+    let time_zone = reader.setting("schedule", "time_zone", value::TIME_ZONE, "UTC");
+    let jitter = reader.setting("schedule", "jitter", value::TOLERANCE, "30 s");
+    let mut entries = Vec::new();
+    for (command, due, origin) in reader.texts("schedule", "jobs") {
+        let due = match due {
+            Text::Plain(due) => due,
+            Text::File(_) => {
+                let message = format!("`schedule.jobs`: `{command}`: expected when it is due");
+                reader.report(Mistake::new(origin, message).hint(DUE_EXAMPLE));
+                continue;
+            }
+        };
+        if let Err(problem) = crate::schedule::Due::parse(&due, &time_zone) {
+            let message = format!("`schedule.jobs`: `{command}`: {problem}");
+            reader.report(Mistake::new(origin, message).hint(DUE_EXAMPLE));
+            continue;
+        }
+        let value = Some(due.clone());
+        let name = format!("schedule.jobs.{command}");
+        reader.settings.push(Setting { name, value, origin, variable: String::new() });
+        entries.push((command, due));
+    }
+    ScheduleConfig { time_zone, jitter, entries }
+}
+
+/// Drivers take a password among the parameters too.
+fn carries_password(url: &Url) -> bool {
+    url.password().is_some() || url.query_pairs().any(|(name, _)| name.contains("password"))
+}
+
+/// A relative path in the settings file is meant from its folder.
+fn resolve_sqlite(reader: &Reader<'_>, url: String, origin: &Origin) -> String {
+    let Some(rest) = url.strip_prefix("sqlite:") else {
+        return url;
+    };
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    format!("sqlite:{}", reader.resolve(path, origin).display())
 }

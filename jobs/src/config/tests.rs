@@ -153,7 +153,7 @@ fn secrets_come_from_files_too() {
     );
     let config = Config::load(Some(&folder.path().join("meterhouse.toml")), &Environment::new()).unwrap();
     assert_eq!(config.stripe.key.unwrap().expose(), "sk_test_2");
-    assert_eq!(config.book.url.expose(), "mysql://me:geheim@host/book");
+    assert_eq!(config.book.url.unwrap().expose(), "mysql://me:geheim@host/book");
     assert_eq!(config.kafka.properties["sasl.password"].expose(), "geheim");
     assert_eq!(PathBuf::from(config.lake), folder.path().join("data"));
 }
@@ -224,4 +224,23 @@ fn init_never_overwrites() {
     assert_eq!(init(&file).unwrap(), Exit::Done);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), TEMPLATE);
     assert!(init(&file).unwrap_err().to_string().contains("exists and is left as it is"));
+}
+
+#[test]
+fn the_issuer_is_read_line_by_line() {
+    let text = "[issuer]\nname = \"Northlight\"\naddress = \"\"\"\n 12, Main Street \n\n20457 Hamburg\n\"\"\"\npayment_days = 14\n\
+                logo = \"logo.svg\"\n";
+    let config = read(text, &[("METERHOUSE_ISSUER_BANK", "IBAN DE02\nBIC X")]).unwrap();
+    assert_eq!(config.issuer.address, ["12, Main Street", "20457 Hamburg"]);
+    assert_eq!(config.issuer.bank, ["IBAN DE02", "BIC X"]);
+    assert_eq!(
+        config.setting("issuer.address").unwrap().value.as_deref(),
+        Some("12, Main Street / 20457 Hamburg")
+    );
+    let due = config.issuer.due_date(jiff::civil::date(2026, 2, 20));
+    assert_eq!(due, Some(jiff::civil::date(2026, 3, 6)));
+    let error = config.issuer.seller().unwrap_err().to_string();
+    assert!(error.contains("cannot read the logo") && error.contains("logo.svg"), "{error}");
+    assert!(config.issuer.press().is_ok());
+    assert!(mistakes("[issuer]\naddress = \"\"\n", &[]).contains("expected lines of text"));
 }

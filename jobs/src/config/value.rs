@@ -46,6 +46,16 @@ pub(super) const LIST: Kind<Vec<String>> = Kind {
     parse: list,
 };
 
+pub(super) const LINES: Kind<Vec<String>> = Kind {
+    expected: "lines of text",
+    example: "write it like \"first line\\nsecond line\", or between \"\"\"",
+    shape: Shape::Text,
+    parse: |text| {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned);
+        Some(lines.collect::<Vec<_>>()).filter(|lines| !lines.is_empty())
+    },
+};
+
 pub(super) const BROKERS: Kind<Vec<String>> = Kind {
     expected: "a list of brokers",
     example: "write each as host:port, like [\"kafka-1:9092\", \"kafka-2:9092\"]",
@@ -113,11 +123,28 @@ pub(super) const LAKE: Kind<String> = Kind {
     parse: lake,
 };
 
+pub(super) const TIME_ZONE: Kind<String> = Kind {
+    expected: "a time zone",
+    example: "write it like \"UTC\" or \"Europe/Berlin\"",
+    shape: Shape::Text,
+    parse: |text| rating::period::time_zone(text.trim()).ok().map(|_| text.trim().to_owned()),
+};
+
 pub(super) const BOOK: Kind<String> = Kind {
     expected: "the address of a database",
     example: "write it like \"sqlite:book.sqlite\", \"postgres://user@host/meterhouse\" or \"mysql://user@host/meterhouse\"",
     shape: Shape::Text,
     parse: book,
+};
+
+pub(super) const HTTP: Kind<Url> = Kind {
+    expected: "an address that begins with http:// or https://",
+    example: "write it like \"http://127.0.0.1:12111\"",
+    shape: Shape::Text,
+    parse: |text| {
+        let url = Url::parse(text.trim()).ok()?;
+        (matches!(url.scheme(), "http" | "https") && url.host().is_some()).then_some(url)
+    },
 };
 
 fn list(text: &str) -> Option<Vec<String>> {

@@ -49,7 +49,7 @@ impl IntoLake {
         let mut pipeline = Pipeline::start(&run)?;
         let topic = format!("{FILE_PREFIX}{name}");
         let partition = PartitionName { topic: topic.as_str().into(), partition: 0 };
-        let state = PartitionState { committed: None, rejects_committed: None, next: 1 };
+        let state = PartitionState::starting_at(1);
         pipeline.batcher.assign([(partition, state)]);
         let report = IngestReport::default();
         Ok(Self { pipeline: Some(pipeline), topic, next: 1, arrival_us: now_us(), report })

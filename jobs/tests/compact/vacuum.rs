@@ -2,11 +2,16 @@
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+use jobs::book::{Book, BookAddress, DocumentKind, NewDocument};
 use jobs::vacuum::{Garbage, find_garbage};
 use object_store::ObjectStoreExt;
+use rating::invoice::Provenance;
+use rating::money::Amount;
+use rating::period::Span;
 use sql::lake::Table;
 
 use crate::lake::{Event, TestLake, event};
@@ -99,6 +104,63 @@ fn a_pinned_version_stays_whole() {
     assert_eq!(lake.rows_at(Some(4)), versions[3]);
     assert_eq!(versions[0].len(), 3);
     assert_eq!(lake.events_left(&all), [1, 3, 4]);
+}
+
+/// The program itself, with a book in which an invoice names version 1 of this table and 3 of another.
+#[test]
+fn versions_that_issued_invoices_name_stay_whole() {
+    let (lake, _) = aged_lake();
+    let folder = lake.folder.path();
+    let table_id = lake.snapshot(Table::UsageEvents, None).table_id;
+    lake.runtime.block_on(async {
+        let address = BookAddress::file(&folder.join("book.sqlite"));
+        let book = Book::open(&address).await.unwrap();
+        let writing = book.begin().await.unwrap();
+        let first = writing.next_numbers("vendor", 2).await.unwrap();
+        let issued = [(first, "acme", table_id, 1), (first + 1, "other", "another table".to_owned(), 3)];
+        let documents =
+            issued.map(|(number, tenant, table_id, version)| document(number, tenant, table_id, version));
+        writing.record_issued(&documents).await.unwrap();
+        writing.commit().await.unwrap();
+        book.close().await.unwrap();
+    });
+    let vacuum = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meterhouse"));
+        let ours = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("METERHOUSE_"));
+        for (name, _) in ours {
+            command.env_remove(name);
+        }
+        command.env("METERHOUSE_LAKE", folder.join("lake")).current_dir(folder);
+        let output = command.args(["vacuum", "--retain", "1 day"]).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    vacuum(&["--dry-run"]);
+    assert_eq!([1, 2, 3, 4].map(|version| lake.can_read(version)), [true; 4]);
+    vacuum(&[]);
+    assert_eq!([1, 2, 3, 4].map(|version| lake.can_read(version)), [true, false, false, true]);
+}
+
+fn document(number: i64, tenant: &str, table_id: String, table_version: i64) -> NewDocument {
+    NewDocument {
+        issuer: "vendor".to_owned(),
+        number,
+        printed_number: format!("V-{number}"),
+        kind: DocumentKind::Invoice,
+        tenant: tenant.to_owned(),
+        period: "2026-05-01".to_owned(),
+        occasion: String::new(),
+        span: Span { start_us: 0, end_us: 1 },
+        currency: "USD".to_owned(),
+        total: Amount::ZERO,
+        credited: Amount::ZERO,
+        taxed: Amount::ZERO,
+        due: Amount::ZERO,
+        provenance: Provenance { table_id, table_version, ..Provenance::default() },
+        digest: String::new(),
+        corrects_number: None,
+        run_id: String::new(),
+        lines: Vec::new(),
+    }
 }
 
 #[test]

@@ -7,9 +7,11 @@
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
+use rust_decimal::Decimal;
 
 use super::fields::{self, Fields};
 use super::mistake::Mistakes;
+use super::number;
 use super::path::{self, Path};
 use super::session::{self, SessionPaths};
 use super::unit::{self, Unit};
@@ -33,6 +35,8 @@ pub struct Meter {
     pub unit: Unit,
     pub when_missing: WhenMissing,
     pub excess_digits: ExcessDigits,
+    /// A counter that grows by more than this between two samples deserves a warning.
+    pub largest_step: Option<Decimal>,
     /// Present exactly when the kind is a session.
     pub session: Option<SessionPaths>,
 }
@@ -177,7 +181,7 @@ fn read(entry: &Entry, mistakes: &mut Mistakes) -> Option<Meter> {
     let excess_digits = read_word("excess_digits", &EXCESS_DIGITS, &mut fields, mistakes);
     let Some(kind_word) = kind_word else {
         // Which of these belong here depends on the kind; all others are wrong for any kind.
-        for key in ["expires_after", "heartbeat_timeout", "increment", "minimum", "session"] {
+        for key in ["expires_after", "heartbeat_timeout", "increment", "minimum", "session", "largest_step"] {
             fields.optional(key);
         }
         fields.close(mistakes);
@@ -185,6 +189,12 @@ fn read(entry: &Entry, mistakes: &mut Mistakes) -> Option<Meter> {
     };
     let has_value = check_value_and_resource(kind_word, &entry.value, &fields, mistakes);
     let kind = read_kind(kind_word, &mut fields, mistakes);
+    let largest_step = match kind_word {
+        KindWord::Cumulative => fields
+            .optional("largest_step")
+            .and_then(|node| number::above_zero(node, "`largest_step`", mistakes)),
+        _ => None,
+    };
     let session = match kind_word {
         KindWord::Session => Some(session::read(&mut fields, mistakes)?),
         _ => None,
@@ -205,6 +215,7 @@ fn read(entry: &Entry, mistakes: &mut Mistakes) -> Option<Meter> {
         unit: unit?,
         when_missing: when_missing.unwrap_or_default(),
         excess_digits: excess_digits.unwrap_or_default(),
+        largest_step,
         session,
     })
 }

@@ -17,6 +17,8 @@ mod when;
 mod meter;
 mod session;
 
+mod stripe;
+
 mod matrix;
 mod model;
 mod pool;
@@ -51,6 +53,10 @@ pub use plan::{Plan, PlanVersion};
 pub use price::{Price, PricedUsage};
 pub use quota::{CleanUp, Limit, Quota, QuotaWindow, Retention, WhenReached};
 pub use session::SessionPaths;
+pub use stripe::{
+    StripeAction, StripeCustomer, StripeGranularity, StripeInvoices, StripeQuantity, StripeSending,
+    StripeUsage,
+};
 pub use tenant::{Subscription, Tenant};
 pub use terms::TermsChange;
 pub use unit::{Measures, Unit};
@@ -75,6 +81,8 @@ pub struct Catalog {
     pub costs: Vec<Price>,
     pub credits: Credits,
     pub taxes: Vec<Tax>,
+    /// How the invoices of tenants reach Stripe.
+    pub stripe_invoices: StripeInvoices,
     pub tenants: Vec<Tenant>,
     /// What every tenant has that `tenants` does not name; without it such a tenant is not set up yet.
     pub other_tenants: Option<Tenant>,

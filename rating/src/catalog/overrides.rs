@@ -148,7 +148,10 @@ fn read_price_target(
         }
         for price in plan.versions.iter().filter_map(|version| version.price(key)) {
             match &price.usage {
-                Some(usage) => price::check_against_usage(&read, usage, context.prices, mistakes),
+                Some(usage) => {
+                    price::check_against_usage(&read, usage, context.prices, mistakes);
+                    price::check_commitment(&read, Some(&price.terms), usage, mistakes);
+                }
                 None => price::check_without_usage(&read, &format!("price `{key}`"), mistakes),
             }
         }

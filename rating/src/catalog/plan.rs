@@ -8,6 +8,7 @@ use super::mistake::{Mistakes, Place};
 use super::pool;
 use super::price::{self, Context, Price};
 use super::quota::{self, Quota, Retention};
+use super::stripe;
 use super::when::{self, When};
 use super::yaml::{Content, Entry, Node};
 use crate::money::Currency;
@@ -82,6 +83,8 @@ fn read(entry: &Entry, context: Context<'_>, mistakes: &mut Mistakes) -> Option<
             )
             .hint("add `currency: USD` at the top of the catalog");
     }
+    let sent = stripe::read_plan(&mut fields, context.stripe, mistakes);
+    let context = Context { stripe: sent.as_ref(), ..context };
     let versions = if let Some(list) = fields.optional("versions") {
         let versions = read_versions(list, entry, context, mistakes);
         fields.close(mistakes);
@@ -189,6 +192,7 @@ fn read_version(
         .iter()
         .filter_map(|entry| price::read(entry, "price", &pools, context, mistakes))
         .collect();
+    stripe::check_event_names(&prices, mistakes);
     let quotas =
         fields.optional("quotas").map(|node| quota::read_all(node, context, mistakes)).unwrap_or_default();
     let retention =

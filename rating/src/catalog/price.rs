@@ -11,6 +11,7 @@ use super::meter::{Meter, MeterKind};
 use super::mistake::{Mistakes, Place};
 use super::model::ModelSource;
 use super::pool;
+use super::stripe::{self, StripeSending, StripeSettings};
 use super::terms::{self, ReadTerms};
 use super::unit::{self, Measures, Unit};
 use super::yaml::{Content, Entry, Node};
@@ -30,6 +31,8 @@ pub struct Price {
     pub usage: Option<PricedUsage>,
     /// Charged once at the start of the subscription instead of every period.
     pub once: bool,
+    /// How it reaches Stripe; none does not.
+    pub stripe: Option<StripeSending>,
     pub terms: PriceTerms,
 }
 
@@ -59,6 +62,8 @@ pub(super) struct Context<'c> {
     pub currency: Option<Currency>,
     /// Whether the file has a currency at its top, be it a wrong one.
     pub names_currency: bool,
+    /// What prices say to Stripe unless they say otherwise; none where nothing is ever sent.
+    pub stripe: Option<&'c StripeSettings>,
 }
 
 pub(super) fn read(
@@ -91,6 +96,7 @@ pub(super) fn read_fields(
     });
     let has_meter = fields.optional("meter").is_some();
     let usage = read_usage(fields, context, mistakes);
+    let sent = stripe::read_price(fields, context.stripe, usage.as_ref(), mistakes);
     let read = terms::read(fields, true, mistakes);
     if !has_meter {
         check_without_usage(&read, &fields.what, mistakes);
@@ -100,6 +106,7 @@ pub(super) fn read_fields(
     }
     if let Some(usage) = &usage {
         check_against_usage(&read, usage, context, mistakes);
+        check_commitment(&read, None, usage, mistakes);
     }
     if let Some(Allowance::Pool { pool }) = &read.change.allowance {
         let place = read.allowance_place.unwrap_or(fields.place);
@@ -132,6 +139,7 @@ pub(super) fn read_fields(
         },
         usage,
         once,
+        stripe: sent,
     })
 }
 
@@ -347,5 +355,27 @@ pub(super) fn check_against_usage(
             place,
             "a `percentage` price reads an amount of money, which is not rounded as a quantity",
         );
+    }
+}
+
+/// A commitment is one promise: a price with a line for each value would ask for it on each of them, and on none where
+/// nothing is used. `held` are the plan's terms where `read` is a tenant's override of them.
+pub(super) fn check_commitment(
+    read: &ReadTerms,
+    held: Option<&PriceTerms>,
+    usage: &PricedUsage,
+    mistakes: &mut Mistakes,
+) {
+    let model = read.change.model.as_ref().or(held.map(|terms| &terms.model));
+    let commitment = read.change.commitment.as_ref().or(held.and_then(|terms| terms.commitment.as_ref()));
+    let has_many_lines = matches!(model, Some(PriceModel::Matrix(_))) || !usage.split_by.is_empty();
+    if let (Some(_), true, Some(place)) =
+        (commitment, has_many_lines, read.commitment_place.or(read.model_place))
+    {
+        mistakes
+            .report(place, "a commitment on a price with a line for each value (`matrix`, `split_by`)")
+            .hint(
+                "which line would owe it? Commit to a flat fee, or to a price that adds up all of its usage",
+            );
     }
 }

@@ -10,6 +10,7 @@ use super::path::{self, Path};
 use super::plan;
 use super::price::{self, Context, Price};
 use super::quota;
+use super::stripe;
 use super::tenant::{self, Defaults, Tenant, TenantContext};
 use super::yaml::{Content, Entry, Node};
 use crate::money::MoneyRounding;
@@ -27,6 +28,8 @@ pub(super) fn catalog(node: &Node, mistakes: &mut Mistakes) -> Option<Catalog> {
         .optional("line_rounding")
         .and_then(|node| fields::word(node, "`line_rounding`", &LINE_ROUNDINGS, mistakes))
         .unwrap_or_default();
+    let (sent, stripe_invoices) =
+        fields.optional("stripe").and_then(|node| stripe::read_top(node, mistakes)).unwrap_or_default();
     let meters_node = fields.required("meters", mistakes);
     let meters = meters_node.map(|node| meter::read_all(node, mistakes)).unwrap_or_default();
     let declared = keys(meters_node);
@@ -36,6 +39,7 @@ pub(super) fn catalog(node: &Node, mistakes: &mut Mistakes) -> Option<Catalog> {
         line_rounding,
         currency: currency.flatten(),
         names_currency: currency.is_some(),
+        stripe: Some(&sent),
     };
 
     let plans_node = fields.optional("plans");
@@ -66,6 +70,7 @@ pub(super) fn catalog(node: &Node, mistakes: &mut Mistakes) -> Option<Catalog> {
         costs: costs.unwrap_or_default(),
         credits: credits.unwrap_or_default(),
         taxes,
+        stripe_invoices,
         tenants,
         other_tenants,
         hash: canonical::hash(node),
@@ -98,6 +103,8 @@ fn keys(node: Option<&Node>) -> Vec<String> {
 }
 
 fn read_costs(node: &Node, context: Context<'_>, mistakes: &mut Mistakes) -> Vec<Price> {
+    // What the vendor pays is nobody's invoice.
+    let context = Context { stripe: None, ..context };
     quota::entries(node, "`costs`", mistakes)
         .iter()
         .filter_map(|entry| price::read(entry, "cost", &[], context, mistakes))
@@ -125,7 +132,13 @@ fn read_tenants(
     let others = fields.optional("other_tenants").and_then(|node| {
         let key_place = node.place;
         let entry = Entry { key: "all others".to_owned(), key_place, value: node.clone() };
-        tenant::read(&entry, context, mistakes)
+        let others = tenant::read(&entry, context, mistakes)?;
+        if let Some(stripe) = &others.stripe {
+            mistakes
+                .report(stripe.place, "`other_tenants` cannot share one customer of Stripe")
+                .hint("name the tenant under `tenants:` with its `stripe: { customer: cus_... }`");
+        }
+        Some(others)
     });
     (tenants, others)
 }

@@ -13,6 +13,7 @@ use super::overrides::{self, Override};
 use super::plan::Plan;
 use super::price::Context;
 use super::quota;
+use super::stripe::{self, StripeCustomer};
 use super::when::{self, When};
 use super::yaml::{Content, Entry, Node};
 use crate::period::{BillingCycle, Span, TimeZone, time_zone};
@@ -27,10 +28,18 @@ pub struct Tenant {
     pub cycle: BillingCycle,
     /// The tax of its invoices; none is untaxed.
     pub tax: Option<String>,
+    /// Whom an invoice is made out to, below the name.
+    pub address: Vec<String>,
+    /// The number under which the tenant pays tax, as its invoices show it.
+    pub tax_id: Option<String>,
+    /// Where invoices go.
+    pub email: Option<String>,
     /// Facts about the tenant that grants and reports look at.
     pub attributes: BTreeMap<String, String>,
     pub subscriptions: Vec<Subscription>,
     pub overrides: Vec<Override>,
+    /// Who it is in Stripe; none is not billed there.
+    pub stripe: Option<StripeCustomer>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,16 +94,22 @@ pub(super) fn read(entry: &Entry, context: TenantContext<'_>, mistakes: &mut Mis
     let zone = fields.optional("time_zone").and_then(|node| read_time_zone(node, mistakes));
     let cycle = fields.optional("billing").and_then(|node| read_cycle(node, mistakes));
     let tax = fields.optional("tax").map(|node| read_tax_choice(node, context.taxes, mistakes));
+    let address = fields.optional("address").map(|node| read_address(node, mistakes)).unwrap_or_default();
+    let tax_id = fields.optional("tax_id").and_then(|node| read_line(node, "`tax_id`", mistakes));
+    let email = fields.optional("email").and_then(|node| read_email(node, mistakes));
     let attributes =
         fields.optional("attributes").map(|node| read_attributes(node, mistakes)).unwrap_or_default();
     let subscriptions = fields.optional("subscriptions");
     let overrides = fields.optional("overrides");
+    let sent = fields.optional("stripe");
     let zone = zone.unwrap_or_else(|| context.defaults.time_zone.clone());
     let subscriptions =
         subscriptions.map(|node| read_subscriptions(node, &zone, context, mistakes)).unwrap_or_default();
     let overrides = overrides
         .map(|node| overrides::read_all(node, &fields.what, &zone, &subscriptions, context, mistakes))
         .unwrap_or_default();
+    let sent = sent
+        .and_then(|node| stripe::read_tenant(node, &fields.what, &subscriptions, context.plans, mistakes));
     fields.close(mistakes);
     Some(Tenant {
         key: entry.key.clone(),
@@ -103,9 +118,13 @@ pub(super) fn read(entry: &Entry, context: TenantContext<'_>, mistakes: &mut Mis
         time_zone: zone,
         cycle: cycle.unwrap_or(context.defaults.cycle),
         tax: tax.unwrap_or_else(|| context.defaults.tax.clone()),
+        address,
+        tax_id,
+        email,
         attributes,
         subscriptions,
         overrides,
+        stripe: sent,
     })
 }
 
@@ -171,6 +190,34 @@ pub(super) fn read_tax_choice(node: &Node, taxes: &[Tax], mistakes: &mut Mistake
             .did_you_mean(written, taxes.iter().map(|tax| tax.key.as_str()));
     }
     Some(written.to_owned())
+}
+
+/// A list of lines, or one text whose lines they are.
+fn read_address(node: &Node, mistakes: &mut Mistakes) -> Vec<String> {
+    let texts = fields::texts(node, "`address`", mistakes);
+    let lines = texts.iter().flat_map(|text| text.lines()).map(str::trim);
+    lines.filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+fn read_line(node: &Node, what: &str, mistakes: &mut Mistakes) -> Option<String> {
+    let written = fields::text(node, what, mistakes)?.trim();
+    if written.is_empty() {
+        mistakes.report(node.place, format!("{what} is empty")).hint("leave the key out if there is none");
+        return None;
+    }
+    Some(written.to_owned())
+}
+
+fn read_email(node: &Node, mistakes: &mut Mistakes) -> Option<String> {
+    let written = read_line(node, "`email`", mistakes)?;
+    let is_address = written.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
+    if !is_address || written.contains(char::is_whitespace) {
+        mistakes
+            .report(node.place, format!("`email`: expected an e-mail address, found `{written}`"))
+            .hint("for example `billing@acme.example`");
+        return None;
+    }
+    Some(written)
 }
 
 fn read_attributes(node: &Node, mistakes: &mut Mistakes) -> BTreeMap<String, String> {

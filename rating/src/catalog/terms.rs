@@ -68,6 +68,7 @@ pub(super) struct ReadTerms {
     pub model_place: Option<Place>,
     pub allowance_place: Option<Place>,
     pub rounding_place: Option<Place>,
+    pub commitment_place: Option<Place>,
 }
 
 pub(super) fn read(fields: &mut Fields<'_>, model_required: bool, mistakes: &mut Mistakes) -> ReadTerms {
@@ -85,6 +86,7 @@ pub(super) fn read(fields: &mut Fields<'_>, model_required: bool, mistakes: &mut
         model_place,
         allowance_place: allowance.map(place_of_pool),
         rounding_place: rounding.map(|node| node.place),
+        commitment_place: commitment.map(|node| node.place),
         change: TermsChange {
             model,
             source,

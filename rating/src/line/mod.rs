@@ -25,7 +25,9 @@ pub struct LineItem {
     pub description: String,
     /// What was measured; nothing for base fees and one-off charges.
     pub quantity: Option<Quantity>,
-    /// Where the price stands in the catalog, for `explain`: file and line.
+    /// Where the price stands in the catalog, for `explain`: file and line. It is no part of the invoice's text: a
+    /// comment may move a price, and the same catalog under another name must give the same bytes.
+    #[serde(skip)]
     pub price_source: Option<String>,
     pub currency: Currency,
     pub trail: PriceTrail,

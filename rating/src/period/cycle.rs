@@ -71,6 +71,23 @@ impl BillingCycle {
         }
     }
 
+    /// The period that starts within a month of the tenant's calendar; nothing if none does, since a cycle is longer
+    /// than a month.
+    pub fn period_starting_in(&self, month: Date, zone: &TimeZone) -> Result<Option<Period>, PeriodError> {
+        self.validate()?;
+        let number = i32::from(month.year()) * 12 + i32::from(month.month()) - 1;
+        if (number - (i32::from(self.anchor_month) - 1)).rem_euclid(i32::from(self.months)) != 0 {
+            return Ok(None);
+        }
+        let instant_us = start_of_day_us(month, zone).unwrap_or(i64::MAX);
+        self.period(number, zone).map(Some).ok_or(PeriodError::OutsideCalendar { instant_us })
+    }
+
+    /// The period in which a day of the tenant's calendar lies.
+    pub fn period_of_day(&self, day: Date, zone: &TimeZone) -> Result<Period, PeriodError> {
+        self.period_containing(start_of_day_us(day, zone).unwrap_or(i64::MAX), zone)
+    }
+
     /// The period after the given one.
     pub fn period_after(&self, period: &Period, zone: &TimeZone) -> Result<Period, PeriodError> {
         self.period_containing(period.span.end_us, zone)

@@ -4,10 +4,12 @@
 //! Does not know what is billed in it. Instants are microseconds since 1970-01-01T00:00:00Z, and lengths are
 //! real elapsed time, so a month with a daylight-saving change is an hour longer or shorter.
 
+mod choice;
 mod cycle;
 mod span;
 mod zone;
 
+pub use choice::{PeriodChoice, UnknownPeriod};
 pub use cycle::{BillingCycle, Period, PeriodError};
 pub use span::Span;
 pub use zone::{TimeZone, UnknownTimeZone, time_zone};

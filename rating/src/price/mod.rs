@@ -112,6 +112,23 @@ impl PriceModel {
         }
     }
 
+    /// Whether the price looks at single transactions, so that the quantity alone is not enough.
+    pub fn needs_transactions(&self) -> bool {
+        match self {
+            PriceModel::Percentage(price) => price.needs_transactions(),
+            PriceModel::Matrix(matrix) => {
+                let otherwise = matrix.otherwise.iter().map(AsRef::as_ref);
+                matrix
+                    .cells
+                    .iter()
+                    .map(|cell| &cell.price)
+                    .chain(otherwise)
+                    .any(PriceModel::needs_transactions)
+            }
+            _ => false,
+        }
+    }
+
     /// The amount alone, before commitment, discount and rounding.
     pub fn amount(&self, billable: &Billable<'_>) -> Result<Exact, PriceError> {
         Ok(self.parts(billable)?.into_iter().map(|part| part.amount).sum())

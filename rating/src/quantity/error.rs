@@ -49,6 +49,16 @@ impl Samples {
         self.last_us = Some(time_us);
     }
 
+    /// The samples of both, whose stretches may overlap.
+    #[must_use]
+    pub fn together_with(&self, other: &Samples) -> Samples {
+        Samples {
+            count: self.count + other.count,
+            first_us: [self.first_us, other.first_us].into_iter().flatten().min(),
+            last_us: self.last_us.max(other.last_us),
+        }
+    }
+
     /// The samples of both, `later` being the later ones.
     #[must_use]
     pub fn followed_by(&self, later: &Samples) -> Samples {

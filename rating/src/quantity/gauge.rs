@@ -42,7 +42,7 @@ pub struct GaugeExtras {
 }
 
 /// Everything that can be measured of a gauge in one span.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GaugeTotals {
     pub rollup: GaugeRollup,
     /// Present when asked for in `GaugeExtras`.

@@ -19,6 +19,8 @@ pub enum RollupError {
     NotNeighbours { end_us: i64, start_us: i64 },
     #[error("roll-up closes at level {closing_nano}, the next opens at {opening_nano} (nano units)")]
     LevelsDiffer { closing_nano: i128, opening_nano: i128 },
+    #[error("totals of different kinds of meters at {at_us} us")]
+    OtherKind { at_us: i64 },
     #[error(transparent)]
     Fold(#[from] FoldError),
 }
@@ -186,6 +188,11 @@ struct HourSum {
 }
 
 impl HourSums {
+    /// What is left of a stretch that shares no hour with its neighbours: its highest hour, named by any of its own.
+    pub fn of_highest(hour: i64, sum_nano: i128) -> HourSums {
+        HourSums { first: Some(HourSum { hour, sum_nano }), between_nano: None, last: None }
+    }
+
     /// Adds a value; times never go back.
     #[inline]
     pub fn add(&mut self, time_us: i64, value_nano: i128) -> Result<(), FoldError> {

@@ -81,6 +81,28 @@ pub struct SessionOddities {
     pub timed_out: u64,
 }
 
+impl SessionOddities {
+    /// Those of two stretches.
+    #[must_use]
+    pub fn together_with(&self, other: &SessionOddities) -> SessionOddities {
+        SessionOddities {
+            stops_without_start: self.stops_without_start + other.stops_without_start,
+            ends_before_start: self.ends_before_start + other.ends_before_start,
+            timed_out: self.timed_out + other.timed_out,
+        }
+    }
+
+    /// The larger of each, of two looks at the same sessions.
+    #[must_use]
+    pub fn most(&self, other: &SessionOddities) -> SessionOddities {
+        SessionOddities {
+            stops_without_start: self.stops_without_start.max(other.stops_without_start),
+            ends_before_start: self.ends_before_start.max(other.ends_before_start),
+            timed_out: self.timed_out.max(other.timed_out),
+        }
+    }
+}
+
 impl SessionTotals {
     /// Billed time in seconds.
     pub fn session_time(&self) -> Exact {
@@ -104,6 +126,11 @@ impl SessionFold {
             segment: empty_segment(start_us),
             now_us: start_us,
         }
+    }
+
+    /// Goes on with a session that an earlier stretch left open.
+    pub fn resume(&mut self, open: OpenSession) {
+        self.open.insert(open.session, open);
     }
 
     /// Takes one event. Times never go back; at one instant the order is that of arrival.

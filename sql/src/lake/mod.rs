@@ -9,6 +9,8 @@ mod snapshot;
 mod store;
 
 pub use read::FileRead;
+pub(crate) use read::StoredFile;
 pub use schema::{Column, ColumnKind, Table, VALUE_PRECISION, VALUE_SCALE};
+pub(crate) use snapshot::parse_day;
 pub use snapshot::{DataFile, LakeError, TableHandle, TableSnapshot};
 pub use store::{Lake, LakeUrlError};

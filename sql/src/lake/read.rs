@@ -46,11 +46,7 @@ impl TableHandle {
         let (table, path) = (self.table().name(), file.path.clone());
         let failed = move |source| LakeError::File { table, path: path.clone(), source };
         let schema = self.read_schema(read.columns).map_err(|error| failed(error.into()))?;
-        let reader = StoredFile {
-            store: Arc::clone(self.store()),
-            path: Path::from(file.path.as_str()),
-            size_bytes: file.size_bytes,
-        };
+        let reader = self.stored_file(file);
         let mut builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(&failed)?;
         let names = schema.fields().iter().map(|field| field.name().as_str());
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
@@ -69,6 +65,15 @@ impl TableHandle {
             })
             .map_err(failed)
             .boxed())
+    }
+
+    /// A file of the table, of which ranges are fetched as they are needed.
+    pub(crate) fn stored_file(&self, file: &DataFile) -> StoredFile {
+        StoredFile {
+            store: Arc::clone(self.store()),
+            path: Path::from(file.path.as_str()),
+            size_bytes: file.size_bytes,
+        }
     }
 
     /// Streams the rows of files, one file after the other.
@@ -115,7 +120,8 @@ fn adapt(
 }
 
 /// A file in the table's store, of which only the asked ranges are fetched.
-struct StoredFile {
+#[derive(Debug, Clone)]
+pub(crate) struct StoredFile {
     store: Arc<dyn ObjectStore>,
     path: Path,
     size_bytes: u64,

@@ -14,15 +14,30 @@ pub const VALUE_SCALE: i8 = 9;
 pub enum Table {
     UsageEvents,
     RejectedMessages,
+    Invoices,
+    InvoiceLines,
+    UsageDaily,
+    UsageCarried,
 }
 
 impl Table {
-    pub const ALL: [Self; 2] = [Self::UsageEvents, Self::RejectedMessages];
+    pub const ALL: [Self; 6] = [
+        Self::UsageEvents,
+        Self::RejectedMessages,
+        Self::Invoices,
+        Self::InvoiceLines,
+        Self::UsageDaily,
+        Self::UsageCarried,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::UsageEvents => "usage_events",
             Self::RejectedMessages => "rejected_messages",
+            Self::Invoices => "invoices",
+            Self::InvoiceLines => "invoice_lines",
+            Self::UsageDaily => "usage_daily",
+            Self::UsageCarried => "usage_carried",
         }
     }
 
@@ -31,15 +46,22 @@ impl Table {
         match self {
             Self::UsageEvents => "event_day",
             Self::RejectedMessages => "rejected_day",
+            Self::Invoices | Self::InvoiceLines => "period_month",
+            Self::UsageDaily | Self::UsageCarried => "usage_day",
         }
     }
 
     /// The column whose UTC day the partition column always is, so that bounds on one are bounds on the
-    /// other. Rejects have none: a batch that crosses midnight keeps them under the day on which it ended.
+    /// other. Rejects have none: a batch that crosses midnight keeps them under the day on which it ended. Invoices
+    /// have none: their months are those of the tenants' own calendars.
     pub fn partitioned_time_column(self) -> Option<&'static str> {
         match self {
             Self::UsageEvents => Some("time"),
-            Self::RejectedMessages => None,
+            Self::RejectedMessages
+            | Self::Invoices
+            | Self::InvoiceLines
+            | Self::UsageDaily
+            | Self::UsageCarried => None,
         }
     }
 
@@ -47,6 +69,15 @@ impl Table {
         match self {
             Self::UsageEvents => "one row per usage event and meter that it feeds",
             Self::RejectedMessages => "messages that could not be counted, with their bytes and the reason",
+            Self::Invoices => "one row per invoice, with all that explains it",
+            Self::InvoiceLines => "one row per invoice line",
+            Self::UsageDaily => {
+                "roll-ups: a row per tenant, day, question and its part of the day, and one per tenant and day that says \
+                 what is there; of each tenant and day only the highest generation counts"
+            }
+            Self::UsageCarried => {
+                "what each tenant's day opens with; of each tenant and day only the highest generation counts"
+            }
         }
     }
 
@@ -56,6 +87,8 @@ impl Table {
         match self {
             Self::UsageEvents => &["time", "tenant", "meter"],
             Self::RejectedMessages => &["arrival"],
+            Self::Invoices | Self::InvoiceLines => &["tenant", "invoice"],
+            Self::UsageDaily | Self::UsageCarried => &["tenant"],
         }
     }
 
@@ -64,6 +97,10 @@ impl Table {
         match self {
             Self::UsageEvents => USAGE_EVENTS,
             Self::RejectedMessages => REJECTED_MESSAGES,
+            Self::Invoices => INVOICES,
+            Self::InvoiceLines => INVOICE_LINES,
+            Self::UsageDaily => USAGE_DAILY,
+            Self::UsageCarried => USAGE_CARRIED,
         }
     }
 
@@ -177,4 +214,139 @@ const REJECTED_MESSAGES: &[Column] = &[
     optional("id", ColumnKind::Text, "the CloudEvent's id, where it could be read"),
     optional("tenant", ColumnKind::Text, "who would have been billed, where it could be read"),
     optional("event_type", ColumnKind::Text, "the CloudEvent's type, where it could be read"),
+];
+
+const INVOICES: &[Column] = &[
+    column(
+        "period_month",
+        ColumnKind::Date,
+        "first day of the month in which the period starts, in the tenant's calendar; the table's partition",
+    ),
+    column("invoice", ColumnKind::Text, "the invoice's id, the same for every draft of a tenant and period"),
+    column(
+        "state",
+        ColumnKind::Text,
+        "draft: computed anew by every `meterhouse rate`; issued: it never changes again",
+    ),
+    optional("number", ColumnKind::Text, "the number that it was issued under; null for a draft"),
+    column("tenant", ColumnKind::Text, "who is billed"),
+    column("period", ColumnKind::Text, "the local day on which the period starts"),
+    column("period_end", ColumnKind::Text, "the local day on which the next period starts"),
+    column("period_start_time", ColumnKind::Time, "when the period starts"),
+    column("period_end_time", ColumnKind::Time, "when it ends; not included"),
+    column("currency", ColumnKind::Text, "ISO 4217 code"),
+    column("lines", ColumnKind::Integer, "how many lines it has"),
+    column("total", ColumnKind::Value, "sum of the rounded lines"),
+    column("credited", ColumnKind::Value, "what credits paid"),
+    column("taxed", ColumnKind::Value, "taxes"),
+    column("due", ColumnKind::Value, "total - credited + taxed"),
+    column("warnings", ColumnKind::Integer, "how many warnings it carries"),
+    column("table_id", ColumnKind::Text, "identity of the table of usage events that it was made from"),
+    column("table_version", ColumnKind::Long, "version of that table"),
+    column("catalog_hash", ColumnKind::Text, "hash of the catalog that it was made with"),
+    column("book_hash", ColumnKind::Text, "hash of the book's snapshot; empty without a book"),
+    column("program_version", ColumnKind::Text, "version of the program that made it"),
+    column("digest", ColumnKind::Text, "BLAKE3 of `document`"),
+    column("document", ColumnKind::Text, "the whole invoice as canonical JSON"),
+];
+
+const INVOICE_LINES: &[Column] = &[
+    column(
+        "period_month",
+        ColumnKind::Date,
+        "first day of the month in which the period starts, in the tenant's calendar; the table's partition",
+    ),
+    column("invoice", ColumnKind::Text, "the id of the invoice"),
+    column("invoice_digest", ColumnKind::Text, "the digest of the invoice"),
+    column("line", ColumnKind::Integer, "the line's number on the invoice, from 1"),
+    column("line_key", ColumnKind::Text, "what the line is about; the same in every run"),
+    column("tenant", ColumnKind::Text, "who is billed"),
+    column("period", ColumnKind::Text, "the local day on which the period starts"),
+    column("subscription", ColumnKind::Text, "the subscription; empty for one-off purchases"),
+    column("price", ColumnKind::Text, "the price's name in the catalog"),
+    column("price_source", ColumnKind::Text, "file and line of the price when the line was first made"),
+    column("description", ColumnKind::Text, "what people read"),
+    column("span_start", ColumnKind::Time, "from when the line counts"),
+    column("span_end", ColumnKind::Time, "until when; not included"),
+    optional("meter", ColumnKind::Text, "the meter; null for fees"),
+    optional("measure", ColumnKind::Text, "how the meter is measured"),
+    optional("dimensions", ColumnKind::Text, "the values that the line stands for, as a JSON object"),
+    optional("unit", ColumnKind::Text, "the meter's unit"),
+    optional("quantity", ColumnKind::Value, "the metered quantity, to 9 decimals; null if it is too large"),
+    optional("quantity_exact", ColumnKind::Text, "the same without rounding: a decimal, or a ratio"),
+    optional("samples", ColumnKind::Long, "how many samples it was measured from"),
+    optional("billable_unit", ColumnKind::Text, "the unit of the price"),
+    optional("billable", ColumnKind::Value, "what the price was applied to, to 9 decimals"),
+    optional("billable_exact", ColumnKind::Text, "the same without rounding"),
+    column("currency", ColumnKind::Text, "ISO 4217 code"),
+    column("amount", ColumnKind::Value, "what the line costs"),
+];
+
+const USAGE_DAILY: &[Column] = &[
+    column("usage_day", ColumnKind::Date, "the UTC day; the table's partition"),
+    column("tenant", ColumnKind::Text, "whose usage it is"),
+    column("generation", ColumnKind::Long, "the run of `meterhouse rollup` that wrote the row"),
+    optional(
+        "questions",
+        ColumnKind::Text,
+        "only in the row that says what is there: a JSON array of the questions that this generation answers",
+    ),
+    optional("meter", ColumnKind::Text, "the meter; null in the row that says what is there"),
+    optional(
+        "view",
+        ColumnKind::Text,
+        "how the meter is looked at, as JSON: which values only, and by which dimensions",
+    ),
+    optional(
+        "dimensions",
+        ColumnKind::Text,
+        "the dimensions' values as a JSON object; null for a whole meter",
+    ),
+    optional("segment_start", ColumnKind::Time, "from when the row counts"),
+    optional("segment_end", ColumnKind::Time, "until when; not included"),
+    column(
+        "samples",
+        ColumnKind::Long,
+        "how many samples; in the row that says what is there, rows of usage_events",
+    ),
+    optional("first_sample", ColumnKind::Time, "the first of them"),
+    optional("last_sample", ColumnKind::Time, "the last of them"),
+    optional("opening", ColumnKind::Value, "gauge: the level that is carried in"),
+    optional("closing", ColumnKind::Value, "gauge: the level at the end"),
+    optional("highest", ColumnKind::Value, "gauge: the highest level"),
+    optional("lowest", ColumnKind::Value, "gauge: the lowest level"),
+    optional("integral", ColumnKind::Value, "gauge: level times time, in units times microseconds"),
+    optional("negative_samples", ColumnKind::Long, "gauge, cumulative: samples below zero"),
+    optional("sum", ColumnKind::Value, "delta: all values added"),
+    optional("max", ColumnKind::Value, "delta: the highest value"),
+    optional("busiest_hour", ColumnKind::Value, "delta: the highest sum of one clock hour"),
+    optional("increase", ColumnKind::Value, "cumulative: growth, resets seen through"),
+    optional("largest_step", ColumnKind::Value, "cumulative: the highest growth between two samples"),
+    optional("resets", ColumnKind::Long, "cumulative: how often a counter dropped"),
+    optional("billed_us", ColumnKind::Long, "session: billed time in microseconds"),
+    optional("started", ColumnKind::Long, "session: how many began"),
+    optional(
+        "stops_without_start",
+        ColumnKind::Long,
+        "session, of the whole meter: stops of what was not running",
+    ),
+    optional(
+        "ends_before_start",
+        ColumnKind::Long,
+        "session, of the whole meter: ends that lie before their start",
+    ),
+    optional("timed_out", ColumnKind::Long, "session, of the whole meter: ended without a stop"),
+    optional("resource_hours", ColumnKind::Long, "unique: distinct pairs of resource and clock hour"),
+    optional("resources", ColumnKind::Text, "unique: the resources that were seen, as a JSON array"),
+];
+
+const USAGE_CARRIED: &[Column] = &[
+    column("usage_day", ColumnKind::Date, "the UTC day that opens with it; the table's partition"),
+    column("tenant", ColumnKind::Text, "whose usage it is"),
+    column("generation", ColumnKind::Long, "the run of `meterhouse rollup` that wrote the row"),
+    column(
+        "state",
+        ColumnKind::Text,
+        "by meter, as JSON: levels and counters with their last samples, and sessions that go on",
+    ),
 ];

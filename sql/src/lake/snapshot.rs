@@ -223,8 +223,41 @@ impl TableHandle {
     }
 }
 
+impl DataFile {
+    /// Whether compaction wrote it: rows in the order of tenant, meter, time and arrival, each event once. The sorted
+    /// files of a day follow each other in that order.
+    pub fn is_sorted(&self) -> bool {
+        self.path.rsplit('/').next().is_some_and(|name| name.starts_with("sorted-"))
+    }
+
+    /// By this the sorted files of a day stand in the order of their rows. A file's smallest meter may be another tenant's
+    /// than its first, so meters (and after them times) say something only between files of one and the same tenant;
+    /// two files have the same first and last tenant only then.
+    pub fn bounds_in_order(&self) -> [Option<String>; 6] {
+        let text = |bound: &str, column: &str| self.bound(bound, column);
+        [
+            text("minValues", "tenant"),
+            text("maxValues", "tenant"),
+            text("minValues", "meter"),
+            text("maxValues", "meter"),
+            text("minValues", "time"),
+            text("maxValues", "time"),
+        ]
+    }
+
+    /// The first and last tenant of the file, if the log says.
+    pub fn tenant_bounds(&self) -> Option<(String, String)> {
+        Some((self.bound("minValues", "tenant")?, self.bound("maxValues", "tenant")?))
+    }
+
+    fn bound(&self, bound: &str, column: &str) -> Option<String> {
+        let statistics: serde_json::Value = serde_json::from_str(self.statistics.as_deref()?).ok()?;
+        Some(statistics.get(bound)?.get(column)?.as_str()?.to_owned())
+    }
+}
+
 /// Reads a partition's day as days since 1970-01-01.
-fn parse_day(text: &str) -> Option<i32> {
+pub(crate) fn parse_day(text: &str) -> Option<i32> {
     use arrow::array::types::Date32Type;
     use arrow::compute::kernels::cast_utils::Parser;
     Date32Type::parse(text)
@@ -232,7 +265,46 @@ fn parse_day(text: &str) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    /// Sorted rows of a day, cut anywhere, and a file for each part.
+    #[test]
+    fn the_files_of_a_sorted_day_follow_each_other() {
+        let rows = [
+            ("ann", "calls", "10"),
+            ("bob", "calls", "11"),
+            ("bob", "stored", "01"),
+            ("bob", "stored", "05"),
+            ("bob", "stored", "09"),
+            ("bob", "trips", "03"),
+            ("cid", "calls", "02"),
+            ("cid", "trips", "01"),
+        ];
+        let file = |rows: &[(&str, &str, &str)]| {
+            let columns: [(&str, Vec<&str>); 3] = [
+                ("tenant", rows.iter().map(|row| row.0).collect()),
+                ("meter", rows.iter().map(|row| row.1).collect()),
+                ("time", rows.iter().map(|row| row.2).collect()),
+            ];
+            let bound = |of: fn(&[&str]) -> String| {
+                columns.iter().map(|(name, texts)| (*name, of(texts))).collect::<HashMap<_, _>>()
+            };
+            let lowest = bound(|texts| (*texts.iter().min().unwrap()).to_owned());
+            let highest = bound(|texts| (*texts.iter().max().unwrap()).to_owned());
+            let statistics = json!({ "minValues": lowest, "maxValues": highest }).to_string();
+            let path = "sorted-x.parquet".to_owned();
+            DataFile { path, size_bytes: 0, rows: 0, day: 0, modified_at_ms: 0, statistics: Some(statistics) }
+        };
+        for first in 1..rows.len() {
+            for second in first + 1..rows.len() {
+                let files = [&rows[..first], &rows[first..second], &rows[second..]].map(file);
+                let orders = files.each_ref().map(DataFile::bounds_in_order);
+                assert!(orders.is_sorted() && orders[0] != orders[1] && orders[1] != orders[2], "{orders:?}");
+            }
+        }
+    }
 
     #[tokio::test]
     async fn a_table_is_created_once_and_starts_empty() {

@@ -24,7 +24,10 @@ use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 pub use dimension::Dimension;
 pub use lake_table::LakeTable;
 
+use rating::catalog::Catalog;
+
 use crate::lake::{Lake, LakeError, Table, TableSnapshot};
+use crate::quantities::QuantitiesFunction;
 
 /// How many of the largest consumers an out-of-memory error names.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(5).expect("5 is not 0");
@@ -83,6 +86,13 @@ impl std::fmt::Debug for LakeSession {
 }
 
 impl LakeSession {
+    /// Lets queries ask for `quantities('2026-05')`, as the catalog's meters and prices count them.
+    pub fn add_quantities(&self, lake: &Lake, catalog: Arc<Catalog>) {
+        let snapshot = self.snapshots.get(&Table::UsageEvents).cloned();
+        let function = QuantitiesFunction { table: lake.table(Table::UsageEvents), snapshot, catalog };
+        self.context.register_udtf("quantities", Arc::new(function));
+    }
+
     /// Plans a query. What would change anything, including settings, is refused.
     pub async fn query(&self, text: &str) -> Result<DataFrame, DataFusionError> {
         self.context.sql_with_options(text, read_only()).await

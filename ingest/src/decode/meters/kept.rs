@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use rating::catalog::{Catalog, Meter, Path};
 
+use super::found::Data;
 use super::{Field, MeterPlan};
 use crate::decode::envelope::Envelope;
 use crate::decode::{Decoder, EventContext};
@@ -99,7 +100,7 @@ impl Decoder {
         let Some(plan) = self.plan.by_event_type.get(event.event_type) else { return Vec::new() };
         let envelope = self.plan.kept_envelope(event);
         let context = EventContext { stamped_at_us: None, arrival_us: event.arrival_us, batch_index: 0 };
-        let found = plan.find(&envelope);
+        let found = plan.find(&envelope, event.data.map_or(Data::Nothing, Data::Text));
         let meters = plan.meters.iter().filter(|meter| wanted(meter.index));
         let read = meters.filter_map(|meter| {
             let reading = found.as_ref().map_err(Clone::clone).and_then(|found| {

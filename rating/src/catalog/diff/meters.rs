@@ -53,6 +53,9 @@ fn compare_one(before: &Meter, after: &Meter, sentences: &mut Vec<String>) {
         ExcessDigits::Reject => "rejected".to_owned(),
         ExcessDigits::Round => "rounded".to_owned(),
     });
+    say("largest credible step", &|meter| {
+        meter.largest_step.map_or_else(|| "none".to_owned(), |step| step.normalize().to_string())
+    });
     say("session", &|meter| meter.session.as_ref().map_or_else(|| "none".to_owned(), session));
 }
 

@@ -8,7 +8,7 @@ mod plans;
 mod sold;
 mod tenants;
 
-use super::{Catalog, describe};
+use super::{Catalog, describe, stripe};
 
 /// One sentence for each change, in the order of the catalog's parts.
 pub fn diff(old: &Catalog, new: &Catalog) -> Vec<String> {
@@ -32,6 +32,8 @@ fn general(old: &Catalog, new: &Catalog, sentences: &mut Vec<String>) {
         let shown = |catalog: &Catalog| catalog.currency.map_or("none", crate::money::Currency::code);
         sentences.push(format!("The catalog's currency is {} instead of {}.", shown(new), shown(old)));
     }
+    let [before, after] = [old, new].map(|catalog| stripe::describe_invoices(catalog.stripe_invoices));
+    say_if_changed("Invoices in Stripe", &before, &after, "", sentences);
     if old.line_rounding != new.line_rounding {
         let [before, after] = [old, new].map(|catalog| describe::line_rounding(catalog.line_rounding));
         sentences.push(format!("Lines are rounded {after} instead of {before}, for everybody."));

@@ -5,6 +5,7 @@ use crate::catalog::overrides::OverrideTarget;
 use crate::catalog::plan::{Plan, PlanVersion};
 use crate::catalog::price::Price;
 use crate::catalog::quota::{Quota, Retention};
+use crate::catalog::stripe;
 use crate::catalog::tenant::Tenant;
 use crate::catalog::{Catalog, describe};
 use crate::money::Currency;
@@ -171,6 +172,8 @@ pub(super) fn compare_price(
         let old_model = describe::model(before, old_currency);
         say_if_changed(subject, &old_model, &describe::model(after, currency), whom, sentences);
     }
+    let sent = |price: &Price| stripe::describe(price.stripe.as_ref());
+    say_if_changed(&format!("{subject}, sent to Stripe"), &sent(before), &sent(after), whom, sentences);
     let (old_terms, terms) = (&before.terms, &after.terms);
     for (old_words, words) in [
         (

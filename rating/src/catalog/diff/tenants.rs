@@ -53,10 +53,28 @@ fn compare_one(
     say("time zone", &|tenant| tenant.time_zone.iana_name().unwrap_or("UTC").to_owned());
     say("billing", &|tenant| describe::cycle(tenant.cycle));
     say("tax", &|tenant| tenant.tax.clone().unwrap_or_else(|| "none".to_owned()));
+    let or_none = |text: Option<&String>| text.cloned().unwrap_or_else(|| "none".to_owned());
+    say("address", &|tenant| {
+        if tenant.address.is_empty() {
+            "none".to_owned()
+        } else {
+            format!("\"{}\"", tenant.address.join(", "))
+        }
+    });
+    say("tax id", &|tenant| or_none(tenant.tax_id.as_ref()));
+    say("e-mail", &|tenant| or_none(tenant.email.as_ref()));
     say("attributes", &|tenant| {
         let words: Vec<String> =
             tenant.attributes.iter().map(|(name, value)| format!("{name} {value}")).collect();
         if words.is_empty() { "none".to_owned() } else { describe::listed(&words) }
+    });
+    say("Stripe", &|tenant| match &tenant.stripe {
+        None => "none".to_owned(),
+        Some(stripe) => {
+            let items =
+                stripe.subscription_items.iter().map(|(price, item)| format!(", {item} for `{price}`"));
+            format!("{}{}", stripe.customer, items.collect::<String>())
+        }
     });
     compare_subscriptions(before, after, subject, sentences);
     compare_overrides((old, before), (new, after), subject, sentences);

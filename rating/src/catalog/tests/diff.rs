@@ -36,6 +36,28 @@ struct Case {
 const CASES: &[Case] = &[
     Case {
         example: ZEMFYRE,
+        before: "zemfyre_mqtt_gb, granularity: day }",
+        after: "zemfyre_mqtt_gb, granularity: hour, scale: 3 }",
+        sentences: &[
+            "Plan `starter`, price `mqtt_traffic`, sent to Stripe: as meter events `zemfyre_mqtt_gb`, the billable quantity per hour, added up, with 3 decimals instead of as meter events `zemfyre_mqtt_gb`, the billable quantity per day, added up, with 0 decimals, for `instance-harbor` and every tenant without an entry.",
+        ],
+    },
+    Case {
+        example: DOCUMENTS,
+        before: "send: draft, days_until_due: 14",
+        after: "send: finalized",
+        sentences: &["Invoices in Stripe: finalized, charged at once instead of drafts, due after 14 days."],
+    },
+    Case {
+        example: REDLINE,
+        before: "si_okafor_storage",
+        after: "si_okafor_archive",
+        sentences: &[
+            "Tenant `licence-7d793037`, Stripe: cus_okafor, si_okafor_archive for `storage` instead of cus_okafor, si_okafor_storage for `storage`.",
+        ],
+    },
+    Case {
+        example: ZEMFYRE,
         before: "measure: average\n        unit: GiB\n        included: 5\n",
         after: "measure: peak\n        unit: GiB\n        included: 6\n",
         sentences: &[
@@ -188,6 +210,16 @@ const CASES: &[Case] = &[
             "Plan `basic`: the version from 2026-07-01 is gone, for `user-anna` and every tenant without an entry.",
             "Plan `basic` from 2026-08-01 on: a new version, for `user-anna` and every tenant without an entry.",
             "Plan `basic` from 2026-08-01 on, price `storage`: 0.12 EUR per GB instead of 0.15 EUR per GB, for `user-anna` and every tenant without an entry.",
+        ],
+    },
+    Case {
+        example: DOCUMENTS,
+        before: "name: Bruno & Co\n",
+        after: "name: Bruno & Co\n    address: [Via Roma 1, Milano]\n    tax_id: IT123\n    email: bruno@example.com\n",
+        sentences: &[
+            "Tenant `user-bruno`, address: \"Via Roma 1, Milano\" instead of none.",
+            "Tenant `user-bruno`, tax id: IT123 instead of none.",
+            "Tenant `user-bruno`, e-mail: bruno@example.com instead of none.",
         ],
     },
     Case {

@@ -39,3 +39,23 @@ fn each_kind_of_meter_occurs() {
     assert!(matches!(sessions.kind, MeterKind::Session { .. }));
     assert_eq!(sessions.dimensions.keys().collect::<Vec<_>>(), ["size", "user_type"]);
 }
+
+#[test]
+fn tenants_say_whom_invoices_are_made_out_to() {
+    let tenant = |keys: &str| {
+        let text = format!(
+            "catalog: c\nmeters:\n  calls: {{ kind: delta, event_type: c, unit: request }}\ntenants:\n  a:\n{keys}"
+        );
+        parsed(&text, "c.yaml").tenants.remove(0)
+    };
+    let listed = tenant(
+        "    address: [1 Main Street, \" 12345 Springfield \"]\n    tax_id: DE811907980\n    email: billing@acme.example\n",
+    );
+    assert_eq!(listed.address, ["1 Main Street", "12345 Springfield"]);
+    assert_eq!(listed.tax_id.as_deref(), Some("DE811907980"));
+    assert_eq!(listed.email.as_deref(), Some("billing@acme.example"));
+    let written = tenant("    address: |\n      1 Main Street\n\n      北京市\n");
+    assert_eq!(written.address, ["1 Main Street", "北京市"]);
+    let silent = tenant("    name: Acme\n");
+    assert_eq!((silent.address.len(), silent.tax_id, silent.email), (0, None, None));
+}

@@ -1,0 +1,96 @@
+//! `[issuer]`: who issues the invoices, as their papers show it.
+//!
+//! Owns the settings and making a seller and a press of them. Does not own how papers look (`paper`).
+
+use std::path::PathBuf;
+
+use jiff::civil::Date;
+use jiff::{SignedDuration, ToSpan as _};
+
+use super::reader::Reader;
+use super::value;
+use crate::paper::{FontError, Logo, LogoError, Party, Press, Seller};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuerConfig {
+    /// Whose numbers these are: each issuer counts for itself.
+    pub key: String,
+    /// Stands before every number.
+    pub number_prefix: String,
+    /// How long after a period's end its drafts become invoices.
+    pub grace: SignedDuration,
+    /// Without a name nothing can be issued.
+    pub name: Option<String>,
+    pub address: Vec<String>,
+    pub tax_id: Option<String>,
+    pub email: Option<String>,
+    /// Where to pay, line by line.
+    pub bank: Vec<String>,
+    pub payment_terms: Option<String>,
+    /// Days from the day of issue until payment is due.
+    pub payment_days: Option<u64>,
+    /// A PNG, JPEG or SVG file.
+    pub logo: Option<PathBuf>,
+    /// A folder of further fonts, for scripts that the bundled ones lack.
+    pub fonts: Option<PathBuf>,
+}
+
+impl IssuerConfig {
+    pub(super) fn read(reader: &mut Reader<'_>) -> IssuerConfig {
+        IssuerConfig {
+            key: reader.setting("issuer", "key", value::TEXT, "main"),
+            number_prefix: reader.optional("issuer", "number_prefix", value::TEXT).unwrap_or_default(),
+            grace: reader.setting("issuer", "grace", value::TOLERANCE, "72 h"),
+            name: reader.optional("issuer", "name", value::TEXT),
+            address: read_lines(reader, "address"),
+            tax_id: reader.optional("issuer", "tax_id", value::TEXT),
+            email: reader.optional("issuer", "email", value::TEXT),
+            bank: read_lines(reader, "bank"),
+            payment_terms: reader.optional("issuer", "payment_terms", value::TEXT),
+            payment_days: reader.optional("issuer", "payment_days", value::COUNT),
+            logo: read_path(reader, "logo"),
+            fonts: read_path(reader, "fonts"),
+        }
+    }
+
+    /// The seller of the papers; reads the logo.
+    pub fn seller(&self) -> Result<Seller, LogoError> {
+        Ok(Seller {
+            party: Party {
+                name: self.name.clone().unwrap_or_default(),
+                address: self.address.clone(),
+                tax_id: self.tax_id.clone(),
+                email: self.email.clone(),
+            },
+            bank: self.bank.clone(),
+            logo: self.logo.as_deref().map(Logo::read).transpose()?,
+        })
+    }
+
+    /// What sets the papers; reads the fonts. Make one and keep it.
+    pub fn press(&self) -> Result<Press, FontError> {
+        match &self.fonts {
+            Some(folder) => Press::with_fonts_of(folder),
+            None => Ok(Press::default()),
+        }
+    }
+
+    /// When an invoice of that day is due; nothing without `payment_days`.
+    pub fn due_date(&self, issue_date: Date) -> Option<Date> {
+        let days = i64::try_from(self.payment_days?).ok()?;
+        issue_date.checked_add(days.days()).ok()
+    }
+}
+
+fn read_lines(reader: &mut Reader<'_>, key: &'static str) -> Vec<String> {
+    let lines = reader.optional("issuer", key, value::LINES);
+    if let (Some(lines), Some(setting)) = (&lines, reader.settings.last_mut()) {
+        setting.value = Some(lines.join(" / "));
+    }
+    lines.unwrap_or_default()
+}
+
+fn read_path(reader: &mut Reader<'_>, key: &'static str) -> Option<PathBuf> {
+    let path = reader.optional("issuer", key, value::TEXT)?;
+    Some(reader.resolve(&path, &reader.last_origin()))
+}

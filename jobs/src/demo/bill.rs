@@ -1,0 +1,56 @@
+//! The demo's second half: the month is closed, and what comes of it is shown and verified.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use jiff::SignedDuration;
+use rating::period::PeriodChoice;
+
+use super::System;
+use crate::book::Book;
+use crate::close::{CloseRequest, close};
+use crate::config::{Config, environment};
+use crate::issue::stored_documents;
+use crate::output::{Format, Rows};
+use crate::verify::verify;
+
+/// The month of the demo's events.
+const PERIOD: &str = "2026-05";
+
+pub(super) fn close_and_show(runtime: &tokio::runtime::Runtime, system: &System) -> Result<()> {
+    let settings = system.folder.join("meterhouse.toml");
+    let config = Config::load(Some(&settings), &environment())?;
+    let period: PeriodChoice = PERIOD.parse()?;
+    let request = CloseRequest { period, tenants: None, grace: SignedDuration::ZERO, with_papers: true };
+    let catalog = Arc::new(system.catalog.clone());
+    let (report, documents, verified) = runtime.block_on(async {
+        let book = Book::of(&config).await?;
+        let report = close(&book, &system.lake, &config, &catalog, &request)
+            .await
+            .with_context(|| format!("cannot close the month of {}", system.name))?;
+        let mut documents = stored_documents(&system.lake, Some(period), None).await?;
+        documents.retain(|document| document.number.is_some());
+        documents.sort_by(|left, right| left.number.cmp(&right.number));
+        let verified = verify(&system.lake, Some(&book), documents.clone()).await?;
+        anyhow::Ok((report, documents, verified))
+    })?;
+    let (new, before) = (report.issued.issued.len(), report.issued.issued_before);
+    println!("\n{}: {new} invoices issued, {before} were there before\n", system.name);
+    let mut rows = Rows::new(&["number", "tenant", "period", "lines", "total", "due", "rated again"]);
+    // Both stand in the order of their numbers.
+    for (document, verified) in documents.iter().zip(verified) {
+        let invoice = &document.invoice;
+        rows.push(vec![
+            document.number.clone().into(),
+            invoice.tenant.clone().into(),
+            invoice.period.name.clone().into(),
+            invoice.lines.len().into(),
+            format!("{} {}", invoice.total, invoice.currency.code()).into(),
+            invoice.due.to_string().into(),
+            verified.difference.unwrap_or_else(|| "the same to the byte".to_owned()).into(),
+        ]);
+    }
+    rows.print(Format::Table)?;
+    println!("PDF, HTML, CSV and JSON of each: {}", system.folder.join("lake/papers").display());
+    Ok(())
+}

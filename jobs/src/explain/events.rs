@@ -1,0 +1,259 @@
+//! The events behind a line, from the version of the lake that its invoice names.
+//!
+//! Owns which rows those are: the line's tenant, meter and values within its span; before them, what a level, a counter or
+//! a session carries into it; and each event once, the first to arrive (DESIGN.md 3.2).
+
+use std::collections::{BTreeMap, HashSet};
+
+use ::sql::lake::{Lake, Table};
+use ::sql::session::{SessionSettings, open_session};
+use anyhow::{Context, Result};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::prelude::{col, lit};
+use datafusion::scalar::ScalarValue;
+use futures::TryStreamExt;
+use rating::catalog::{Catalog, MeterKind};
+use rating::line::LineItem;
+use rating::quantity::Dimensions;
+use rating::usage::View;
+
+use crate::invoice::StoredInvoice;
+use crate::output::Rows;
+
+use super::{filter_of, time};
+
+const COLUMNS: [&str; 14] = [
+    "identity",
+    "source",
+    "id",
+    "time",
+    "value",
+    "resource",
+    "dimensions",
+    "signal",
+    "signal_time",
+    "topic",
+    "partition",
+    "offset",
+    "batch_index",
+    "arrival",
+];
+
+/// An event as it was counted.
+#[derive(Debug, Clone)]
+pub struct Counted {
+    time_us: i64,
+    /// When a session's event says that it happened.
+    happened_us: i64,
+    is_carried: bool,
+    resource: String,
+    dimensions: Dimensions,
+    signal: Option<String>,
+    value_nano: Option<i128>,
+    value: String,
+    source: String,
+    id: String,
+    identity: Vec<u8>,
+    topic: String,
+    partition: i32,
+    offset: i64,
+    batch_index: i32,
+    arrival_us: i64,
+}
+
+#[derive(Debug, Default)]
+pub struct CountedEvents {
+    /// In the order in which they were counted.
+    pub events: Vec<Counted>,
+    /// Rows of events that had been counted already.
+    pub repeated: usize,
+}
+
+pub async fn counted(
+    lake: &Lake,
+    catalog: &Catalog,
+    stored: &StoredInvoice,
+    line: &LineItem,
+) -> Result<CountedEvents> {
+    let Some(used) = &line.quantity else { return Ok(CountedEvents::default()) };
+    let provenance = &stored.invoice.provenance;
+    if provenance.table_version < 0 {
+        return Ok(CountedEvents::default());
+    }
+    let meter = catalog.meter(&used.meter).with_context(|| format!("there is no meter {}", used.meter))?;
+    let versions = BTreeMap::from([(Table::UsageEvents, provenance.table_version.cast_unsigned())]);
+    let session = open_session(lake, &SessionSettings { versions, ..SessionSettings::default() }).await?;
+    let is_of_line = col("tenant").eq(lit(&stored.invoice.tenant)).and(col("meter").eq(lit(&used.meter)));
+    let end = ScalarValue::TimestampMicrosecond(Some(line.key.span.end_us), Some("UTC".into()));
+    let mut filter = is_of_line;
+    if !matches!(meter.kind, MeterKind::Session { .. }) {
+        // What a session tells may be stored under a later time than that of which it tells.
+        filter = filter.and(col("time").lt(lit(end)));
+    }
+    if matches!(meter.kind, MeterKind::Delta | MeterKind::Unique) {
+        let start = ScalarValue::TimestampMicrosecond(Some(line.key.span.start_us), Some("UTC".into()));
+        filter = filter.and(col("time").gt_eq(lit(start)));
+    }
+    let table = session.context.table(Table::UsageEvents.name()).await?;
+    let mut batches = table.filter(filter)?.select_columns(&COLUMNS)?.execute_stream().await?;
+    let mut events = Vec::new();
+    while let Some(batch) = batches.try_next().await? {
+        read(&batch, &mut events)?;
+    }
+    let view = View {
+        meter: used.meter.clone(),
+        only: filter_of(catalog, stored, line)?,
+        by: used.dimensions.keys().cloned().collect(),
+    };
+    let mut found = CountedEvents { repeated: once(&mut events), events };
+    found.choose(&meter.kind, &view, line);
+    Ok(found)
+}
+
+/// Leaves each event once, in the order of time and arrival; says how many rows went.
+fn once(events: &mut Vec<Counted>) -> usize {
+    let rows = events.len();
+    events.sort_by(|left, right| left.arrived().cmp(&right.arrived()));
+    let mut seen = HashSet::new();
+    events.retain(|event| seen.insert((event.identity.clone(), event.time_us)));
+    events
+        .sort_by(|left, right| (left.happened_us, left.arrived()).cmp(&(right.happened_us, right.arrived())));
+    rows - events.len()
+}
+
+impl CountedEvents {
+    /// Keeps what lies in the line's span, and before it what is carried in: of each resource the last event.
+    fn choose(&mut self, kind: &MeterKind, view: &View, line: &LineItem) {
+        let span = line.key.span;
+        let group = |event: &Counted| {
+            view.takes(&event.dimensions) && view.group(&event.dimensions) == line.key.dimensions
+        };
+        let is_session = matches!(kind, MeterKind::Session { .. });
+        // A session that moves to other values is shown there as well as here; its own events tell.
+        let carried_of = |event: &Counted| {
+            (event.resource.clone(), if is_session { None } else { Some(event.dimensions.clone()) })
+        };
+        let mut carried: BTreeMap<_, Counted> = BTreeMap::new();
+        let mut within = Vec::new();
+        for mut event in std::mem::take(&mut self.events).into_iter().filter(|event| group(event)) {
+            if span.contains(event.happened_us) {
+                within.push(event);
+            } else if event.happened_us < span.start_us {
+                event.is_carried = true;
+                carried.insert(carried_of(&event), event);
+            }
+        }
+        let goes_on = |event: &Counted| match (kind, event.signal.as_deref()) {
+            (MeterKind::Gauge { .. }, _) => event.value_nano != Some(0),
+            (MeterKind::Cumulative, _) => true,
+            (_, Some("stop")) => false,
+            (_, Some("complete")) => {
+                let length_us = event.value_nano.unwrap_or_default() / 1_000;
+                i128::from(event.happened_us) + length_us > i128::from(span.start_us)
+            }
+            _ => is_session,
+        };
+        self.events = carried.into_values().filter(goes_on).collect();
+        self.events.sort_by_key(|event| event.happened_us);
+        self.events.extend(within);
+    }
+
+    pub fn rows(&self) -> Rows {
+        let mut rows = Rows::new(&[
+            "time",
+            "carried",
+            "resource",
+            "dimensions",
+            "signal",
+            "value",
+            "source",
+            "id",
+            "topic",
+            "partition",
+            "offset",
+            "batch_index",
+        ]);
+        for event in &self.events {
+            let dimensions = event.dimensions.iter().map(|(name, value)| format!("{name}={value}"));
+            rows.push(vec![
+                time(event.happened_us).into(),
+                event.is_carried.into(),
+                event.resource.clone().into(),
+                dimensions.collect::<Vec<_>>().join(", ").into(),
+                event.signal.clone().into(),
+                event.value.clone().into(),
+                event.source.clone().into(),
+                event.id.clone().into(),
+                event.topic.clone().into(),
+                event.partition.into(),
+                event.offset.into(),
+                event.batch_index.into(),
+            ]);
+        }
+        rows
+    }
+}
+
+impl Counted {
+    fn arrived(&self) -> (i64, &str, i32, i64, i32) {
+        (self.arrival_us, &self.topic, self.partition, self.offset, self.batch_index)
+    }
+}
+
+fn read(batch: &RecordBatch, events: &mut Vec<Counted>) -> Result<()> {
+    let column = |name: &str| batch.column_by_name(name).with_context(|| format!("no column {name}"));
+    let texts = |name: &str| -> Result<Vec<Option<String>>> {
+        let column = arrow::compute::cast(column(name)?, &arrow::datatypes::DataType::Utf8)?;
+        Ok(column.as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect())
+    };
+    let identity = arrow::compute::cast(column("identity")?, &arrow::datatypes::DataType::Binary)?;
+    let times =
+        |name: &str| Ok::<_, anyhow::Error>(column(name)?.as_primitive::<TimestampMicrosecondType>().clone());
+    let (happened, signalled, arrival) = (times("time")?, times("signal_time")?, times("arrival")?);
+    let values = column("value")?.as_primitive::<Decimal128Type>().clone();
+    let options = FormatOptions::default();
+    let shown = ArrayFormatter::try_new(&values, &options)?;
+    let (partition, batch_index) = (column("partition")?, column("batch_index")?);
+    let offset = column("offset")?.as_primitive::<Int64Type>();
+    let (sources, ids, topics) = (texts("source")?, texts("id")?, texts("topic")?);
+    let (resources, dimensions, signals) = (texts("resource")?, texts("dimensions")?, texts("signal")?);
+    for row in 0..batch.num_rows() {
+        let dimensions = match dimensions[row].as_deref() {
+            None | Some("") => Dimensions::new(),
+            Some(text) => {
+                serde_json::from_str(text).with_context(|| format!("cannot read dimensions {text}"))?
+            }
+        };
+        let has_value = values.is_valid(row);
+        events.push(Counted {
+            time_us: happened.value(row),
+            happened_us: if signalled.is_valid(row) { signalled.value(row) } else { happened.value(row) },
+            is_carried: false,
+            resource: resources[row].clone().unwrap_or_default(),
+            dimensions,
+            signal: signals[row].clone(),
+            value_nano: has_value.then(|| values.value(row)),
+            value: if has_value { plain(&shown.value(row).to_string()) } else { String::new() },
+            source: sources[row].clone().unwrap_or_default(),
+            id: ids[row].clone().unwrap_or_default(),
+            identity: identity.as_binary::<i32>().value(row).to_vec(),
+            topic: topics[row].clone().unwrap_or_default(),
+            partition: partition.as_primitive::<Int32Type>().value(row),
+            offset: offset.value(row),
+            batch_index: batch_index.as_primitive::<Int32Type>().value(row),
+            arrival_us: arrival.value(row),
+        });
+    }
+    Ok(())
+}
+
+/// A decimal without the zeros that its column adds.
+fn plain(text: &str) -> String {
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text.to_owned()
+    }
+}

@@ -1,0 +1,84 @@
+//! Marking issued invoices in the lake, so that whoever reads it alone knows their numbers.
+//!
+//! The book decides what is issued; this follows. The commit is fenced like that of `rate`, so that neither undoes the
+//! other.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use anyhow::Result;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use deltalake_core::kernel::Action;
+use futures::TryStreamExt;
+use ingest::commit::{Commit, MAINTENANCE, Position, TableLog};
+use ingest::day_file::FileKind;
+use ingest::day_files::{DayFiles, removal};
+use serde_json::json;
+use sql::lake::{FileRead, Lake, Table};
+
+/// The state of an invoice that never changes again.
+pub const ISSUED: &str = "issued";
+
+/// Writes number and state into the rows of these invoices.
+pub async fn as_issued(lake: &Lake, numbers: &BTreeMap<String, String>) -> Result<()> {
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    let mut log = TableLog::open(lake.table(Table::Invoices)).await?;
+    let epoch = log.positions(&[MAINTENANCE.to_owned()]).await?[MAINTENANCE];
+    let snapshot = log.handle().snapshot(None).await?;
+    let mut written = DayFiles::new(log.handle(), FileKind::Drafts);
+    let mut removals = Vec::new();
+    for file in &snapshot.files {
+        let batches: Vec<RecordBatch> =
+            log.handle().read_file(file, FileRead::default()).await?.try_collect().await?;
+        let is_meant =
+            |batch: &RecordBatch| text(batch, "invoice").iter().flatten().any(|id| numbers.contains_key(id));
+        if !batches.iter().any(is_meant) {
+            continue;
+        }
+        for batch in batches {
+            let mut marked = marked(&batch, numbers)?;
+            marked.remove_column(marked.schema().index_of(Table::Invoices.partition_column())?);
+            written.write(file.day, &marked).await?;
+        }
+        removals.push(removal(Table::Invoices, file));
+    }
+    let adds = written.finish().await?.into_iter().map(|file| Action::Add(file.add));
+    let commit = Commit {
+        operation: "UPDATE",
+        parameters: HashMap::new(),
+        positions: vec![Position {
+            application: MAINTENANCE.to_owned(),
+            expected: epoch,
+            next: epoch.unwrap_or(0) + 1,
+        }],
+        actions: removals.into_iter().chain(adds).collect(),
+        notes: HashMap::from([("meterhouseJob".to_owned(), json!("issue"))]),
+    };
+    log.commit(&commit).await?;
+    log.settle().await;
+    Ok(())
+}
+
+fn marked(batch: &RecordBatch, numbers: &BTreeMap<String, String>) -> Result<RecordBatch> {
+    let ids = text(batch, "invoice");
+    let number_of = |row: usize| numbers.get(ids.value(row)).map(String::as_str);
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| -> ArrayRef {
+        let merged = |own: &StringArray, new: &dyn Fn(usize) -> Option<String>| -> ArrayRef {
+            let kept = |row: usize| own.is_valid(row).then(|| own.value(row).to_owned());
+            Arc::new((0..own.len()).map(|row| new(row).or_else(|| kept(row))).collect::<StringArray>())
+        };
+        match field.name().as_str() {
+            "state" => merged(column.as_string(), &|row| number_of(row).map(|_| ISSUED.to_owned())),
+            "number" => merged(column.as_string(), &|row| number_of(row).map(str::to_owned)),
+            _ => Arc::clone(column),
+        }
+    });
+    Ok(RecordBatch::try_new(Arc::clone(&schema), columns.collect())?)
+}
+
+fn text<'b>(batch: &'b RecordBatch, name: &str) -> &'b StringArray {
+    batch.column_by_name(name).expect("the column was read").as_string()
+}

@@ -1,0 +1,296 @@
+//! `meterhouse issue`: after the grace period, drafts become invoices with numbers (DESIGN.md 3.9).
+//!
+//! Owns the order in which that happens, so that it can stop anywhere: the catalog that a draft names is kept beside the
+//! lake; numbers, the index and the lines are written in one transaction of the book, which is what makes an invoice;
+//! then the lake's row is marked and the papers are written. Each run first does what an earlier one left undone. It does
+//! not own rating: a draft is issued as it lies in the lake, byte for byte.
+
+pub mod catalogs;
+mod drafts;
+mod mark;
+mod papers;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ::sql::lake::Lake;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use jiff::{SignedDuration, Timestamp};
+use rating::period::PeriodChoice;
+
+use crate::book::{Book, DocumentKind, IssuedLine, NewDocument};
+use crate::cli::{Exit, Globals, runtime};
+use crate::config::Config;
+use crate::output::{Format, Rows};
+use crate::run::{RunContext, RunSpec, with_run};
+
+pub use drafts::{StoredDocument, stored_documents};
+
+/// Invoices that get their numbers in one transaction.
+const PORTION: usize = 250;
+
+/// Issue the drafts of a period: number them for good
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  meterhouse issue --period 2026-05 --dry-run
+  meterhouse issue --period 2026-05
+  meterhouse issue --period 2026-05 --grace \"0 s\" --tenant acme
+
+Drafts are issued as `meterhouse rate` left them, once the grace period after their end is over (`issuer.grace`). Numbers \
+have no gaps. An issued invoice never changes; run again, the command issues what is left and finishes what an \
+interrupted run began. PDF, HTML, CSV and JSON of each invoice go to `papers` in the lake.")]
+pub struct IssueArgs {
+    /// The period, as a month (2026-05) or a day in it (2026-05-15)
+    #[arg(long, value_name = "PERIOD")]
+    period: PeriodChoice,
+    /// Only this tenant; may be given several times [default: everybody]
+    #[arg(long, value_name = "TENANT")]
+    tenant: Vec<String>,
+    /// How long to wait after a period's end [default: `grace` in [issuer]]
+    #[arg(long, value_name = "DURATION", value_parser = grace)]
+    grace: Option<SignedDuration>,
+    /// Do not write papers
+    #[arg(long)]
+    without_papers: bool,
+    /// Only say what would be issued
+    #[arg(long)]
+    dry_run: bool,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+pub(crate) fn grace(text: &str) -> Result<SignedDuration, String> {
+    let found = crate::config::duration(text).filter(|duration| !duration.is_negative());
+    found.ok_or_else(|| "expected a length of time like 72 h or 0 s".to_owned())
+}
+
+/// An issue run from the command line, from `close` or a schedule.
+#[derive(Debug, Clone)]
+pub struct IssueRequest {
+    pub period: PeriodChoice,
+    /// None issues everybody's.
+    pub tenants: Option<BTreeSet<String>>,
+    pub grace: SignedDuration,
+    pub with_papers: bool,
+    pub dry_run: bool,
+}
+
+/// What a run did, or would do.
+#[derive(Debug, Default)]
+pub struct IssueReport {
+    /// Newly issued, in the order of their numbers.
+    pub issued: Vec<NewDocument>,
+    /// Drafts whose grace period is not over.
+    pub waiting: usize,
+    /// Invoices of the period that were issued before.
+    pub issued_before: usize,
+    pub papers: usize,
+    pub warnings: Vec<String>,
+}
+
+pub fn run(args: &IssueArgs, globals: &Globals) -> Result<Exit> {
+    let config = globals.load_config()?;
+    let lake = Lake::open(&config.lake)?;
+    let request = IssueRequest {
+        period: args.period,
+        tenants: (!args.tenant.is_empty()).then(|| args.tenant.iter().cloned().collect()),
+        grace: args.grace.unwrap_or(config.issuer.grace),
+        with_papers: !args.without_papers,
+        dry_run: args.dry_run,
+    };
+    let report = runtime()?.block_on(async {
+        let book = Book::of(&config).await?;
+        issue_as_run(&book, &lake, &config, &request).await
+    })?;
+    report.print(&request, args.format)?;
+    Ok(Exit::Done)
+}
+
+/// Issues within a run of the book.
+pub async fn issue_as_run(
+    book: &Book,
+    lake: &Lake,
+    config: &Config,
+    request: &IssueRequest,
+) -> Result<IssueReport> {
+    let period = request.period.to_string();
+    with_run(book, RunSpec::of_job("issue", config).with_period(&period), async |run| {
+        let report = issue(run, lake, config, request).await?;
+        run.count("issued", report.issued.len());
+        run.count("waiting", report.waiting);
+        run.count("papers", report.papers);
+        Ok(report)
+    })
+    .await
+}
+
+async fn issue(
+    run: &RunContext,
+    lake: &Lake,
+    config: &Config,
+    request: &IssueRequest,
+) -> Result<IssueReport> {
+    if !request.dry_run && config.issuer.name.is_none() {
+        bail!("who issues the invoices is not set: name the seller as `name` in [issuer] of the settings");
+    }
+    let documents = stored_documents(lake, Some(request.period), request.tenants.as_ref()).await?;
+    let book = run.book();
+    let mut report = IssueReport::default();
+    let (mut due, mut billed) = (Vec::new(), BTreeMap::<String, BTreeSet<String>>::new());
+    let now_us = book.now_us().await?;
+    for document in documents {
+        let (tenant, period) = (&document.invoice.tenant, &document.invoice.period);
+        if !billed.contains_key(&period.name) {
+            billed.insert(period.name.clone(), book.tenants_billed(&period.name).await?);
+        }
+        if billed[&period.name].contains(tenant) {
+            report.issued_before += 1;
+        } else if i128::from(period.span.end_us) + request.grace.as_micros() > i128::from(now_us) {
+            report.waiting += 1;
+        } else {
+            due.push(document);
+        }
+    }
+    due.sort_by(|left, right| {
+        (&left.invoice.tenant, &left.invoice.period.name)
+            .cmp(&(&right.invoice.tenant, &right.invoice.period.name))
+    });
+    if request.dry_run {
+        report.issued = due.iter().map(|document| new_document(document, config, 0, run)).collect();
+        return Ok(report);
+    }
+    catalogs::keep(lake, book, config, due.iter().map(|document| &document.invoice.provenance)).await?;
+    for portion in due.chunks(PORTION) {
+        let writing = run.begin().await?;
+        let first = writing.next_numbers(&config.issuer.key, portion.len() as i64).await?;
+        let documents: Vec<NewDocument> = (first..)
+            .zip(portion)
+            .map(|(number, document)| new_document(document, config, number, run))
+            .collect();
+        writing.record_issued(&documents).await?;
+        writing.commit().await?;
+        report.issued.extend(documents);
+    }
+    finish(run, lake, config, request, &mut report).await?;
+    Ok(report)
+}
+
+/// What follows from the book: marks in the lake and papers, those that an earlier run did not get to included.
+async fn finish(
+    run: &RunContext,
+    lake: &Lake,
+    config: &Config,
+    request: &IssueRequest,
+    report: &mut IssueReport,
+) -> Result<()> {
+    let documents = stored_documents(lake, Some(request.period), request.tenants.as_ref()).await?;
+    let periods: BTreeSet<&str> =
+        documents.iter().map(|document| document.invoice.period.name.as_str()).collect();
+    let mut issued = BTreeMap::new();
+    for period in periods {
+        for document in run.book().documents(Some(period), None).await? {
+            if document.document.kind == DocumentKind::Invoice {
+                let key = (document.document.tenant.clone(), document.document.period.clone());
+                issued.insert(key, document);
+            }
+        }
+    }
+    let mut numbers = BTreeMap::new();
+    let mut papers = Vec::new();
+    for document in documents {
+        let key = (document.invoice.tenant.clone(), document.invoice.period.name.clone());
+        let Some(index) = issued.remove(&key) else { continue };
+        if index.document.digest != document.digest {
+            bail!(
+                "invoice {} of tenant {} was issued with the digest {}, but the lake holds {}: a draft was written over it",
+                index.document.printed_number,
+                key.0,
+                index.document.digest,
+                document.digest
+            );
+        }
+        if document.number.as_deref() != Some(&index.document.printed_number) {
+            numbers.insert(document.id.clone(), index.document.printed_number.clone());
+        }
+        papers.push((index, document));
+    }
+    mark::as_issued(lake, &numbers).await?;
+    if request.with_papers {
+        let written = papers::write(lake, run.book(), config, &papers).await?;
+        report.papers = written.written;
+        report.warnings.extend(written.warnings);
+    }
+    Ok(())
+}
+
+fn new_document(document: &StoredDocument, config: &Config, number: i64, run: &RunContext) -> NewDocument {
+    let invoice = &document.invoice;
+    NewDocument {
+        issuer: config.issuer.key.clone(),
+        number,
+        printed_number: format!("{}{number:06}", config.issuer.number_prefix),
+        kind: DocumentKind::Invoice,
+        tenant: invoice.tenant.clone(),
+        period: invoice.period.name.clone(),
+        occasion: String::new(),
+        span: invoice.period.span,
+        currency: invoice.currency.code().to_owned(),
+        total: invoice.total,
+        credited: invoice.credited,
+        taxed: invoice.taxed,
+        due: invoice.due,
+        provenance: invoice.provenance.clone(),
+        digest: document.digest.clone(),
+        corrects_number: None,
+        run_id: run.run_id().to_owned(),
+        lines: invoice
+            .lines
+            .iter()
+            .map(|line| IssuedLine { key: line.key.clone(), amount: line.amount, cause: None })
+            .collect(),
+    }
+}
+
+impl IssueReport {
+    fn print(&self, request: &IssueRequest, format: Format) -> Result<()> {
+        let mut rows = Rows::new(&["number", "tenant", "period", "currency", "total", "due"]);
+        for document in &self.issued {
+            let number = if request.dry_run { "-" } else { &document.printed_number };
+            rows.push(vec![
+                number.into(),
+                document.tenant.clone().into(),
+                document.period.clone().into(),
+                document.currency.clone().into(),
+                document.total.to_string().into(),
+                document.due.to_string().into(),
+            ]);
+        }
+        rows.print(format)?;
+        let count = self.issued.len();
+        if request.dry_run {
+            eprintln!("{count} invoices would be issued (--dry-run)");
+        } else {
+            eprintln!("{count} invoices issued, {} papers written", self.papers);
+        }
+        if self.issued_before > 0 {
+            eprintln!("{} were issued before", self.issued_before);
+        }
+        if self.waiting > 0 {
+            eprintln!("{} drafts wait until the grace period after their end is over", self.waiting);
+        }
+        if count + self.issued_before + self.waiting == 0 {
+            eprintln!("there are no drafts of {}: `meterhouse rate` makes them", request.period);
+        }
+        for warning in &self.warnings {
+            eprintln!("warning: {warning}");
+        }
+        Ok(())
+    }
+}
+
+/// The local date of an instant, in UTC: the day on which papers say they were issued.
+fn utc_date(at_us: i64) -> Result<jiff::civil::Date> {
+    let timestamp = Timestamp::from_microsecond(at_us).context("the book's time is outside the calendar")?;
+    Ok(timestamp.to_zoned(jiff::tz::TimeZone::UTC).date())
+}

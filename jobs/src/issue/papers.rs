@@ -1,0 +1,99 @@
+//! The papers of issued invoices, in the lake under `papers/PERIOD/`; those that lie there already are not made again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result};
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use rating::catalog::Catalog;
+use sql::lake::Lake;
+
+use super::{StoredDocument, catalogs, utc_date};
+use crate::book::{Book, IssuedDocument};
+use crate::config::Config;
+use crate::paper::{PaperFormat, PaperInvoice, PaperKind, Party, Seller, render};
+
+#[derive(Debug, Default)]
+pub struct PapersWritten {
+    pub written: usize,
+    pub warnings: Vec<String>,
+}
+
+/// Writes what is missing of the papers of these invoices.
+pub async fn write(
+    lake: &Lake,
+    book: &Book,
+    config: &Config,
+    issued: &[(IssuedDocument, StoredDocument)],
+) -> Result<PapersWritten> {
+    let mut report = PapersWritten::default();
+    if issued.is_empty() {
+        return Ok(report);
+    }
+    let (press, seller) = (config.issuer.press()?, config.issuer.seller()?);
+    let mut catalogs: BTreeMap<String, Catalog> = BTreeMap::new();
+    let mut present: BTreeMap<String, BTreeSet<Path>> = BTreeMap::new();
+    for (index, document) in issued {
+        let hash = &document.invoice.provenance.catalog_hash;
+        if !catalogs.contains_key(hash) {
+            let catalog = catalogs::load(lake, hash).await?;
+            let missing = || format!("the catalog {hash} is not in the lake; the book is {}", book.place());
+            catalogs.insert(hash.clone(), catalog.with_context(missing)?);
+        }
+        let folder = Path::from(format!("papers/{}", document.invoice.period.name));
+        if !present.contains_key(folder.as_ref()) {
+            let listed = lake.store().list(Some(&folder)).map_ok(|object| object.location);
+            present.insert(folder.to_string(), listed.try_collect().await?);
+        }
+        let lying = &present[folder.as_ref()];
+        // The number leads every name, so that one look says whether the papers are there.
+        let number = &index.document.printed_number;
+        let is_there =
+            |format: &str| lying.contains(&folder.clone().join(format!("invoice_{number}.{format}")));
+        if ["pdf", "html", "csv", "json"].iter().all(|format| is_there(format)) {
+            continue;
+        }
+        let paper = paper(index, document, &catalogs[hash], config, &seller)?;
+        let made = tokio::task::block_in_place(|| render(&press, &paper, &PaperFormat::ALL))?;
+        for (name, bytes) in made.files {
+            lake.store()
+                .put(&folder.clone().join(name), bytes.into())
+                .await
+                .context("cannot store a paper")?;
+            report.written += 1;
+        }
+        report.warnings.extend(made.warnings);
+    }
+    Ok(report)
+}
+
+fn paper(
+    index: &IssuedDocument,
+    document: &StoredDocument,
+    catalog: &Catalog,
+    config: &Config,
+    seller: &Seller,
+) -> Result<PaperInvoice> {
+    let tenant = &document.invoice.tenant;
+    let terms = catalog
+        .tenant_terms(tenant)
+        .with_context(|| format!("tenant {tenant} is not in the catalog that its invoice names"))?;
+    let issue_date = utc_date(index.issued_at_us)?;
+    let mut buyer = Party::of_tenant(terms);
+    if catalog.tenants.iter().all(|terms| terms.key != *tenant) {
+        buyer.name.clone_from(tenant);
+    }
+    Ok(PaperInvoice {
+        kind: PaperKind::Invoice,
+        number: Some(index.document.printed_number.clone()),
+        issue_date: Some(issue_date),
+        due_date: config.issuer.due_date(issue_date),
+        payment_terms: config.issuer.payment_terms.clone(),
+        time_zone: terms.time_zone.clone(),
+        seller: seller.clone(),
+        buyer,
+        invoice: document.invoice.clone(),
+        corrections: Vec::new(),
+    })
+}

@@ -1,0 +1,286 @@
+//! Drafts of many tenants at once: rated, compared with what stands in the lake, and encoded, on all cores.
+//!
+//! A tenant that fails is set aside with its reason. Only drafts that differ from the stored ones are encoded.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ::sql::lake::Table;
+use anyhow::{Context, Result};
+use ingest::day_file::{DayFileWriter, FileKind, FinishedFile};
+use jiff::civil::Date;
+use rating::draft::{DraftInputs, draft_id};
+use rating::invoice::{Provenance, Warning};
+use rating::money::{Amount, Currency};
+use rating::period::Period;
+use rating::usage::Usage;
+
+use super::columns::{Draft, DraftColumns};
+use super::stored::StoredDrafts;
+use super::tenants::RatedTenants;
+
+/// Tenants that a thread takes at once.
+const PORTION: usize = 256;
+/// A file ends at about this size, so that rating a few tenants anew rewrites little.
+const FILE_BYTES: usize = 32 * 1024 * 1024;
+
+/// What all drafts of a run share.
+#[derive(Debug, Clone)]
+pub struct RunInputs {
+    pub provenance: Provenance,
+    /// The catalog's name in `price_source`.
+    pub catalog_file: String,
+}
+
+/// Something that the reader of a run must know of one tenant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    pub tenant: String,
+    pub period: String,
+    pub kind: ProblemKind,
+    pub text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProblemKind {
+    /// The tenant has no draft.
+    Failed,
+    /// Its usage is kept until the catalog knows it.
+    NotSetUp,
+    /// The invoice is no draft any more and was left as it is.
+    Issued,
+    /// The draft stands, but something was used and is not billed.
+    Unbilled,
+    Warning,
+}
+
+impl ProblemKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::NotSetUp => "not set up",
+            Self::Issued => "issued already",
+            Self::Unbilled => "not billed",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// Sums over the drafts of one currency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sums {
+    pub drafts: usize,
+    pub total: Amount,
+    pub due: Amount,
+}
+
+/// What rating found, and the files that would change the lake.
+#[derive(Debug, Default)]
+pub struct Rated {
+    pub lines: usize,
+    pub sums: BTreeMap<Currency, Sums>,
+    pub problems: Vec<Problem>,
+    /// Ids of all drafts that stand after this run.
+    pub standing: BTreeSet<String>,
+    /// Ids whose rows are new or differ.
+    pub changed: BTreeSet<String>,
+    pub files: Vec<DraftFiles>,
+}
+
+/// A file of each table with the same drafts, not stored yet.
+#[derive(Debug)]
+pub struct DraftFiles {
+    pub invoices: FinishedFile,
+    /// None if no draft has a line.
+    pub lines: Option<FinishedFile>,
+}
+
+/// Rates each usage. `progress` is told how many tenants were done since.
+pub fn rate_all(
+    tenants: &RatedTenants<'_>,
+    usages: &[Usage],
+    inputs: &RunInputs,
+    stored: &StoredDrafts,
+    threads: usize,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Rated> {
+    let next = AtomicUsize::new(0);
+    let all = Mutex::new(Rated::default());
+    let work = || -> Result<()> {
+        let mut worker = Worker { inputs, stored, rated: Rated::default(), open: BTreeMap::new() };
+        loop {
+            let from = next.fetch_add(PORTION, Ordering::Relaxed);
+            let Some(portion) = usages.get(from..usages.len().min(from + PORTION)) else { break };
+            if portion.is_empty() {
+                break;
+            }
+            for usage in portion {
+                worker.rate(tenants, usage)?;
+            }
+            progress(portion.len() as u64);
+        }
+        let rated = worker.finish()?;
+        all.lock().expect("no thread panicked").add(rated);
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let spawned: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        spawned.into_iter().try_for_each(|thread| thread.join().expect("rating does not panic"))
+    })?;
+    let mut rated = all.into_inner().expect("no thread panicked");
+    rated.problems.sort();
+    Ok(rated)
+}
+
+struct Worker<'w> {
+    inputs: &'w RunInputs,
+    stored: &'w StoredDrafts,
+    rated: Rated,
+    /// By month.
+    open: BTreeMap<i32, OpenFiles>,
+}
+
+struct OpenFiles {
+    columns: DraftColumns,
+    invoices: DayFileWriter,
+    lines: DayFileWriter,
+}
+
+impl Worker<'_> {
+    fn rate(&mut self, tenants: &RatedTenants<'_>, usage: &Usage) -> Result<()> {
+        let tenant = &usage.demand.tenant;
+        let period = &usage.demand.period;
+        let Some(charges) = tenants.charges(tenant) else { return Ok(()) };
+        let id = draft_id(tenant, &period.name);
+        if self.stored.is_issued(&id) {
+            self.rated.standing.insert(id);
+            self.problem(usage, ProblemKind::Issued, "it stays as it is".to_owned());
+            return Ok(());
+        }
+        let inputs = DraftInputs {
+            credits: &mut [],
+            provenance: self.inputs.provenance.clone(),
+            catalog_file: &self.inputs.catalog_file,
+        };
+        let invoice = match charges.rate(usage, inputs) {
+            Ok(Some(invoice)) => invoice,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                self.problem(usage, ProblemKind::Failed, chain(&error));
+                return Ok(());
+            }
+        };
+        for warning in &invoice.warnings {
+            self.problem(usage, kind_of(warning), warning.to_string());
+        }
+        let document = invoice.canonical_json().with_context(|| format!("tenant {tenant}"))?;
+        let digest = rating::invoice::canonical::digest(&document);
+        self.rated.lines += invoice.lines.len();
+        let sums = self.rated.sums.entry(invoice.currency).or_default();
+        sums.drafts += 1;
+        sums.total = sums.total.saturating_add(invoice.total);
+        sums.due = sums.due.saturating_add(invoice.due);
+        let is_stored = self.stored.holds(&id, &digest, invoice.lines.len());
+        self.rated.standing.insert(id.clone());
+        if !is_stored {
+            self.rated.changed.insert(id.clone());
+            self.write(month(period), &Draft { id, digest, document, invoice })?;
+        }
+        Ok(())
+    }
+
+    fn problem(&mut self, usage: &Usage, kind: ProblemKind, text: String) {
+        let (tenant, period) = (usage.demand.tenant.clone(), usage.demand.period.name.clone());
+        self.rated.problems.push(Problem { tenant, period, kind, text });
+    }
+
+    fn write(&mut self, month: i32, draft: &Draft) -> Result<()> {
+        let open = match self.open.entry(month) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(OpenFiles {
+                columns: DraftColumns::default(),
+                invoices: DayFileWriter::new(Table::Invoices, month, FileKind::Drafts)?,
+                lines: DayFileWriter::new(Table::InvoiceLines, month, FileKind::Drafts)?,
+            }),
+        };
+        open.columns.push(draft);
+        if open.columns.rows < PORTION {
+            return Ok(());
+        }
+        open.flush()?;
+        if open.invoices.bytes() >= FILE_BYTES
+            && let Some(full) = self.open.remove(&month)
+        {
+            self.rated.files.push(full.finish()?);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Rated> {
+        for (_, mut open) in std::mem::take(&mut self.open) {
+            open.flush()?;
+            self.rated.files.push(open.finish()?);
+        }
+        Ok(self.rated)
+    }
+}
+
+impl OpenFiles {
+    fn flush(&mut self) -> Result<()> {
+        let (invoices, lines) = self.columns.finish();
+        self.invoices.write(&invoices)?;
+        self.lines.write(&lines)?;
+        Ok(())
+    }
+
+    fn finish(self) -> Result<DraftFiles> {
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        let lines = (self.lines.rows() > 0).then(|| self.lines.finish(now_ms)).transpose()?;
+        Ok(DraftFiles { invoices: self.invoices.finish(now_ms)?, lines })
+    }
+}
+
+impl Rated {
+    fn add(&mut self, other: Rated) {
+        self.lines += other.lines;
+        for (currency, own) in other.sums {
+            let sums = self.sums.entry(currency).or_default();
+            sums.drafts += own.drafts;
+            sums.total = sums.total.saturating_add(own.total);
+            sums.due = sums.due.saturating_add(own.due);
+        }
+        self.problems.extend(other.problems);
+        self.standing.extend(other.standing);
+        self.changed.extend(other.changed);
+        self.files.extend(other.files);
+    }
+}
+
+/// The partition of a period: the first day of the local month in which it starts, in days since 1970-01-01.
+pub fn month(period: &Period) -> i32 {
+    let start: Date = period.name.parse().expect("a period's name is its first day");
+    days(start.first_of_month())
+}
+
+pub fn days(date: Date) -> i32 {
+    date.since(Date::constant(1970, 1, 1)).map_or(0, |span| span.get_days())
+}
+
+fn kind_of(warning: &Warning) -> ProblemKind {
+    if warning.leaves_usage_unbilled() { ProblemKind::Unbilled } else { ProblemKind::Warning }
+}
+
+/// An error with all of its causes on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let own = error.to_string();
+        if !text.ends_with(&own) {
+            text = format!("{text}: {own}");
+        }
+        cause = error.source();
+    }
+    text
+}

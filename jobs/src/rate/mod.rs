@@ -1,0 +1,335 @@
+//! `meterhouse rate`: drafts of a period's invoices, from what the lake holds at one version.
+//!
+//! Owns the run: who is rated (`tenants`), rating on all cores (`drafts`), the rows (`columns`) and replacing what stands
+//! in the lake (`stored`). Does not own the arithmetic (`rating`) nor counting (`sql::quantities`). A run compares what
+//! should be with what is: it writes only drafts that differ, and the same inputs change nothing (DESIGN.md 3.9, 3.10).
+
+pub mod columns;
+pub mod drafts;
+pub mod stored;
+pub mod tenants;
+
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use ::sql::lake::{Lake, TableSnapshot};
+use ::sql::quantities::Answers;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use rating::catalog::Catalog;
+use rating::draft::{DemandOptions, draft_id};
+use rating::invoice::Provenance;
+use rating::period::PeriodChoice;
+
+use crate::book::Book;
+use crate::cli::{Exit, Globals, read_catalog, runtime, try_again_if_overtaken};
+use crate::config::Config;
+use crate::output::{Format, Rows};
+use crate::run::{RunSpec, with_run};
+
+use drafts::{Problem, ProblemKind, Rated, RunInputs, chain, month};
+use stored::{DraftTables, Replaced, StoredDrafts};
+use tenants::{RatedTenants, threads, usage_snapshot};
+
+/// Rate a period: write drafts of its invoices
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  meterhouse rate --period 2026-01
+  meterhouse rate --period 2026-01 --tenant acme --tenant globex
+  meterhouse rate --period 2026-01-15 --dry-run
+  meterhouse rate --period 2026-01 --as-of 1204
+
+A month means, for each tenant, the period that starts in that month of its own calendar; a day means the period that \
+it lies in. Drafts go to the tables invoices and invoice_lines, where those of the same tenant and period are \
+replaced; a run that changes nothing writes nothing. Tenants that fail are listed, and the others are rated (exit code \
+3). `meterhouse invoice show` prints a draft, `meterhouse explain` walks a line back.")]
+pub struct RateArgs {
+    /// The period, as a month (2026-01) or a day in it (2026-01-15)
+    #[arg(long, value_name = "PERIOD")]
+    period: PeriodChoice,
+    /// Rate only this tenant; may be given several times [default: everybody]
+    #[arg(long, value_name = "TENANT")]
+    tenant: Vec<String>,
+    /// Read usage_events as it was at this version [default: the newest]
+    #[arg(long, value_name = "VERSION")]
+    as_of: Option<u64>,
+    /// Only say what would be written
+    #[arg(long)]
+    dry_run: bool,
+    /// How the table of warnings is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// A run from the command line or a schedule.
+#[derive(Debug, Clone)]
+pub struct RateRequest {
+    pub period: PeriodChoice,
+    /// None rates everybody.
+    pub tenants: Option<BTreeSet<String>>,
+    pub as_of: Option<u64>,
+    pub dry_run: bool,
+    pub threads: usize,
+    /// Knows which invoices are no drafts any more, if there is one.
+    pub book: Option<Book>,
+    /// The catalog's name in `price_source`.
+    pub catalog_file: String,
+}
+
+/// What a run did.
+#[derive(Debug)]
+pub struct RateReport {
+    /// In the order of tenants; those of tenants that failed first.
+    pub rated: Rated,
+    pub gone: BTreeSet<String>,
+    pub replaced: Replaced,
+    /// The version of usage_events that was read; none where there is none yet.
+    pub usage_version: Option<u64>,
+}
+
+pub fn run(args: &RateArgs, globals: &Globals) -> Result<Exit> {
+    let config = globals.load_config()?;
+    let lake = Lake::open(&config.lake)?;
+    let catalog = Arc::new(read_catalog(&config.catalog)?);
+    let mut request = RateRequest {
+        book: None,
+        period: args.period,
+        tenants: (!args.tenant.is_empty()).then(|| args.tenant.iter().cloned().collect()),
+        as_of: args.as_of,
+        dry_run: args.dry_run,
+        threads: threads(),
+        catalog_file: catalog_file(&config.catalog),
+    };
+    let bar = progress_bar();
+    let progress = |done| match done {
+        Progress::Tenants(count) => bar.set_length(count),
+        Progress::Rated(count) => bar.inc(count),
+    };
+    let result = runtime()?.block_on(async {
+        if request.dry_run {
+            request.book = Book::existing_of(&config).await?;
+            return rate(&lake, &catalog, &request, &progress).await;
+        }
+        let book = Book::of(&config).await?;
+        request.book = Some(book.clone());
+        rate_as_run(&book, &lake, &config, &catalog, &request, &progress).await
+    });
+    bar.finish_and_clear();
+    let report = result.map_err(try_again_if_overtaken)?;
+    report.summarize(&request);
+    report.rows().print(args.format)?;
+    Ok(if report.has_failed() { Exit::DoneWithRejects } else { Exit::Done })
+}
+
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The usage of so many tenants is known.
+    Tenants(u64),
+    /// So many more of them are rated.
+    Rated(u64),
+}
+
+/// Rates within a run of the book.
+pub async fn rate_as_run(
+    book: &Book,
+    lake: &Lake,
+    config: &Config,
+    catalog: &Arc<Catalog>,
+    request: &RateRequest,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<RateReport> {
+    let period = request.period.to_string();
+    with_run(book, RunSpec::of_job("rate", config).with_period(&period), async |run| {
+        let report = rate(lake, catalog, request, progress).await?;
+        if let Some(version) = report.usage_version {
+            run.input("usage_events", version);
+        }
+        run.input("catalog", catalog.hash.to_hex());
+        run.count("drafts", report.rated.standing.len());
+        run.count("changed", report.rated.changed.len());
+        run.count("problems", report.rated.problems.len());
+        if report.has_failed() {
+            run.has_rejects();
+        }
+        Ok(report)
+    })
+    .await
+}
+
+/// Rates a period and replaces its drafts.
+pub async fn rate(
+    lake: &Lake,
+    catalog: &Arc<Catalog>,
+    request: &RateRequest,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<RateReport> {
+    let only = request.tenants.as_ref();
+    if let Some(unknown) = only.and_then(|only| only.iter().find(|key| catalog.tenant_terms(key).is_none())) {
+        bail!("tenant {unknown} is not set up: add it to the catalog's `tenants`, or `other_tenants`");
+    }
+    let tenants = RatedTenants::new(catalog, request.period, only)?;
+    let snapshot = usage_snapshot(lake, request.as_of).await?;
+    let options = DemandOptions::default();
+    let found = tenants.usage(lake, catalog, snapshot.as_ref(), options, request.threads).await?;
+    progress(Progress::Tenants(found.usages.len() as u64));
+    let months: BTreeSet<i32> = tenants.all_charges().map(|charges| month(charges.period())).collect();
+    let tables = if request.dry_run { None } else { Some(DraftTables::open(lake).await?) };
+    let mut stored = StoredDrafts::read(lake, tables.as_ref().map(DraftTables::versions), &months).await?;
+    if let Some(book) = &request.book {
+        stored.note_issued(&issued(book, &tenants).await?);
+    }
+    let inputs = RunInputs {
+        provenance: provenance(catalog, snapshot.as_deref()),
+        catalog_file: request.catalog_file.clone(),
+    };
+    let mut rated = tokio::task::block_in_place(|| {
+        let rated = |count| progress(Progress::Rated(count));
+        drafts::rate_all(&tenants, &found.usages, &inputs, &stored, request.threads, &rated)
+    })?;
+    add_problems(&mut rated, &tenants, &found, request);
+    let gone = gone(&stored, &rated, &tenants, &found, request);
+    let files = std::mem::take(&mut rated.files);
+    let replaced = match tables {
+        Some(tables) => tables.replace(&stored, &rated.changed, &gone, files).await?,
+        None => Replaced::default(),
+    };
+    Ok(RateReport { rated, gone, replaced, usage_version: snapshot.map(|snapshot| snapshot.version) })
+}
+
+/// Ids of the invoices that the book has issued, whether or not the lake knows it already.
+async fn issued(book: &Book, tenants: &RatedTenants<'_>) -> Result<BTreeSet<String>> {
+    let periods: BTreeSet<&str> =
+        tenants.all_charges().map(|charges| charges.period().name.as_str()).collect();
+    let mut ids = BTreeSet::new();
+    for period in periods {
+        ids.extend(book.tenants_billed(period).await?.iter().map(|tenant| draft_id(tenant, period)));
+    }
+    Ok(ids)
+}
+
+/// What a draft names as its origin.
+pub fn provenance(catalog: &Catalog, snapshot: Option<&TableSnapshot>) -> Provenance {
+    Provenance {
+        table_id: snapshot.map(|snapshot| snapshot.table_id.clone()).unwrap_or_default(),
+        table_version: snapshot.map_or(-1, |snapshot| snapshot.version.cast_signed()),
+        catalog_hash: catalog.hash.to_hex().to_string(),
+        book_hash: String::new(),
+        program_version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// The name of the catalog in `price_source`: where it lies does not matter.
+pub fn catalog_file(path: &std::path::Path) -> String {
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+fn add_problems(rated: &mut Rated, tenants: &RatedTenants<'_>, found: &Answers, request: &RateRequest) {
+    for failure in &found.failed {
+        let charges = tenants.charges(&failure.tenant);
+        rated.problems.push(Problem {
+            tenant: failure.tenant.clone(),
+            period: charges.map(|charges| charges.period().name.clone()).unwrap_or_default(),
+            kind: ProblemKind::Failed,
+            text: chain(&failure.source),
+        });
+    }
+    for (tenant, rows) in &found.not_set_up {
+        rated.problems.push(Problem {
+            tenant: tenant.clone(),
+            period: request.period.to_string(),
+            kind: ProblemKind::NotSetUp,
+            text: format!("{rows} rows of usage are kept until the catalog knows the tenant"),
+        });
+    }
+    rated.problems.sort_by(|left, right| {
+        (left.kind, &left.tenant, &left.period).cmp(&(right.kind, &right.tenant, &right.period))
+    });
+}
+
+/// Drafts that must not stay: of tenants that this run looked at and that have none now. A month of everybody is
+/// responsible for the whole month.
+fn gone(
+    stored: &StoredDrafts,
+    rated: &Rated,
+    tenants: &RatedTenants<'_>,
+    found: &Answers,
+    request: &RateRequest,
+) -> BTreeSet<String> {
+    if request.tenants.is_none() && matches!(request.period, PeriodChoice::Month(_)) {
+        return stored.gone(&rated.standing, |_| true);
+    }
+    let looked_at = found
+        .usages
+        .iter()
+        .map(|usage| usage.demand.tenant.as_str())
+        .chain(found.failed.iter().map(|failure| failure.tenant.as_str()))
+        .chain(request.tenants.iter().flatten().map(String::as_str));
+    let ids: BTreeSet<String> = looked_at
+        .filter_map(|tenant| Some(draft_id(tenant, &tenants.charges(tenant)?.period().name)))
+        .collect();
+    stored.gone(&rated.standing, |id| ids.contains(id))
+}
+
+impl RateReport {
+    pub fn has_failed(&self) -> bool {
+        self.rated.problems.iter().any(|problem| problem.kind == ProblemKind::Failed)
+    }
+
+    /// Every warning and failure, the worst first.
+    pub fn rows(&self) -> Rows {
+        let mut rows = Rows::new(&["tenant", "period", "outcome", "detail"]);
+        for problem in &self.rated.problems {
+            rows.push(vec![
+                problem.tenant.clone().into(),
+                problem.period.clone().into(),
+                problem.kind.name().into(),
+                problem.text.clone().into(),
+            ]);
+        }
+        rows
+    }
+
+    fn summarize(&self, request: &RateRequest) {
+        let rated = &self.rated;
+        let version = self.usage_version.map_or_else(|| "none yet".to_owned(), |version| version.to_string());
+        eprintln!(
+            "{}: {} drafts with {} lines, from version {version} of usage_events",
+            request.period,
+            rated.sums.values().map(|sums| sums.drafts).sum::<usize>(),
+            rated.lines
+        );
+        for (currency, sums) in &rated.sums {
+            eprintln!("{currency}: {} drafts, total {}, due {}", sums.drafts, sums.total, sums.due);
+        }
+        let (changed, gone) = (rated.changed.len(), self.gone.len());
+        match (request.dry_run, self.replaced.invoices) {
+            (true, _) => eprintln!("{changed} drafts would change, {gone} would go (--dry-run)"),
+            (false, Some(version)) => {
+                eprintln!("{changed} drafts changed, {gone} gone: version {version} of invoices");
+            }
+            (false, None) => eprintln!("nothing changed"),
+        }
+        if rated.problems.is_empty() {
+            eprintln!("no warnings");
+        }
+    }
+}
+
+fn progress_bar() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{spinner} {pos}/{len} tenants {wide_bar} {elapsed}");
+    let bar = ProgressBar::new_spinner();
+    bar.set_message("reading usage");
+    style.map(|style| bar.clone().with_style(style)).unwrap_or(bar)
+}
+
+/// What people pass where a catalog or tenant is needed.
+pub fn terms_of<'c>(catalog: &'c Catalog, tenant: &str) -> Result<&'c rating::catalog::Tenant> {
+    catalog.tenant_terms(tenant).with_context(|| format!("tenant {tenant} is not set up in the catalog"))
+}

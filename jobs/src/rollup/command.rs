@@ -1,0 +1,82 @@
+//! The command line of `meterhouse rollup`.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use ::sql::lake::Lake;
+use anyhow::Result;
+use clap::Args;
+use indicatif::ProgressBar;
+use jiff::civil::Date;
+
+use super::{RollUpSettings, roll_up};
+use crate::cli::{Exit, Globals, read_catalog, runtime, try_again_if_overtaken};
+use crate::output::{Format, Rows};
+use crate::quantities::threads;
+
+/// Keep each day's totals, so that periods close without reading their events again
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  meterhouse rollup
+  meterhouse rollup --dry-run --format json
+  meterhouse rollup --from 2026-05-01
+
+Brings usage_daily and usage_carried up to the newest events. Only what new commits touched is folded anew: an event \
+that comes late changes its tenant's day, and the days after it as far as they open differently. A changed catalog \
+adds the questions that are new; other rules of a meter roll everything again. `meterhouse quantities` uses roll-ups \
+where they answer exactly.
+
+Exit code 3 says that the days of some tenants cannot be rolled; their quantities are read from events.")]
+pub struct RollupArgs {
+    /// Find out what would be folded, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Fold every tenant anew from this UTC day on
+    #[arg(long, value_name = "DAY")]
+    from: Option<Date>,
+    /// Threads to use [default: one per core]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+pub fn run(args: &RollupArgs, globals: &Globals) -> Result<Exit> {
+    let config = globals.load_config()?;
+    let catalog = Arc::new(read_catalog(&config.catalog)?);
+    let lake = Lake::open(&config.lake)?;
+    let threads = args.threads.map_or_else(threads, usize::from);
+    let settings = RollUpSettings {
+        from: args
+            .from
+            .map(|date| date.since(Date::constant(1970, 1, 1)).map_or(i32::MIN, |since| since.get_days())),
+        dry_run: args.dry_run,
+        ..RollUpSettings::of_catalog(catalog, threads)
+    };
+    let bar =
+        if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    let rolled = runtime()?.block_on(roll_up(&lake, &settings, |report| {
+        bar.set_message(format!("{} days, {} rows", report.days, report.rows));
+        bar.tick();
+    }));
+    bar.finish_and_clear();
+    let report = rolled.map_err(try_again_if_overtaken)?;
+    if args.dry_run {
+        eprintln!("nothing was changed (--dry-run)");
+    }
+    for (tenant, why) in report.failed.iter().filter(|(_, why)| !why.is_empty()) {
+        eprintln!("error: the days of tenant {tenant} cannot be rolled from here on: {why}");
+    }
+    let mut rows = Rows::new(&["version", "days", "tenants", "tenant_days", "rows", "failed_tenants"]);
+    rows.push(vec![
+        report.version.into(),
+        report.days.into(),
+        report.tenants.len().into(),
+        report.tenant_days.into(),
+        report.rows.into(),
+        report.failed.len().into(),
+    ]);
+    rows.print(args.format)?;
+    Ok(if report.failed.is_empty() { Exit::Done } else { Exit::DoneWithRejects })
+}

@@ -1,0 +1,188 @@
+//! `meterhouse verify`: rates issued invoices again from what they pin, and compares to the byte (DESIGN.md 3.10).
+//!
+//! It needs the lake alone: the invoice's row names the version of usage events and the catalog, and both lie there. With
+//! a book, its index must agree too. `--offline` reads a copied bucket and asks nobody else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ::sql::lake::Lake;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use rating::catalog::Catalog;
+use rating::draft::{DemandOptions, DraftInputs};
+use rating::invoice::canonical;
+use rating::period::PeriodChoice;
+
+use crate::book::Book;
+use crate::cli::{Exit, Globals, runtime};
+use crate::issue::{StoredDocument, catalogs, stored_documents};
+use crate::output::{Format, Rows};
+use crate::rate::tenants::{RatedTenants, threads, usage_snapshot};
+
+/// Rate issued invoices again and compare them to the byte
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  meterhouse verify --period 2026-05
+  meterhouse verify 000017
+  meterhouse verify --period 2026-05 --offline copy-of-the-bucket
+
+Exit code 4 says that an invoice does not come out the same.")]
+pub struct VerifyArgs {
+    /// The number or id of one invoice
+    #[arg(value_name = "INVOICE", required_unless_present = "period", conflicts_with = "period")]
+    invoice: Option<String>,
+    /// All issued invoices of a period
+    #[arg(long, value_name = "PERIOD")]
+    period: Option<PeriodChoice>,
+    /// The lake to read, without book or settings
+    #[arg(long, value_name = "FOLDER")]
+    offline: Option<PathBuf>,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// One invoice's result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    pub number: String,
+    pub tenant: String,
+    pub period: String,
+    /// What is not as it should be; none when all is well.
+    pub difference: Option<String>,
+}
+
+pub fn run(args: &VerifyArgs, globals: &Globals) -> Result<Exit> {
+    let runtime = runtime()?;
+    let (lake, book) = match &args.offline {
+        Some(folder) => (Lake::open(&folder.to_string_lossy())?, None),
+        None => {
+            let config = globals.load_config()?;
+            (Lake::open(&config.lake)?, runtime.block_on(Book::existing_of(&config))?)
+        }
+    };
+    let results = runtime.block_on(async {
+        let mut documents = stored_documents(&lake, args.period, None).await?;
+        documents.retain(|document| {
+            let wanted = args.invoice.as_deref();
+            document.number.is_some()
+                && wanted.is_none_or(|name| document.number.as_deref() == Some(name) || document.id == name)
+        });
+        if documents.is_empty() {
+            bail!("there is no such issued invoice in {}", lake.url());
+        }
+        verify(&lake, book.as_ref(), documents).await
+    })?;
+    let mut rows = Rows::new(&["number", "tenant", "period", "result"]);
+    for result in &results {
+        let outcome = result.difference.clone().unwrap_or_else(|| "the same to the byte".to_owned());
+        rows.push(vec![
+            result.number.clone().into(),
+            result.tenant.clone().into(),
+            result.period.clone().into(),
+            outcome.into(),
+        ]);
+    }
+    rows.print(args.format)?;
+    let wrong = results.iter().filter(|result| result.difference.is_some()).count();
+    eprintln!("{} invoices rated again, {wrong} differ", results.len());
+    Ok(if wrong == 0 { Exit::Done } else { Exit::ReconciliationMismatch })
+}
+
+/// Rates documents again, those that pin the same together.
+pub async fn verify(
+    lake: &Lake,
+    book: Option<&Book>,
+    documents: Vec<StoredDocument>,
+) -> Result<Vec<Verified>> {
+    let mut groups: BTreeMap<(String, i64, String), Vec<StoredDocument>> = BTreeMap::new();
+    for document in documents {
+        let provenance = &document.invoice.provenance;
+        let pins =
+            (provenance.catalog_hash.clone(), provenance.table_version, document.invoice.period.name.clone());
+        groups.entry(pins).or_default().push(document);
+    }
+    let mut results = Vec::new();
+    for ((catalog_hash, version, period), documents) in groups {
+        let catalog = catalogs::load(lake, &catalog_hash).await?;
+        let catalog = catalog.with_context(|| format!("the catalog {catalog_hash} is not in the lake"))?;
+        results.extend(verify_group(lake, &Arc::new(catalog), version, &period, &documents).await?);
+        if let Some(book) = book {
+            compare_with_book(book, &period, &documents, &mut results).await?;
+        }
+    }
+    results.sort_by(|left, right| left.number.cmp(&right.number));
+    Ok(results)
+}
+
+async fn verify_group(
+    lake: &Lake,
+    catalog: &Arc<Catalog>,
+    version: i64,
+    period: &str,
+    documents: &[StoredDocument],
+) -> Result<Vec<Verified>> {
+    let choice: PeriodChoice = period.parse()?;
+    let only: BTreeSet<String> = documents.iter().map(|document| document.invoice.tenant.clone()).collect();
+    let tenants = RatedTenants::new(catalog, choice, Some(&only))?;
+    // Before the first event there was no version.
+    let snapshot = match u64::try_from(version) {
+        Ok(version) => usage_snapshot(lake, Some(version)).await?,
+        Err(_) => None,
+    };
+    let options = DemandOptions::default();
+    let answers = tenants.usage(lake, catalog, snapshot.as_ref(), options, threads()).await?;
+    let mut results = Vec::new();
+    for document in documents {
+        let issued = &document.invoice;
+        let usage = answers.usages.iter().find(|usage| usage.demand.tenant == issued.tenant);
+        let again = usage.zip(tenants.charges(&issued.tenant)).map(|(usage, charges)| {
+            let provenance = issued.provenance.clone();
+            charges.rate(usage, DraftInputs { credits: &mut [], provenance, catalog_file: "" })
+        });
+        let difference = match again {
+            Some(Ok(Some(again))) => {
+                let digest = canonical::digest(&again.canonical_json()?);
+                (digest != document.digest)
+                    .then(|| format!("total {} instead of {}, digest {digest}", again.total, issued.total))
+            }
+            Some(Ok(None)) => Some("nothing to charge any more".to_owned()),
+            Some(Err(error)) => Some(format!("{:#}", anyhow::Error::new(error))),
+            None => Some("the tenant has no usage or no terms any more".to_owned()),
+        };
+        results.push(Verified {
+            number: document.number.clone().unwrap_or_default(),
+            tenant: issued.tenant.clone(),
+            period: issued.period.name.clone(),
+            difference,
+        });
+    }
+    Ok(results)
+}
+
+/// The book's index must name the same digests.
+async fn compare_with_book(
+    book: &Book,
+    period: &str,
+    documents: &[StoredDocument],
+    results: &mut [Verified],
+) -> Result<()> {
+    let index = book.documents(Some(period), None).await?;
+    let by_number: BTreeMap<&str, &str> = index
+        .iter()
+        .map(|issued| (issued.document.printed_number.as_str(), issued.document.digest.as_str()))
+        .collect();
+    for document in documents {
+        let number = document.number.as_deref().unwrap_or_default();
+        let result = results.iter_mut().find(|result| result.number == number);
+        let Some(result) = result.filter(|result| result.difference.is_none()) else { continue };
+        result.difference = match by_number.get(number) {
+            Some(digest) if *digest == document.digest => None,
+            Some(digest) => Some(format!("the book says digest {digest}")),
+            None => Some("the book does not know it".to_owned()),
+        };
+    }
+    Ok(())
+}

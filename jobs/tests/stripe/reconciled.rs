@@ -1,0 +1,106 @@
+//! What `reconcile` finds: nothing where everything agrees, and each kind of difference where one was made.
+
+use jobs::reconcile::{IssuedSides, SideOfInvoice, compare_ours, compare_stripe};
+use jobs::stripe::{Outbox as _, Reading, RecordKind, RecordState};
+use rating::money::Currency;
+
+use crate::world::World;
+
+fn issued(world: &World) -> Vec<IssuedSides> {
+    let side = |invoice: &rating::invoice::Invoice| SideOfInvoice {
+        due: invoice.due,
+        digest: invoice.digest().unwrap(),
+    };
+    world
+        .invoices
+        .iter()
+        .map(|(number, invoice)| IssuedSides {
+            number: number.clone(),
+            tenant: invoice.tenant.clone(),
+            period: invoice.period.name.clone(),
+            currency: Currency::from_code("EUR").unwrap(),
+            book: side(invoice),
+            lake: Some(side(invoice)),
+            records: world
+                .records
+                .iter()
+                .filter(|record| record.content.invoice_number == *number)
+                .cloned()
+                .collect(),
+        })
+        .collect()
+}
+
+async fn pushed() -> (World, Vec<jobs::stripe::StripeRecord>) {
+    let world = World::with_tenants(6, 3).await;
+    let outbox = world.outbox().await;
+    world.driver(&outbox, 1).drain().await.unwrap();
+    let records = outbox.list(None).await.unwrap();
+    assert!(records.iter().all(|record| record.state == RecordState::Confirmed));
+    (world, records)
+}
+
+#[tokio::test]
+async fn sides_that_agree_have_no_differences() {
+    let (world, records) = pushed().await;
+    assert_eq!(compare_ours(&issued(&world), &records), []);
+    let reading = Reading::new(world.fake.client());
+    assert_eq!(compare_stripe(&reading, &records).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn each_difference_of_ours_is_named() {
+    let (world, records) = pushed().await;
+    let mut invoices = issued(&world);
+    invoices[0].lake = None;
+    invoices[1].lake.as_mut().unwrap().due += rust_decimal::Decimal::ONE;
+    invoices[2].lake.as_mut().unwrap().digest = "0".repeat(64);
+    let mut held = records.clone();
+    let missing = held.remove(0);
+    held[1].content.amount_minor = Some(1);
+    held[2].state = RecordState::Waiting;
+    let usage = held.iter_mut().rfind(|record| record.content.usage.is_some()).unwrap();
+    usage.content.usage.as_mut().unwrap().value += 1;
+    let mut orphan = held[5].clone();
+    orphan.content.invoice_number = "X-1".to_owned();
+    held.push(orphan);
+    let differences = compare_ours(&invoices, &held);
+    let found = |what: &str| differences.iter().filter(|difference| difference.what.contains(what)).count();
+    assert_eq!(found("book and lake: invoice"), 1);
+    assert_eq!(found("book and lake: amount due"), 1);
+    assert_eq!(found("book and lake: content"), 1);
+    assert_eq!(found("record is missing"), 1, "{}", missing.key);
+    assert_eq!(found("amount in smallest units"), 1);
+    assert_eq!(found("invoices and outbox: usage"), 1);
+    assert_eq!(found("is waiting"), 1);
+    assert_eq!(found("record without an invoice"), 1);
+    assert_eq!(differences.len(), 8, "{differences:#?}");
+}
+
+#[tokio::test]
+async fn each_difference_in_stripe_is_named() {
+    let (world, records) = pushed().await;
+    {
+        let mut state = world.fake.state();
+        // A lost event, usage of somebody else, an item changed, an item gone, and an invoice twice.
+        state.events.iter_mut().find(|event| event.name == "kilo_calls").unwrap().is_counted = false;
+        *state.usage.values_mut().last().unwrap() += 7;
+        state.items[0].amount += 1;
+        state.items.retain(|item| item.id != "ii_3");
+        let mut twice = state.invoices[0].clone();
+        twice.id = "in_twice".to_owned();
+        state.invoices.push(twice);
+    }
+    let reading = Reading::new(world.fake.client());
+    let differences = compare_stripe(&reading, &records).await.unwrap();
+    let found = |what: &str| differences.iter().filter(|difference| difference.what.contains(what)).count();
+    assert_eq!(found("usage of kilo_calls"), 1, "{differences:#?}");
+    assert_eq!(found("usage of si_"), 1);
+    assert_eq!(found("amount of invoice_item"), 1);
+    assert_eq!(found("invoice_item is missing"), 1);
+    assert_eq!(found("invoice is there twice"), 1);
+    // The totals of invoices whose items were changed differ, too.
+    assert!((1..=2).contains(&found("amount of invoice in")), "{differences:#?}");
+    let items = records.iter().filter(|record| record.content.kind == RecordKind::InvoiceItem).count();
+    assert!(items > 10);
+}

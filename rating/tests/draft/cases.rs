@@ -1,0 +1,279 @@
+//! Which lines a draft has, and what they come to.
+
+use rating::draft::granted_credits;
+use rating::invoice::credit::Credit;
+
+use rating::quantity::Measure;
+
+use crate::world::{World, shown};
+
+const HEAD: &str = "
+catalog: c
+currency: USD
+meters:
+  calls: { kind: delta, event_type: c, value: $.v, dimensions: { region: $.r, size: $.s }, unit: request }
+  disk: { kind: gauge, event_type: d, value: $.v, resource: $.d, unit: GB }
+  bytes: { kind: cumulative, event_type: b, value: $.v, resource: $.b, unit: byte }
+  paid: { kind: delta, event_type: p, value: $.v, unit: usd }
+  bought: { kind: delta, event_type: i, value: $.v, unit: pack }
+";
+
+fn world(rest: &str, events: &str) -> World {
+    World::new(&format!("{HEAD}{rest}"), events)
+}
+
+fn plan(prices: &str) -> String {
+    format!(
+        "plans:\n  basic:\n    prices:\n{prices}\nother_tenants:\n  subscriptions: [{{ plan: basic, from: 2025-01-01 }}]\n"
+    )
+}
+
+#[test]
+fn every_price_of_a_plan_has_its_line_even_unused() {
+    let catalog = plan(
+        "      fee: { flat: 29 }
+      calls: { meter: calls, included: 10, per_unit: 0.5 }
+      disk: { meter: disk, measure: average, per_unit: 3 }
+      split: { meter: calls, split_by: region, per_unit: 1 }
+      tiers: { meter: calls, split_by: size, graduated: [{ up_to: 10, per_unit: 1, flat: 5 }, { per_unit: 1 }] }",
+    );
+    assert_eq!(
+        world(&catalog, "").lines("acme", "2026-01"),
+        [
+            "calls: 0 -> 0 = 0.00",
+            "disk: 0 -> 0 = 0.00",
+            "fee: - -> 1 = 29.00",
+            // No region was used, so no region has a line; but the first tier's fee is owed whatever is used.
+            "tiers: 0 -> 0 = 5.00",
+        ]
+    );
+    let used = world(
+        &catalog,
+        "2026-01-05T00:00:00Z calls - {\"region\":\"eu\",\"size\":\"s\"} 8
+         2026-01-31T23:59:59.999999Z calls - {\"region\":\"us\",\"size\":\"s\"} 4
+         2026-02-01T00:00:00Z calls - {\"region\":\"us\",\"size\":\"s\"} 100
+         2025-12-31T23:00:00Z disk a - 2",
+    );
+    assert_eq!(
+        used.lines("acme", "2026-01"),
+        [
+            "calls: 12 -> 2 = 1.00",
+            "disk: 2 -> 2 = 6.00",
+            "fee: - -> 1 = 29.00",
+            "split[eu]: 8 -> 8 = 8.00",
+            "split[us]: 4 -> 4 = 4.00",
+            // 10 at 1 and 2 at 1, and the fee of the first tier; the second has none.
+            "tiers[s]: 12 -> 12 = 17.00",
+        ]
+    );
+}
+
+#[test]
+fn pools_are_drawn_in_the_plans_order_and_not_in_the_invoices() {
+    // The invoice sorts its lines by key: `a_last` comes first on paper and last at the pool.
+    let catalog = "
+plans:
+  basic:
+    pools: { shared: { quantity: 10, unit: request } }
+    prices:
+      first: { meter: calls, only: { region: eu }, included: { pool: shared }, per_unit: 1 }
+      a_last: { meter: calls, only: { region: us }, included: { pool: shared }, per_unit: 1 }
+other_tenants:
+  subscriptions: [{ plan: basic, from: 2025-01-01 }]
+";
+    let used = world(
+        catalog,
+        "2026-01-05T00:00:00Z calls - {\"region\":\"eu\"} 7
+         2026-01-06T00:00:00Z calls - {\"region\":\"us\"} 9",
+    );
+    assert_eq!(used.lines("acme", "2026-01"), ["a_last: 9 -> 6 = 6.00", "first: 7 -> 0 = 0.00"]);
+}
+
+#[test]
+fn a_pool_is_whole_while_its_plan_holds_though_a_price_changes() {
+    let catalog = "
+plans:
+  basic:
+    pools: { shared: { quantity: 31, unit: request } }
+    prices:
+      first: { meter: calls, only: { region: eu }, included: { pool: shared }, per_unit: 1 }
+      second: { meter: calls, only: { region: us }, included: { pool: shared }, per_unit: 1 }
+tenants:
+  acme:
+    subscriptions: [{ plan: basic, from: 2026-01-11 }]
+    overrides: [{ plan: basic, price: first, per_unit: 2, from: 2026-01-21 }]
+";
+    let used = world(
+        catalog,
+        "2026-01-05T00:00:00Z calls - {\"region\":\"eu\"} 1000
+         2026-01-15T00:00:00Z calls - {\"region\":\"eu\"} 15
+         2026-01-25T00:00:00Z calls - {\"region\":\"eu\"} 8
+         2026-01-25T00:00:00Z calls - {\"region\":\"us\"} 4",
+    );
+    // Subscribed for 21 of 31 days: 21 requests are included. 15 and then 6 of the 8 are drawn.
+    assert_eq!(
+        used.lines("acme", "2026-01"),
+        ["first: 15 -> 0 = 0.00", "first: 8 -> 2 = 4.00", "second: 4 -> 4 = 4.00"]
+    );
+    assert_eq!(used.warnings("acme", "2026-01"), ["1000 of calls outside of every subscription"]);
+}
+
+#[test]
+fn fees_are_prorated_charged_once_or_whole() {
+    let catalog = "
+plans:
+  basic:
+    prices:
+      fee: { flat: 31 }
+      setup: { flat: 99, charge: once }
+      whole: { flat: 7, prorate: false }
+tenants:
+  new:
+    subscriptions: [{ plan: basic, from: 2026-01-11 }]
+    overrides:
+      - { plan: basic, price: fee, flat: 62, from: 2026-01-21 }
+      - { plan: basic, price: whole, flat: 8, from: 2026-01-21 }
+      - { plan: basic, price: setup, flat: 50, from: 2026-01-21 }
+  gone:
+    subscriptions: [{ plan: basic, from: 2025-01-01, until: 2026-01-11 }]
+";
+    let world = world(catalog, "");
+    // 10 days at 1 and 11 days at 2 a day; what is not prorated is owed once, by the terms it began with.
+    assert_eq!(
+        world.lines("new", "2026-01"),
+        ["fee: - -> 1 = 10.00", "fee: - -> 1 = 22.00", "setup: - -> 1 = 99.00", "whole: - -> 1 = 7.00"]
+    );
+    assert_eq!(world.lines("new", "2026-02"), ["fee: - -> 1 = 62.00", "whole: - -> 1 = 8.00"]);
+    assert_eq!(world.lines("gone", "2026-01"), ["fee: - -> 1 = 10.00", "whole: - -> 1 = 7.00"]);
+    assert!(world.try_rate("gone", "2026-02", &mut []).unwrap().is_none());
+    let texts: Vec<String> =
+        world.rate("new", "2026-01").lines.into_iter().map(|line| line.description).collect();
+    assert_eq!(
+        texts,
+        [
+            "fee (from 2026-01-11, until 2026-01-21)",
+            "fee (from 2026-01-21)",
+            "setup",
+            "whole (from 2026-01-11, until 2026-01-21)",
+        ]
+    );
+}
+
+#[test]
+fn a_maximum_holds_over_all_spans_of_the_period() {
+    let catalog = "
+plans:
+  basic:
+    prices: { calls: { meter: calls, per_unit: 1, discounts: [{ maximum_spend: 100 }] } }
+tenants:
+  acme:
+    subscriptions: [{ plan: basic, from: 2025-01-01 }]
+    overrides: [{ plan: basic, price: calls, per_unit: 2, from: 2026-01-21 }]
+";
+    let used = world(catalog, "2026-01-15T00:00:00Z calls - - 70\n 2026-01-25T00:00:00Z calls - - 40");
+    assert_eq!(used.lines("acme", "2026-01"), ["calls: 70 -> 70 = 70.00", "calls: 40 -> 40 = 30.00"]);
+}
+
+#[test]
+fn single_transactions_reach_percentages() {
+    let catalog = plan("      fees: { meter: paid, percentage: { rate: 2.9, fee_per_transaction: 0.3 } }");
+    let used = world(&catalog, "2026-01-15T00:00:00Z paid - - 100\n 2026-01-25T00:00:00Z paid - - 50.5");
+    // 150.5 * 0.029 + 2 * 0.3 = 4.3645 + 0.6
+    assert_eq!(used.lines("acme", "2026-01"), ["fees: 150.5 -> 150.5 = 4.96"]);
+    assert_eq!(world(&catalog, "").lines("acme", "2026-01"), ["fees: 0 -> 0 = 0.00"]);
+}
+
+#[test]
+fn a_peak_weighs_by_its_span_and_levels_are_carried() {
+    let catalog = "
+plans:
+  basic: { prices: { disk: { meter: disk, measure: peak, per_unit: 31 } } }
+  large: { prices: { disk: { meter: disk, measure: average, per_unit: 31 } } }
+tenants:
+  acme:
+    subscriptions:
+      - { plan: basic, from: 2025-01-01, until: 2026-01-11 }
+      - { plan: large, from: 2026-01-11 }
+";
+    let used = world(catalog, "2025-03-01T00:00:00Z disk a - 2\n 2026-01-06T00:00:00Z disk a - 3");
+    // Peak 3 for 10 of 31 days: 30. Then 3 held for 21 of 31 days: an average of 63/31.
+    assert_eq!(used.lines("acme", "2026-01"), ["disk: 3 -> 30/31 = 30.00", "disk: 63/31 -> 63/31 = 63.00"]);
+}
+
+#[test]
+fn levels_can_be_billed_by_another_measure() {
+    let catalog = plan(
+        "      disk: { meter: disk, measure: average, included: 1, per_unit: 10 }
+      hours: { meter: disk, measure: unit_hours, per_unit: 1 }
+      calls: { meter: calls, per_unit: 1 }",
+    );
+    let used = world(&catalog, "2025-03-01T00:00:00Z disk a - 2\n 2026-01-31T00:00:00Z disk a - 33");
+    assert_eq!(
+        used.lines("acme", "2026-01"),
+        ["calls: 0 -> 0 = 0.00", "disk: 3 -> 2 = 20.00", "hours: 2232 -> 2232 = 2232.00"]
+    );
+    let by = |measure| -> Vec<String> { used.by("acme", "2026-01", measure).iter().map(shown).collect() };
+    assert_eq!(by(Measure::Peak), ["disk: 33 -> 32 = 320.00"]);
+    assert_eq!(by(Measure::Average), ["disk: 3 -> 2 = 20.00"]);
+}
+
+#[test]
+fn purchases_are_lines_where_there_are_some() {
+    let catalog = "
+taxes: { vat: { description: VAT, percent: 19.0 } }
+tax: vat
+items:
+  small_pack: { description: Small pack, meter: bought, per_unit: 2.5 }
+plans:
+  basic: { prices: { fee: { flat: 10 } } }
+credits:
+  grants:
+    welcome: { description: Welcome, amount: 5, only: { kind: [free, trial] }, priority: 10, expires_after_days: 400 }
+    others: { description: Others, amount: 9, only: { kind: paying } }
+tenants:
+  acme:
+    attributes: { kind: free }
+    subscriptions: [{ plan: basic, from: 2025-01-01 }]
+other_tenants: {}
+";
+    let world = world(catalog, "2026-01-15T00:00:00Z bought - - 3");
+    assert_eq!(world.lines("acme", "2026-01"), ["small_pack: 3 -> 3 = 7.50", "fee: - -> 1 = 10.00"]);
+    assert_eq!(world.lines("acme", "2026-02"), ["fee: - -> 1 = 10.00"]);
+    // Somebody without any subscription buys as well, in the catalog's currency.
+    assert_eq!(world.lines("other", "2026-01"), ["small_pack: 3 -> 3 = 7.50"]);
+
+    let mut credits = granted_credits(&world.catalog, world.catalog.tenant_terms("acme").unwrap());
+    let day_us = 86_400_000_000;
+    let start_us = crate::world::instant_us("2025-01-01T00:00:00Z");
+    assert_eq!(
+        credits,
+        [Credit {
+            id: "welcome".into(),
+            priority: 10,
+            granted_us: start_us,
+            effective_us: start_us,
+            expires_us: Some(start_us + 400 * day_us),
+            balance: "5".parse().unwrap(),
+        }]
+    );
+    let invoice = world.try_rate("acme", "2026-01", &mut credits).unwrap().unwrap();
+    let sums = [invoice.total, invoice.credited, invoice.taxed, invoice.due].map(|amount| amount.to_string());
+    // (17.50 - 5) * 19 %, by line: 2.50 and 10.00.
+    assert_eq!(sums, ["17.50", "5.00", "2.38", "14.88"]);
+    assert_eq!(credits[0].balance.to_string(), "0");
+}
+
+#[test]
+fn the_same_inputs_give_the_same_bytes() {
+    let catalog = plan("      calls: { meter: calls, split_by: [region, size], per_unit: 0.07 }");
+    let lines =
+        "2026-01-15T00:00:00Z calls - {\"region\":\"eu\"} 3\n2026-01-16T00:00:00Z calls - {\"size\":\"s\"} 4";
+    let (one, two) =
+        (world(&catalog, lines).rate("a", "2026-01"), world(&catalog, lines).rate("a", "2026-01"));
+    assert_eq!(one.canonical_json().unwrap(), two.canonical_json().unwrap());
+    assert_eq!(one.lines[0].price_source.as_deref(), Some("test.yaml:13"));
+    // A comment moves the price to another line and changes nothing else.
+    let moved = world(&format!("# why\n{catalog}"), lines).rate("a", "2026-01");
+    assert_eq!(moved.lines[0].price_source.as_deref(), Some("test.yaml:14"));
+    assert_eq!(moved.digest().unwrap(), one.digest().unwrap());
+}

@@ -1,0 +1,202 @@
+//! A day with newly arrived files: its rows are put in order in memory before they are folded.
+//!
+//! Rows are first dealt out to their tenants and meters, where they mostly lie in the order of time already, so that
+//! sorting them is cheap.
+
+use futures::TryStreamExt;
+
+use super::dictionary::Mapped;
+use super::rows::{ARRIVED, Arrival, FOLDED, Rows, SIGNALS, text};
+use super::tenants::{Figures, LastSlot, NONE, SignalWord, TenantFolds};
+use super::{Day, QuantitiesError};
+
+/// A row in numbers.
+#[derive(Debug, Clone, Copy)]
+struct ArrivedRow {
+    figures: Figures,
+    tenant: u32,
+    meter: u32,
+    resource: u32,
+    dimensions: u32,
+    arrival_us: i64,
+    topic: u32,
+    partition: i32,
+    offset: i64,
+    batch_index: i32,
+}
+
+/// Texts that rows of the day name by number.
+#[derive(Debug, Default)]
+struct Texts {
+    numbers: std::collections::HashMap<Box<str>, u32>,
+    texts: Vec<Box<str>>,
+}
+
+impl Texts {
+    fn number(&mut self, text: &str) -> u32 {
+        if let Some(&number) = self.numbers.get(text) {
+            return number;
+        }
+        let number = self.texts.len() as u32;
+        self.texts.push(text.into());
+        self.numbers.insert(text.into(), number);
+        number
+    }
+}
+
+#[derive(Debug, Default)]
+struct Gathered {
+    rows: Vec<ArrivedRow>,
+    resources: Texts,
+    dimensions: Texts,
+    topics: Texts,
+}
+
+pub(super) async fn fold_day(
+    day: &Day,
+    has_sessions: bool,
+    folds: &mut TenantFolds,
+) -> Result<(), QuantitiesError> {
+    let mut gathered = Gathered::default();
+    // The first of each is what stands for none.
+    gathered.resources.number("");
+    gathered.dimensions.number("");
+    for place in 0..day.files.len() {
+        gather_file(day, place, has_sessions, folds, &mut gathered).await?;
+    }
+    gathered.put_in_order();
+    gathered.fold(folds)
+}
+
+async fn gather_file(
+    day: &Day,
+    place: usize,
+    has_sessions: bool,
+    folds: &mut TenantFolds,
+    gathered: &mut Gathered,
+) -> Result<(), QuantitiesError> {
+    let file = &day.files[place];
+    let mut columns = [FOLDED.as_slice(), ARRIVED.as_slice()].concat();
+    if has_sessions {
+        columns.extend(SIGNALS);
+    }
+    // Rows that came twice are named by their place in the file, so all row groups are read.
+    let row_groups = if day.twice.is_empty(place) {
+        folds.share().row_groups(file)
+    } else {
+        (0..file.row_groups().len()).collect()
+    };
+    let mut batches = file.read(&columns, row_groups)?;
+    let (mut tenants, mut meters) = (Mapped::default(), Mapped::default());
+    let (mut resources, mut dimensions) = (Mapped::default(), Mapped::default());
+    let (mut signals, mut topics) = (Mapped::default(), Mapped::default());
+    let mut first_row = 0;
+    while let Some(batch) = batches.try_next().await? {
+        let rows = Rows::of(file, &batch, has_sessions)?;
+        let arrival = Arrival::of(file, &batch)?;
+        tenants.map(&rows.tenant, |name| folds.tenant_number(name));
+        meters.map(&rows.meter, |key| folds.meter_number(key));
+        resources.map(&rows.resource, |text| gathered.resources.number(text));
+        dimensions.map(&rows.dimensions, |text| gathered.dimensions.number(text));
+        topics.map(&arrival.topic, |text| gathered.topics.number(text));
+        if let Some((signal, _)) = &rows.signals {
+            signals.map(signal, SignalWord::of);
+        }
+        for row in 0..rows.len() {
+            let number = |column: &super::dictionary::Texts, mapped: &Mapped<u32>, none: u32| {
+                use arrow::array::Array;
+                if column.is_null(row) { none } else { mapped.numbers[column.keys().value(row) as usize] }
+            };
+            let tenant = number(&rows.tenant, &tenants, NONE);
+            if tenant == NONE || day.twice.contains(place, first_row + row as u64) {
+                continue;
+            }
+            gathered.rows.push(ArrivedRow {
+                figures: figures(&rows, &signals, row),
+                tenant,
+                meter: number(&rows.meter, &meters, NONE),
+                resource: number(&rows.resource, &resources, 0),
+                dimensions: number(&rows.dimensions, &dimensions, 0),
+                arrival_us: arrival.arrived.value(row),
+                topic: number(&arrival.topic, &topics, 0),
+                partition: arrival.partition.value(row),
+                offset: arrival.offset.value(row),
+                batch_index: arrival.batch_index.value(row),
+            });
+        }
+        first_row += rows.len() as u64;
+    }
+    Ok(())
+}
+
+fn figures(rows: &Rows, signals: &Mapped<SignalWord>, row: usize) -> Figures {
+    use arrow::array::Array;
+    let (signal, signal_time_us) = match &rows.signals {
+        Some((signal, time)) => {
+            let word = match text(signal, row) {
+                "" => SignalWord::Unknown,
+                _ => signals.numbers[signal.keys().value(row) as usize],
+            };
+            (word, time.is_valid(row).then(|| time.value(row)))
+        }
+        None => (SignalWord::Unknown, None),
+    };
+    Figures {
+        time_us: rows.time.value(row),
+        value_nano: rows.value.is_valid(row).then(|| rows.value.value(row)),
+        signal,
+        signal_time_us,
+    }
+}
+
+impl Gathered {
+    /// By tenant and meter, then by time and arrival.
+    fn put_in_order(&mut self) {
+        let topics = &self.topics.texts;
+        // Stable sorts that use what lies in order already; a tenant's rows of a meter mostly do.
+        self.rows.sort_by_key(|row| (row.tenant, row.meter));
+        for run in
+            self.rows.chunk_by_mut(|left, right| (left.tenant, left.meter) == (right.tenant, right.meter))
+        {
+            run.sort_by(|left, right| {
+                let times =
+                    (left.figures.time_us, left.arrival_us).cmp(&(right.figures.time_us, right.arrival_us));
+                times.then_with(|| topics[left.topic as usize].cmp(&topics[right.topic as usize])).then_with(
+                    || {
+                        (left.partition, left.offset, left.batch_index).cmp(&(
+                            right.partition,
+                            right.offset,
+                            right.batch_index,
+                        ))
+                    },
+                )
+            });
+        }
+    }
+
+    fn fold(&self, folds: &mut TenantFolds) -> Result<(), QuantitiesError> {
+        let dimension_numbers: Vec<u32> =
+            self.dimensions.texts.iter().map(|text| folds.dimension_number(text)).collect();
+        let mut last = vec![LastSlot::NOWHERE; self.resources.texts.len()];
+        let mut last_without_resource = vec![LastSlot::NOWHERE; self.dimensions.texts.len()];
+        for run in self.rows.chunk_by(|left, right| (left.tenant, left.meter) == (right.tenant, right.meter))
+        {
+            let Some(mut own) = folds.begin(run[0].tenant, run[0].meter, run.len() as u64) else { continue };
+            for row in run {
+                if own.is_over(&row.figures) {
+                    continue;
+                }
+                let (resource, dimensions) = (row.resource as usize, row.dimensions as usize);
+                let texts = || (&*self.resources.texts[resource], &*self.dimensions.texts[dimensions]);
+                let last =
+                    if resource == 0 { &mut last_without_resource[dimensions] } else { &mut last[resource] };
+                let slot = own.slot(last, dimension_numbers[dimensions], texts)?;
+                own.take(&row.figures, slot);
+                if own.problem.is_some() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,118 @@
+//! A file of `usage_events` as the engine reads it: only the columns that it needs, texts as dictionaries.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+use parquet::errors::ParquetError;
+use parquet::file::statistics::Statistics;
+
+use super::QuantitiesError;
+use crate::lake::{DataFile, StoredFile, Table, TableHandle};
+
+const BATCH_ROWS: usize = 16 * 1024;
+
+/// Columns of text; each is read as a dictionary.
+const TEXTS: [&str; 6] = ["tenant", "meter", "resource", "dimensions", "signal", "topic"];
+
+/// A file whose footer is read.
+#[derive(Debug)]
+pub(super) struct LakeFile {
+    pub file: DataFile,
+    stored: StoredFile,
+    metadata: ArrowReaderMetadata,
+}
+
+/// The tenants of a row group, by its statistics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct GroupBounds {
+    pub rows: u64,
+    /// Nothing when the file does not say.
+    pub tenants: Option<(String, String)>,
+}
+
+impl LakeFile {
+    pub async fn open(table: &TableHandle, file: DataFile) -> Result<Self, QuantitiesError> {
+        let mut stored = table.stored_file(&file);
+        let failed = |source| QuantitiesError::Parquet { path: file.path.clone(), source };
+        let plain =
+            ArrowReaderMetadata::load_async(&mut stored, ArrowReaderOptions::new()).await.map_err(failed)?;
+        let options = ArrowReaderOptions::new().with_schema(Arc::new(with_dictionaries(plain.schema())));
+        let metadata = ArrowReaderMetadata::try_new(Arc::clone(plain.metadata()), options).map_err(failed)?;
+        Ok(Self { file, stored, metadata })
+    }
+
+    pub fn row_groups(&self) -> Vec<GroupBounds> {
+        let metadata = self.metadata.metadata();
+        let schema = metadata.file_metadata().schema_descr();
+        let tenant = (0..schema.num_columns()).find(|at| schema.column(*at).name() == "tenant");
+        let bounds = metadata.row_groups().iter().map(|group| GroupBounds {
+            rows: group.num_rows() as u64,
+            tenants: tenant.and_then(|at| text_bounds(group.column(at).statistics()?)),
+        });
+        bounds.collect()
+    }
+
+    /// Streams some columns of some row groups, in the file's order.
+    pub fn read(
+        &self,
+        columns: &[&'static str],
+        row_groups: Vec<usize>,
+    ) -> Result<BoxStream<'static, Result<RecordBatch, QuantitiesError>>, QuantitiesError> {
+        let path = self.file.path.clone();
+        let failed = move |source: ParquetError| QuantitiesError::Parquet { path: path.clone(), source };
+        let builder =
+            ParquetRecordBatchStreamBuilder::new_with_metadata(self.stored.clone(), self.metadata.clone());
+        let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+        let stream = builder
+            .with_projection(mask)
+            .with_row_groups(row_groups)
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .map_err(&failed)?;
+        Ok(stream.map_err(failed).boxed())
+    }
+
+    /// A column in the type that the engine works with, whatever the file's writer made of it.
+    pub fn column(&self, batch: &RecordBatch, name: &'static str) -> Result<ArrayRef, QuantitiesError> {
+        let missing = || QuantitiesError::Column { path: self.file.path.clone(), column: name };
+        let column = batch.column_by_name(name).ok_or_else(missing)?;
+        let expected = working_type(name);
+        if *column.data_type() == expected { Ok(Arc::clone(column)) } else { Ok(cast(column, &expected)?) }
+    }
+}
+
+fn text_bounds(statistics: &Statistics) -> Option<(String, String)> {
+    let text = |bytes: Option<&[u8]>| Some(std::str::from_utf8(bytes?).ok()?.to_owned());
+    Some((text(statistics.min_bytes_opt())?, text(statistics.max_bytes_opt())?))
+}
+
+fn dictionary() -> DataType {
+    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+}
+
+fn working_type(name: &str) -> DataType {
+    if TEXTS.contains(&name) {
+        return dictionary();
+    }
+    let column = Table::UsageEvents.columns().iter().find(|column| column.name == name);
+    column.map_or(DataType::Null, |column| column.kind.arrow_type())
+}
+
+fn with_dictionaries(schema: &Schema) -> Schema {
+    let fields = schema.fields().iter().map(|field| {
+        let is_text = matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+        if is_text && TEXTS.contains(&field.name().as_str()) {
+            Arc::new(Field::new(field.name(), dictionary(), field.is_nullable()))
+        } else {
+            Arc::clone(field)
+        }
+    });
+    Schema::new(fields.collect::<Vec<_>>())
+}

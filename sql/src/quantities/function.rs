@@ -1,0 +1,242 @@
+//! `quantities('2026-05')` in SQL: a table function with an execution plan of its own.
+//!
+//! Owns: reading its arguments, passing filters on the tenant down, and counting its memory against the session's. A
+//! second argument pins the version of `usage_events`; otherwise it is the session's.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{ScalarValue, plan_datafusion_err, plan_err, project_schema};
+use datafusion::datasource::TableType;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
+use futures::{StreamExt, TryStreamExt};
+use rating::catalog::Catalog;
+use rating::period::PeriodChoice;
+
+use super::period::{PeriodScan, Question};
+use super::table::{QUANTITIES, QuantityRows};
+use crate::lake::{LakeError, TableHandle, TableSnapshot};
+
+const BATCH_ROWS: usize = 8 * 1024;
+
+/// The function, over one lake and catalog.
+#[derive(Debug, Clone)]
+pub struct QuantitiesFunction {
+    pub table: TableHandle,
+    /// None while the table does not exist.
+    pub snapshot: Option<Arc<TableSnapshot>>,
+    pub catalog: Arc<Catalog>,
+}
+
+impl TableFunctionImpl for QuantitiesFunction {
+    fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
+        let usage = "quantities() takes a period like '2026-05', and if you like a version of usage_events";
+        let (period, version) = match args.exprs() {
+            [period] => (period, None),
+            [period, version] => (period, Some(version)),
+            _ => return plan_err!("{usage}"),
+        };
+        let Expr::Literal(ScalarValue::Utf8(Some(period)), _) = period else { return plan_err!("{usage}") };
+        let period: PeriodChoice = period.parse().map_err(|error| plan_datafusion_err!("{error}"))?;
+        let version = match version {
+            None => None,
+            Some(Expr::Literal(ScalarValue::Int64(Some(version)), _)) => u64::try_from(*version).ok(),
+            Some(_) => return plan_err!("{usage}"),
+        };
+        Ok(Arc::new(QuantitiesTable { function: self.clone(), period, version }))
+    }
+}
+
+#[derive(Debug)]
+struct QuantitiesTable {
+    function: QuantitiesFunction,
+    period: PeriodChoice,
+    version: Option<u64>,
+}
+
+impl QuantitiesTable {
+    async fn snapshot(&self) -> Result<Arc<TableSnapshot>> {
+        let table = &self.function.table;
+        let found = match (self.version, &self.function.snapshot) {
+            (None, Some(snapshot)) => Ok(Arc::clone(snapshot)),
+            (None, None) => Err(LakeError::Missing(table.table().name())),
+            (version, _) => table.snapshot(version).await.map(Arc::new),
+        };
+        found.map_err(|error| DataFusionError::External(Box::new(error)))
+    }
+}
+
+#[async_trait]
+impl TableProvider for QuantitiesTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&QUANTITIES)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let pushed = |filter: &&Expr| match tenants_of(filter) {
+            Some(_) => TableProviderFilterPushDown::Inexact,
+            None => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(pushed).collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let tenants = filters.iter().filter_map(tenants_of);
+        let tenants = tenants.reduce(|left, right| left.intersection(&right).cloned().collect());
+        let scan = PeriodScan {
+            table: self.function.table.clone(),
+            snapshot: self.snapshot().await?,
+            catalog: Arc::clone(&self.function.catalog),
+            period: self.period,
+            question: Question::Everything,
+            tenants,
+            threads: state.config().target_partitions(),
+        };
+        Ok(Arc::new(QuantitiesExec::new(scan, projection.cloned())?))
+    }
+}
+
+/// The tenants that a filter leaves: of `tenant = 'x'` and `tenant IN ('x', 'y')`.
+fn tenants_of(filter: &Expr) -> Option<BTreeSet<String>> {
+    let text = |expression: &Expr| match expression {
+        Expr::Literal(ScalarValue::Utf8(Some(text)), _) => Some(text.clone()),
+        _ => None,
+    };
+    let is_tenant = |expression: &Expr| matches!(expression, Expr::Column(column) if column.name == "tenant");
+    match filter {
+        Expr::BinaryExpr(equal) if equal.op == Operator::Eq => match (&*equal.left, &*equal.right) {
+            (column, value) | (value, column) if is_tenant(column) => Some(BTreeSet::from([text(value)?])),
+            _ => None,
+        },
+        Expr::InList(list) if !list.negated && is_tenant(&list.expr) => list.list.iter().map(text).collect(),
+        _ => None,
+    }
+}
+
+/// The pass over the lake as an operator.
+#[derive(Debug)]
+pub struct QuantitiesExec {
+    scan: PeriodScan,
+    projection: Option<Vec<usize>>,
+    properties: Arc<PlanProperties>,
+}
+
+impl QuantitiesExec {
+    fn new(scan: PeriodScan, projection: Option<Vec<usize>>) -> Result<Self> {
+        let schema = project_schema(&QUANTITIES, projection.as_ref())?;
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        );
+        Ok(Self { scan, projection, properties: Arc::new(properties) })
+    }
+}
+
+impl DisplayAs for QuantitiesExec {
+    fn fmt_as(&self, _format: DisplayFormatType, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PeriodScan { snapshot, period, tenants, threads, .. } = &self.scan;
+        write!(out, "QuantitiesExec: period={period}, version={}, threads={threads}", snapshot.version)?;
+        match tenants {
+            Some(tenants) => write!(out, ", tenants={tenants:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ExecutionPlan for QuantitiesExec {
+    fn name(&self) -> &'static str {
+        "QuantitiesExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _visit: &mut dyn for<'e> FnMut(&'e Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let (scan, projection) = (self.scan.clone(), self.projection.clone());
+        let pool = Arc::clone(context.memory_pool());
+        let batches = async move {
+            let mut scan_of_all = scan.usage_scan().map_err(external)?;
+            scan_of_all.memory = Some(pool);
+            let answers = scan.complete(scan_of_all.run().await.map_err(external)?).map_err(external)?;
+            if let Some(failure) = answers.failed.into_iter().next() {
+                return Err(DataFusionError::External(Box::new(failure)));
+            }
+            batches(&answers.usages, &scan.catalog, projection.as_deref())
+        };
+        let stream = futures::stream::once(batches).map_ok(|batches| futures::stream::iter(batches).map(Ok));
+        let schema = Arc::clone(self.properties.eq_properties.schema());
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream.try_flatten())))
+    }
+}
+
+fn external(error: super::QuantitiesError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+fn batches(
+    usages: &[rating::usage::Usage],
+    catalog: &Catalog,
+    projection: Option<&[usize]>,
+) -> Result<Vec<RecordBatch>> {
+    let mut rows = QuantityRows::default();
+    let mut batches = Vec::new();
+    let mut take = |rows: &mut QuantityRows| -> Result<()> {
+        let batch = rows.finish()?;
+        batches.push(match projection {
+            Some(columns) => batch.project(columns)?,
+            None => batch,
+        });
+        Ok(())
+    };
+    for usage in usages {
+        rows.push_usage(usage, catalog);
+        if rows.len() >= BATCH_ROWS {
+            take(&mut rows)?;
+        }
+    }
+    take(&mut rows)?;
+    Ok(batches)
+}

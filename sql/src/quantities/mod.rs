@@ -1,0 +1,216 @@
+//! The engine: what every tenant used, from one pass over the lake (DESIGN.md 3.5).
+//!
+//! Owns: which files and row groups are read, in which order their rows reach the folds of `rating::usage`, that an
+//! event counts once (3.2), and how the tenants are spread over the cores. Does not own: the arithmetic (`rating`), nor
+//! what is asked (the caller's demands).
+//!
+//! Days are read in their order, each tenant's in one task, so that the only thing in memory is each tenant's state. A
+//! compacted day streams through as it lies. A day with newly arrived files is put in order in memory first, and events
+//! that came twice are left out, as compaction would do it.
+
+mod answers;
+mod arrived;
+mod day_scan;
+mod dictionary;
+mod files;
+mod function;
+mod period;
+mod rows;
+mod shares;
+mod sorted;
+mod table;
+mod tenants;
+mod twice;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::error::ArrowError;
+use datafusion::error::DataFusionError;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
+use parquet::errors::ParquetError;
+use rating::catalog::{Catalog, MeterKind};
+use rating::period::PeriodError;
+use rating::usage::{BadDimensions, Demand};
+
+use crate::lake::{DataFile, LakeError, TableHandle, TableSnapshot};
+
+pub use answers::{Answers, TenantFailure, TenantProblem};
+pub use day_scan::{DayQuestionsOf, DayScan};
+pub use function::QuantitiesFunction;
+pub(crate) use period::demand_of_terms;
+pub use period::{PeriodScan, Question};
+pub use table::{QUANTITIES, QuantityRows};
+
+use files::LakeFile;
+use shares::TenantShare;
+use tenants::TenantFolds;
+pub(crate) use tenants::signals_in_order;
+pub use tenants::{Openings, RolledDay, RolledOddities, RolledSeries, TenantCarried, TenantDay};
+use twice::RowsTwice;
+
+/// What is asked of a tenant.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Asked {
+    Demand(Demand),
+    /// The tenant is set up but has no such period.
+    Nothing,
+    NotSetUp,
+}
+
+pub type DemandOf = Arc<dyn Fn(&str) -> Asked + Send + Sync>;
+
+/// A pass over the usage events of one table version.
+#[derive(Clone)]
+pub struct UsageScan {
+    pub table: TableHandle,
+    pub snapshot: Arc<TableSnapshot>,
+    pub catalog: Arc<Catalog>,
+    pub demand_of: DemandOf,
+    /// Only these tenants; none for all.
+    pub tenants: Option<BTreeSet<String>>,
+    /// No span that is asked for ends later than this.
+    pub until_us: i64,
+    /// So many tenants' shares are folded at once.
+    pub threads: usize,
+    /// Where the folds' memory is counted, if anywhere.
+    pub memory: Option<Arc<dyn MemoryPool>>,
+}
+
+impl std::fmt::Debug for UsageScan {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { snapshot, tenants, threads, .. } = self;
+        write!(formatter, "UsageScan(version {}, {tenants:?}, {threads} threads)", snapshot.version)
+    }
+}
+
+/// The lake cannot be read, or does not hold what it should; no tenant has an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QuantitiesError {
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    #[error("cannot read {path}")]
+    Parquet {
+        path: String,
+        #[source]
+        source: ParquetError,
+    },
+    #[error("cannot read rows of usage_events")]
+    Arrow(#[from] ArrowError),
+    #[error("{path} has no column {column} of the expected type")]
+    Column { path: String, column: &'static str },
+    #[error("tenant {tenant}, meter {meter}")]
+    Dimensions {
+        tenant: String,
+        meter: String,
+        #[source]
+        source: BadDimensions,
+    },
+    #[error(transparent)]
+    Period(#[from] PeriodError),
+    #[error("the tenants' quantities need more memory than the session may use")]
+    Memory(#[source] DataFusionError),
+    #[error(
+        "roll-ups do not cover version {version} of usage_events; run `meterhouse rollup`, or answer from events"
+    )]
+    NotRolled { version: u64 },
+    #[error("what days left to the next cannot be read from usage_carried")]
+    Carried(#[source] serde_json::Error),
+    #[error("a part of the work stopped")]
+    Stopped(#[source] tokio::task::JoinError),
+}
+
+/// The files of one day.
+#[derive(Debug, Clone)]
+struct Day {
+    files: Vec<Arc<LakeFile>>,
+    /// Whether the files follow each other in the order of tenant, meter, time and arrival, with each event once.
+    is_sorted: bool,
+    /// Rows that do not count, by the place of their file.
+    twice: Arc<RowsTwice>,
+}
+
+impl UsageScan {
+    /// Reads everything that the demands need and answers them, in the order of the tenants' names.
+    pub async fn run(&self) -> Result<Answers, QuantitiesError> {
+        let days = self.open_days().await?;
+        let shares = TenantShare::split(&days, self.threads.max(1), self.tenants.as_ref());
+        let days = Arc::new(days);
+        let tasks: Vec<_> = shares
+            .into_iter()
+            .map(|share| tokio::spawn(fold_share(self.clone(), share, Arc::clone(&days))))
+            .collect();
+        let mut answers = Answers::default();
+        for task in tasks {
+            answers.add(task.await.map_err(QuantitiesError::Stopped)??);
+        }
+        answers.sort();
+        Ok(answers)
+    }
+
+    async fn open_days(&self) -> Result<Vec<Day>, QuantitiesError> {
+        let mut by_day: BTreeMap<i32, Vec<DataFile>> = BTreeMap::new();
+        for file in self.snapshot.files.iter().filter(|file| self.may_matter(file)) {
+            by_day.entry(file.day).or_default().push(file.clone());
+        }
+        let mut days = Vec::new();
+        for mut files in by_day.into_values() {
+            let is_sorted = files.iter().all(DataFile::is_sorted);
+            if is_sorted {
+                files.retain(|file| self.may_hold_tenants(file));
+                files.sort_by_cached_key(DataFile::bounds_in_order);
+            }
+            let mut opened = Vec::new();
+            for file in files {
+                opened.push(Arc::new(LakeFile::open(&self.table, file).await?));
+            }
+            days.push(Day { files: opened, is_sorted, twice: Arc::default() });
+        }
+        twice::find(&mut days, self.threads.max(1)).await?;
+        Ok(days)
+    }
+
+    /// A session may tell on a later day when it began or ended; all else happened on the day of its row.
+    fn may_matter(&self, file: &DataFile) -> bool {
+        let is_later = i64::from(file.day) * DAY_US >= self.until_us;
+        !is_later || self.catalog.meters.iter().any(|meter| !tenants::signals_in_order(meter))
+    }
+
+    /// Before compaction an event may lie there twice and under different tenants, so that every file of the day counts.
+    fn may_hold_tenants(&self, file: &DataFile) -> bool {
+        self.tenants.as_ref().is_none_or(|tenants| {
+            let bounds = file.tenant_bounds();
+            bounds.is_none_or(|(low, high)| tenants.range(low..).next().is_some_and(|tenant| *tenant <= high))
+        })
+    }
+}
+
+const DAY_US: i64 = 86_400_000_000;
+
+async fn fold_share(
+    scan: UsageScan,
+    share: TenantShare,
+    days: Arc<Vec<Day>>,
+) -> Result<Answers, QuantitiesError> {
+    let has_sessions =
+        scan.catalog.meters.iter().any(|meter| matches!(meter.kind, MeterKind::Session { .. }));
+    let reservation = scan.memory.as_ref().map(|pool| MemoryConsumer::new("QuantitiesExec").register(pool));
+    let mut folds = TenantFolds::new(scan, share);
+    for day in days.iter() {
+        if let Some(reservation) = &reservation {
+            reservation.try_resize(folds.size_bytes()).map_err(QuantitiesError::Memory)?;
+        }
+        day.fold(has_sessions, &mut folds).await?;
+    }
+    Ok(folds.finish())
+}
+
+impl Day {
+    async fn fold(&self, has_sessions: bool, folds: &mut TenantFolds) -> Result<(), QuantitiesError> {
+        if self.is_sorted {
+            sorted::fold_day(self, has_sessions, folds).await
+        } else {
+            arrived::fold_day(self, has_sessions, folds).await
+        }
+    }
+}

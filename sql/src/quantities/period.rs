@@ -1,0 +1,130 @@
+//! The usage of all tenants in the period that each of them has.
+//!
+//! Owns: which tenants and spans a period means, and that a tenant of the catalog has an answer even without any event.
+//! Does not own: what a price asks (`rating::draft`).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rating::catalog::{Catalog, Tenant};
+use rating::draft::{Charges, DemandOptions};
+use rating::period::{Period, PeriodChoice, PeriodError};
+use rating::usage::{Demand, Usage, View, Wanted};
+
+use super::{Answers, Asked, QuantitiesError, UsageScan};
+use crate::lake::{TableHandle, TableSnapshot};
+
+/// What is asked about a period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// What the prices need.
+    Prices(DemandOptions),
+    /// That, and every meter by all of its dimensions and measures.
+    Everything,
+}
+
+/// A pass over one period.
+#[derive(Debug, Clone)]
+pub struct PeriodScan {
+    pub table: TableHandle,
+    pub snapshot: Arc<TableSnapshot>,
+    pub catalog: Arc<Catalog>,
+    pub period: PeriodChoice,
+    pub question: Question,
+    /// Only these tenants; none for all.
+    pub tenants: Option<BTreeSet<String>>,
+    pub threads: usize,
+}
+
+impl PeriodScan {
+    pub async fn run(&self) -> Result<Answers, QuantitiesError> {
+        self.complete(self.usage_scan()?.run().await?)
+    }
+
+    pub fn usage_scan(&self) -> Result<UsageScan, QuantitiesError> {
+        let terms = self.catalog.tenants.iter().chain(&self.catalog.other_tenants);
+        let ends = terms.map(|terms| Ok(self.period_of(terms)?.map(|period| period.span.end_us)));
+        let ends: Vec<Option<i64>> = ends.collect::<Result<_, PeriodError>>()?;
+        // All tenants that the catalog does not name have the same demand but for their name.
+        let others = match &self.catalog.other_tenants {
+            Some(terms) => self.demand(terms, "")?,
+            None => None,
+        };
+        let scan = self.clone();
+        let demand_of = move |tenant: &str| {
+            let named = scan.catalog.tenants.iter().find(|terms| terms.key == tenant);
+            let demand = match named {
+                // The calendar was tried above.
+                Some(terms) => scan.demand(terms, tenant).ok().flatten(),
+                None if scan.catalog.other_tenants.is_none() => return Asked::NotSetUp,
+                None => others.clone().map(|demand| Demand { tenant: tenant.to_owned(), ..demand }),
+            };
+            demand.map_or(Asked::Nothing, Asked::Demand)
+        };
+        Ok(UsageScan {
+            table: self.table.clone(),
+            snapshot: Arc::clone(&self.snapshot),
+            catalog: Arc::clone(&self.catalog),
+            demand_of: Arc::new(demand_of),
+            tenants: self.tenants.clone(),
+            until_us: ends.into_iter().flatten().max().unwrap_or(i64::MIN),
+            threads: self.threads,
+            memory: None,
+        })
+    }
+
+    fn period_of(&self, terms: &Tenant) -> Result<Option<Period>, PeriodError> {
+        self.period.period(&terms.cycle, &terms.time_zone)
+    }
+
+    /// Nothing for a tenant that has no such period.
+    fn demand(&self, terms: &Tenant, tenant: &str) -> Result<Option<Demand>, PeriodError> {
+        let Some(period) = self.period_of(terms)? else { return Ok(None) };
+        Ok(Some(demand_of_terms(&self.catalog, terms, period, tenant, self.question)))
+    }
+
+    /// Adds the tenants without any event.
+    pub fn complete(&self, mut answers: Answers) -> Result<Answers, QuantitiesError> {
+        let usages = answers.usages.iter().map(|usage| &usage.demand.tenant);
+        let known: BTreeSet<String> =
+            usages.chain(answers.failed.iter().map(|failure| &failure.tenant)).cloned().collect();
+        let is_asked = |key: &str| self.tenants.as_ref().is_none_or(|tenants| tenants.contains(key));
+        for terms in self.catalog.tenants.iter().filter(|terms| is_asked(&terms.key)) {
+            if !known.contains(&terms.key)
+                && let Some(demand) = self.demand(terms, &terms.key)?
+            {
+                answers.usages.push(Usage::unused(demand));
+            }
+        }
+        answers.sort();
+        Ok(answers)
+    }
+}
+
+/// What is asked about one period of a tenant.
+pub(crate) fn demand_of_terms(
+    catalog: &Catalog,
+    terms: &Tenant,
+    period: Period,
+    tenant: &str,
+    question: Question,
+) -> Demand {
+    let span = period.span;
+    let options = match question {
+        Question::Prices(options) => options,
+        Question::Everything => DemandOptions { unpriced_usage: false, costs: true },
+    };
+    let mut demand = Charges::new(catalog, terms, period).demand(tenant, options);
+    if question == Question::Everything {
+        for meter in &catalog.meters {
+            let by = meter.dimensions.keys().cloned().collect();
+            demand.ask(Wanted {
+                view: View { meter: meter.key.clone(), only: std::collections::BTreeMap::new(), by },
+                spans: vec![span],
+                measures: meter.kind.rules().measures().collect(),
+                transactions: false,
+            });
+        }
+    }
+    demand
+}

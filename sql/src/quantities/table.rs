@@ -1,0 +1,146 @@
+//! Quantities as a table: a row for each tenant, meter, dimension set, measure and span.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{
+    ArrayRef, Decimal128Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::error::ArrowError;
+use rating::catalog::Catalog;
+use rating::exact::{Exact, Rounding};
+use rating::quantity::{Measure, Quantity};
+use rating::usage::Usage;
+
+/// Digits of `value` and how many of them are decimals; what does not end is rounded to them.
+pub const PRECISION: u8 = 38;
+pub const SCALE: i8 = 12;
+
+/// The columns of quantities.
+pub static QUANTITIES: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let time = || DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let value = || DataType::Decimal128(PRECISION, SCALE);
+    Arc::new(Schema::new(vec![
+        Field::new("tenant", DataType::Utf8, false),
+        Field::new("period", DataType::Utf8, false),
+        Field::new("meter", DataType::Utf8, false),
+        Field::new("dimensions", DataType::Utf8, false),
+        Field::new("measure", DataType::Utf8, false),
+        Field::new("span_start", time(), false),
+        Field::new("span_end", time(), false),
+        Field::new("unit", DataType::Utf8, false),
+        Field::new("value", value(), true),
+        Field::new("exact_value", DataType::Utf8, false),
+        Field::new("samples", DataType::Int64, false),
+        Field::new("first_sample", time(), true),
+        Field::new("last_sample", time(), true),
+        Field::new("carried_in", value(), true),
+    ]))
+});
+
+/// Rows of the table in the making.
+#[derive(Debug)]
+pub struct QuantityRows {
+    texts: [StringBuilder; 7],
+    times: [TimestampMicrosecondBuilder; 4],
+    values: [Decimal128Builder; 2],
+    samples: Int64Builder,
+    rows: usize,
+}
+
+impl Default for QuantityRows {
+    fn default() -> Self {
+        let value = || Decimal128Builder::new().with_data_type(DataType::Decimal128(PRECISION, SCALE));
+        Self {
+            texts: std::array::from_fn(|_| StringBuilder::new()),
+            times: std::array::from_fn(|_| TimestampMicrosecondBuilder::new().with_timezone("UTC")),
+            values: [value(), value()],
+            samples: Int64Builder::new(),
+            rows: 0,
+        }
+    }
+}
+
+impl QuantityRows {
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Adds everything that was asked of a tenant; what two questions share is one row.
+    pub fn push_usage(&mut self, usage: &Usage, catalog: &Catalog) {
+        let unit = |meter: &str, measure: Measure| unit_of(catalog, meter, measure);
+        let mut quantities: Vec<Quantity> = usage.quantities(|_| String::new()).collect();
+        let key = |quantity: &Quantity| {
+            (quantity.meter.clone(), quantity.dimensions.clone(), quantity.span, quantity.measure)
+        };
+        quantities.sort_by_cached_key(key);
+        quantities.dedup_by(|left, right| {
+            (&left.meter, &left.dimensions, left.span, left.measure, &left.value)
+                == (&right.meter, &right.dimensions, right.span, right.measure, &right.value)
+        });
+        for quantity in quantities {
+            self.push(&quantity, &usage.demand.period.name, &unit(&quantity.meter, quantity.measure));
+        }
+    }
+
+    fn push(&mut self, quantity: &Quantity, period: &str, unit: &str) {
+        self.rows += 1;
+        let dimensions = serde_json::to_string(&quantity.dimensions).unwrap_or_default();
+        let exact = quantity.value.to_string();
+        let texts =
+            [&quantity.tenant, period, &quantity.meter, &dimensions, quantity.measure.as_str(), unit, &exact];
+        for (builder, text) in self.texts.iter_mut().zip(texts) {
+            builder.append_value(text);
+        }
+        let times = [
+            Some(quantity.span.start_us),
+            Some(quantity.span.end_us),
+            quantity.samples.first_us,
+            quantity.samples.last_us,
+        ];
+        for (builder, time_us) in self.times.iter_mut().zip(times) {
+            builder.append_option(time_us);
+        }
+        self.values[0].append_option(scaled(&quantity.value));
+        self.values[1].append_option(scaled(&quantity.carried_in));
+        self.samples.append_value(i64::try_from(quantity.samples.count).unwrap_or(i64::MAX));
+    }
+
+    /// The rows so far; the builders are empty again.
+    pub fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+        self.rows = 0;
+        let [tenant, period, meter, dimensions, measure, unit, exact] =
+            self.texts.each_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef);
+        let [start, end, first, last] =
+            self.times.each_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef);
+        let [value, carried_in] =
+            self.values.each_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef);
+        let samples = Arc::new(self.samples.finish());
+        let columns = vec![
+            tenant, period, meter, dimensions, measure, start, end, unit, value, exact, samples, first, last,
+            carried_in,
+        ];
+        RecordBatch::try_new(Arc::clone(&QUANTITIES), columns)
+    }
+}
+
+/// Nothing where the number has more digits than the column.
+fn scaled(value: &Exact) -> Option<i128> {
+    let scaled = value * &Exact::from(10_i128.pow(u32::from(SCALE.unsigned_abs())));
+    let rounded = scaled.round(Rounding::HalfAwayFromZero).to_i128()?;
+    (rounded.unsigned_abs() < 10_u128.pow(u32::from(PRECISION))).then_some(rounded)
+}
+
+/// What a measure counts in: some count things, hours or events instead of the meter's unit.
+fn unit_of(catalog: &Catalog, meter: &str, measure: Measure) -> String {
+    let unit = catalog.meter(meter).map_or("", |meter| &meter.unit.name);
+    match measure {
+        Measure::UnitHours | Measure::ResourceHours => format!("{unit} hour"),
+        Measure::Count => "event".to_owned(),
+        _ => unit.to_owned(),
+    }
+}

@@ -1,0 +1,508 @@
+//! The folds of the tenants of one share, and how rows find theirs.
+//!
+//! Texts are compared only when a row group's dictionary is new or a resource is seen for the first time in a while: a
+//! row is otherwise a few numbers.
+
+mod rolled;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::Array;
+use hashbrown::HashMap;
+use rating::catalog::{Meter, MeterKind};
+use rating::quantity::session::SessionEvent;
+use rating::quantity::{FoldError, MeterKind as FoldKind};
+use rating::usage::{Demand, MeterFold, Reading, Usage};
+
+use super::answers::{Answers, TenantFailure, TenantProblem};
+use super::dictionary::{Mapped, Numbers};
+use super::rows::{Rows, text};
+use super::shares::TenantShare;
+use super::{Asked, QuantitiesError, UsageScan};
+
+pub use rolled::{Openings, RolledDay, RolledOddities, RolledSeries, TenantCarried, TenantDay};
+
+/// A tenant of another share, or a meter that the catalog does not have.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Whether a session's events carry the time at which its signals happened. Where they may tell of an earlier one,
+/// they have to be put in order first.
+pub(crate) fn signals_in_order(meter: &Meter) -> bool {
+    meter.session.as_ref().is_none_or(|session| {
+        session.signal.is_some() && session.started_at.is_none() && session.ended_at.is_none()
+    })
+}
+
+/// What a session's row says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SignalWord {
+    Unknown,
+    Start,
+    Stop,
+    Heartbeat,
+    Complete,
+}
+
+impl SignalWord {
+    pub fn of(word: &str) -> Self {
+        match word {
+            "start" => Self::Start,
+            "stop" => Self::Stop,
+            "heartbeat" => Self::Heartbeat,
+            "complete" => Self::Complete,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// A row in numbers, but for its resource and dimensions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Figures {
+    pub time_us: i64,
+    pub value_nano: Option<i128>,
+    pub signal: SignalWord,
+    pub signal_time_us: Option<i64>,
+}
+
+/// The slot in which a resource stood last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LastSlot {
+    owner: u64,
+    dimensions: u32,
+    slot: u32,
+}
+
+impl LastSlot {
+    pub const NOWHERE: LastSlot = LastSlot { owner: u64::MAX, dimensions: 0, slot: 0 };
+}
+
+#[derive(Debug, Clone)]
+struct MeterRules {
+    key: String,
+    fold: FoldKind,
+    in_order: bool,
+}
+
+#[derive(Debug)]
+struct TenantState {
+    name: String,
+    demand: Asked,
+    /// By meter.
+    folds: Vec<MeterState>,
+    problem: Option<TenantProblem>,
+    rows: u64,
+}
+
+#[derive(Debug)]
+enum MeterState {
+    NotSeen,
+    NotAsked,
+    Folding(Box<OwnFold>),
+}
+
+#[derive(Debug)]
+struct OwnFold {
+    fold: MeterFold,
+    /// Nothing from here on can change an answer.
+    until_us: i64,
+}
+
+pub(super) struct TenantFolds {
+    scan: UsageScan,
+    share: TenantShare,
+    meters: Vec<MeterRules>,
+    meter_numbers: HashMap<String, u32>,
+    tenant_numbers: HashMap<Box<str>, u32>,
+    tenants: Vec<TenantState>,
+    dimension_numbers: Numbers,
+    columns: ColumnMaps,
+    /// Where the folds go on from what an earlier day left.
+    openings: Option<Arc<Openings>>,
+}
+
+/// What the dictionaries of the current row group stand for.
+#[derive(Debug, Default)]
+struct ColumnMaps {
+    tenants: Mapped<u32>,
+    meters: Mapped<u32>,
+    resources: Mapped<u32>,
+    dimensions: Mapped<u32>,
+    signals: Mapped<SignalWord>,
+    /// What the numbers of resources stand for, kept over row groups and days while there are not too many.
+    resource_numbers: Numbers,
+    /// By meter: where its resources stood last.
+    slots: Vec<LastSlots>,
+    /// By the number of their dimensions: rows that name no resource.
+    no_resource: LastSlots,
+}
+
+/// Where resources stood last, by their numbers.
+#[derive(Debug, Default)]
+struct LastSlots(Vec<LastSlot>);
+
+impl LastSlots {
+    #[inline]
+    fn at(&mut self, number: u32) -> &mut LastSlot {
+        let index = number as usize;
+        if index >= self.0.len() {
+            self.0.resize(index + 1, LastSlot::NOWHERE);
+        }
+        &mut self.0[index]
+    }
+}
+
+/// Resources are numbered anew beyond so many: sessions have new names all the time.
+const RESOURCES_MAX: usize = 1 << 20;
+
+impl TenantFolds {
+    pub fn new(scan: UsageScan, share: TenantShare) -> Self {
+        let rules = |meter: &Meter| MeterRules {
+            key: meter.key.clone(),
+            fold: meter.kind.rules(),
+            in_order: !matches!(meter.kind, MeterKind::Session { .. }) || signals_in_order(meter),
+        };
+        let meters: Vec<MeterRules> = scan.catalog.meters.iter().map(rules).collect();
+        let meter_numbers =
+            meters.iter().enumerate().map(|(at, meter)| (meter.key.clone(), at as u32)).collect();
+        let mut dimension_numbers = Numbers::default();
+        // No dimensions at all are number 0.
+        dimension_numbers.number("");
+        Self {
+            scan,
+            share,
+            meters,
+            meter_numbers,
+            tenant_numbers: HashMap::new(),
+            tenants: Vec::new(),
+            dimension_numbers,
+            columns: ColumnMaps::default(),
+            openings: None,
+        }
+    }
+
+    pub fn share(&self) -> &TenantShare {
+        &self.share
+    }
+
+    pub fn tenant_number(&mut self, name: &str) -> u32 {
+        if let Some(&number) = self.tenant_numbers.get(name) {
+            return number;
+        }
+        let number = if self.share.holds(name) { self.tenants.len() as u32 } else { NONE };
+        self.tenant_numbers.insert(name.into(), number);
+        if number != NONE {
+            let demand = (self.scan.demand_of)(name);
+            let folds = self.meters.iter().map(|_| MeterState::NotSeen).collect();
+            self.tenants.push(TenantState { name: name.to_owned(), demand, folds, problem: None, rows: 0 });
+        }
+        number
+    }
+
+    pub fn meter_number(&self, key: &str) -> u32 {
+        self.meter_numbers.get(key).copied().unwrap_or(NONE)
+    }
+
+    pub fn dimension_number(&mut self, text: &str) -> u32 {
+        self.dimension_numbers.number(text)
+    }
+
+    /// Folds rows that lie in the order of tenant, meter and time.
+    pub fn take_in_order(&mut self, rows: &Rows) -> Result<(), QuantitiesError> {
+        let mut columns = std::mem::take(&mut self.columns);
+        columns.map(self, rows);
+        let (tenant_keys, meter_keys) = (rows.tenant.keys().values(), rows.meter.keys().values());
+        let no_meters = rows.meter.nulls().filter(|nulls| nulls.null_count() > 0);
+        let mut start = 0;
+        while start < rows.len() {
+            let (tenant, meter) = (tenant_keys[start], meter_keys[start]);
+            let without_meter = rows.meter.is_null(start);
+            let continues = |row: &usize| {
+                tenant_keys[*row] == tenant
+                    && match no_meters {
+                        None => meter_keys[*row] == meter,
+                        Some(nulls) if nulls.is_null(*row) => without_meter,
+                        Some(_) => !without_meter && meter_keys[*row] == meter,
+                    }
+            };
+            let end = (start + 1..rows.len()).find(|row| !continues(row)).unwrap_or(rows.len());
+            let meter = if without_meter { NONE } else { columns.meters.numbers[meter as usize] };
+            let tenant = columns.tenants.numbers[tenant as usize];
+            self.take_run(tenant, meter, rows, start..end, &mut columns)?;
+            start = end;
+        }
+        self.columns = columns;
+        Ok(())
+    }
+
+    /// Folds rows of one tenant and meter.
+    fn take_run(
+        &mut self,
+        tenant: u32,
+        meter: u32,
+        rows: &Rows,
+        run: Range<usize>,
+        columns: &mut ColumnMaps,
+    ) -> Result<(), QuantitiesError> {
+        let count = run.len() as u64;
+        let Some(mut own) = self.begin(tenant, meter, count) else {
+            return Ok(());
+        };
+        let (times, values) = (rows.time.values(), rows.value.values());
+        let (resource_keys, dimension_keys) =
+            (rows.resource.keys().values(), rows.dimensions.keys().values());
+        let no_values = rows.value.nulls().filter(|nulls| nulls.null_count() > 0);
+        let no_resources = rows.resource.nulls().filter(|nulls| nulls.null_count() > 0);
+        let no_dimensions = rows.dimensions.nulls().filter(|nulls| nulls.null_count() > 0);
+        let signals = rows.signals.as_ref().filter(|_| own.takes_signals());
+        for row in run {
+            let mut figures = Figures {
+                time_us: times[row],
+                value_nano: no_values.is_none_or(|nulls| nulls.is_valid(row)).then(|| values[row]),
+                signal: SignalWord::Unknown,
+                signal_time_us: None,
+            };
+            if own.is_over(&figures) {
+                continue;
+            }
+            if let Some((signal, time)) = signals {
+                figures.signal = if signal.is_valid(row) {
+                    columns.signals.numbers[signal.keys().value(row) as usize]
+                } else {
+                    SignalWord::Unknown
+                };
+                figures.signal_time_us = time.is_valid(row).then(|| time.value(row));
+            }
+            let dimensions = match no_dimensions {
+                Some(nulls) if nulls.is_null(row) => 0,
+                _ => columns.dimensions.numbers[dimension_keys[row] as usize],
+            };
+            let last = match no_resources {
+                Some(nulls) if nulls.is_null(row) => columns.no_resource.at(dimensions),
+                _ => columns.slots[meter as usize].at(columns.resources.numbers[resource_keys[row] as usize]),
+            };
+            let texts = || (text(&rows.resource, row), text(&rows.dimensions, row));
+            let slot = own.slot(last, dimensions, texts)?;
+            own.take(&figures, slot);
+            if own.problem.is_some() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The fold of a tenant's meter; nothing where its rows do not matter.
+    pub fn begin(&mut self, tenant: u32, meter: u32, rows: u64) -> Option<Open<'_>> {
+        if tenant == NONE {
+            return None;
+        }
+        let state = &mut self.tenants[tenant as usize];
+        state.rows += rows;
+        let Asked::Demand(demand) = &state.demand else { return None };
+        if meter == NONE || state.problem.is_some() {
+            return None;
+        }
+        let rules = &self.meters[meter as usize];
+        let fold = &mut state.folds[meter as usize];
+        if matches!(fold, MeterState::NotSeen) {
+            *fold = match &self.openings {
+                None => start(rules, demand),
+                Some(openings) => match rolled::start(rules, demand, openings) {
+                    Ok(fold) => fold,
+                    Err(error) => {
+                        state.problem = Some(error);
+                        return None;
+                    }
+                },
+            };
+        }
+        let MeterState::Folding(own) = fold else { return None };
+        let owner = u64::from(tenant) << 32 | u64::from(meter);
+        Some(Open { own, rules, owner, tenant: &state.name, problem: &mut state.problem })
+    }
+
+    /// About what all of this takes in memory: it grows with tenants, what is asked of them, and resources.
+    pub fn size_bytes(&self) -> usize {
+        let folds = self.tenants.iter().flat_map(|tenant| &tenant.folds);
+        let folding = folds.map(|fold| match fold {
+            MeterState::Folding(own) => own.fold.size_bytes(),
+            MeterState::NotSeen | MeterState::NotAsked => 0,
+        });
+        let tenant_bytes = size_of::<TenantState>() + self.meters.len() * size_of::<MeterState>();
+        folding.sum::<usize>() + self.tenants.len() * tenant_bytes
+    }
+
+    /// Ends all spans.
+    pub fn finish(self) -> Answers {
+        let mut answers = Answers::default();
+        for tenant in self.tenants {
+            let TenantState { name, demand, folds, problem, rows } = tenant;
+            let demand = match demand {
+                Asked::Demand(demand) => demand,
+                Asked::Nothing => continue,
+                Asked::NotSetUp => {
+                    answers.not_set_up.insert(name, rows);
+                    continue;
+                }
+            };
+            let usage = match problem {
+                Some(problem) => Err(problem),
+                None => finish_tenant(demand, folds, &self.meters),
+            };
+            match usage {
+                Ok(usage) => answers.usages.push(usage),
+                Err(source) => answers.failed.push(TenantFailure { tenant: name, source }),
+            }
+        }
+        answers
+    }
+}
+
+fn start(rules: &MeterRules, demand: &Demand) -> MeterState {
+    let wanted: Vec<_> =
+        demand.wanted.iter().enumerate().filter(|(_, wanted)| wanted.view.meter == rules.key).collect();
+    let until_us = wanted.iter().filter_map(|(_, wanted)| wanted.spans.last()).map(|span| span.end_us).max();
+    match until_us {
+        Some(until_us) => {
+            let fold = MeterFold::new(&rules.fold, &wanted, rules.in_order);
+            MeterState::Folding(Box::new(OwnFold { fold, until_us }))
+        }
+        None => MeterState::NotAsked,
+    }
+}
+
+fn finish_tenant(
+    demand: Demand,
+    folds: Vec<MeterState>,
+    meters: &[MeterRules],
+) -> Result<Usage, TenantProblem> {
+    let mut usage = Usage::unused(demand);
+    let mut oddities = BTreeMap::new();
+    for (state, rules) in folds.into_iter().zip(meters) {
+        let MeterState::Folding(mut own) = state else { continue };
+        let problem = |error| TenantProblem::of_fold(error, &usage.demand.tenant, &rules.key);
+        let found = own.fold.finish().map_err(problem)?;
+        for (at, answer) in found.answers {
+            usage.answers[at] = answer;
+        }
+        if matches!(rules.fold, FoldKind::Session(_)) {
+            oddities.insert(rules.key.clone(), found.session_oddities);
+        }
+    }
+    usage.session_oddities = oddities;
+    Ok(usage)
+}
+
+/// A tenant's meter that takes rows.
+pub(super) struct Open<'f> {
+    own: &'f mut OwnFold,
+    rules: &'f MeterRules,
+    owner: u64,
+    tenant: &'f str,
+    pub problem: &'f mut Option<TenantProblem>,
+}
+
+impl Open<'_> {
+    pub fn takes_signals(&self) -> bool {
+        matches!(self.rules.fold, FoldKind::Session(_))
+    }
+
+    /// Whether a row comes too late for every span.
+    #[inline]
+    pub fn is_over(&self, figures: &Figures) -> bool {
+        figures.time_us >= self.own.until_us && self.rules.in_order
+    }
+
+    /// The slot of a row's resource and dimensions, by the place where the resource stood last.
+    #[inline]
+    pub fn slot<'t>(
+        &mut self,
+        last: &mut LastSlot,
+        dimensions: u32,
+        texts: impl FnOnce() -> (&'t str, &'t str),
+    ) -> Result<u32, QuantitiesError> {
+        if last.owner == self.owner && last.dimensions == dimensions {
+            return Ok(last.slot);
+        }
+        let (resource, dimension_text) = texts();
+        let slot = self.own.fold.slot(resource, dimension_text).map_err(|source| {
+            let (tenant, meter) = (self.tenant.to_owned(), self.rules.key.clone());
+            QuantitiesError::Dimensions { tenant, meter, source }
+        })?;
+        *last = LastSlot { owner: self.owner, dimensions, slot };
+        Ok(slot)
+    }
+
+    /// Folds a row. What goes wrong fails its tenant and nobody else.
+    #[inline]
+    pub fn take(&mut self, figures: &Figures, slot: u32) {
+        let taken = match (&self.rules.fold, figures.value_nano) {
+            (FoldKind::Session(_), _) => return self.take_signal(figures, slot),
+            (FoldKind::Unique, value) => self.event(figures.time_us, slot, value.unwrap_or_default()),
+            (_, Some(nano)) => self.event(figures.time_us, slot, nano),
+            (_, None) => {
+                let (meter, time_us) = (self.rules.key.clone(), figures.time_us);
+                *self.problem = Some(TenantProblem::NoValue { meter, time_us });
+                return;
+            }
+        };
+        if let Err(error) = taken {
+            self.fail(error);
+        }
+    }
+
+    #[inline]
+    fn event(&mut self, time_us: i64, slot: u32, nano: i128) -> Result<(), FoldError> {
+        self.own.fold.event(time_us, slot, Reading::Value { nano })
+    }
+
+    fn take_signal(&mut self, figures: &Figures, slot: u32) {
+        let at_us = figures.signal_time_us.unwrap_or(figures.time_us);
+        let (time_us, event) = match figures.signal {
+            SignalWord::Start => (at_us, SessionEvent::Start),
+            SignalWord::Stop => (at_us, SessionEvent::Stop),
+            SignalWord::Heartbeat => (figures.time_us, SessionEvent::Heartbeat),
+            SignalWord::Complete => {
+                // Billionths of a second to microseconds.
+                let length_us = i64::try_from(figures.value_nano.unwrap_or_default() / 1_000).ok();
+                let end_us = length_us.and_then(|length_us| at_us.checked_add(length_us));
+                let Some(end_us) = end_us else {
+                    return self.fail(FoldError::Overflow { what: "session time", at_us });
+                };
+                (at_us, SessionEvent::Complete { end_us })
+            }
+            SignalWord::Unknown => {
+                let (meter, time_us) = (self.rules.key.clone(), figures.time_us);
+                *self.problem = Some(TenantProblem::NoSignal { meter, time_us });
+                return;
+            }
+        };
+        if let Err(error) = self.own.fold.event(time_us, slot, Reading::Session(event)) {
+            self.fail(error);
+        }
+    }
+
+    #[cold]
+    fn fail(&mut self, error: FoldError) {
+        *self.problem = Some(TenantProblem::of_fold(error, self.tenant, &self.rules.key));
+    }
+}
+
+impl ColumnMaps {
+    fn map(&mut self, folds: &mut TenantFolds, rows: &Rows) {
+        self.tenants.map(&rows.tenant, |name| folds.tenant_number(name));
+        self.meters.map(&rows.meter, |key| folds.meter_number(key));
+        self.dimensions.map(&rows.dimensions, |text| folds.dimension_number(text));
+        if self.resource_numbers.len() > RESOURCES_MAX {
+            (self.resource_numbers, self.resources) = (Numbers::default(), Mapped::default());
+            self.slots.clear();
+        }
+        self.slots.resize_with(folds.meters.len(), LastSlots::default);
+        let numbers = &mut self.resource_numbers;
+        self.resources.map(&rows.resource, |text| numbers.number(text));
+        if let Some((signal, _)) = &rows.signals {
+            self.signals.map(signal, SignalWord::of);
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! The rows of `usage_daily` and `usage_carried` in the making, and read back.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, Decimal128Builder, Int64Builder, RecordBatch, StringBuilder,
+    TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use rating::period::{MICROSECONDS_PER_HOUR, Span};
+use rating::quantity::gauge::GaugeTotals;
+use rating::quantity::rollup::{CumulativeRollup, DeltaRollup, GaugeRollup, HourSums};
+use rating::quantity::session::{SessionOddities, SessionTotals};
+use rating::quantity::unique::UniqueTotals;
+use rating::quantity::{Dimensions, KindName, Samples, WideSum};
+use rating::usage::{DeltaTotals, Totals, View};
+
+use crate::lake::{Table, VALUE_PRECISION, VALUE_SCALE};
+
+/// A total has more digits than the table's columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a total has more than {VALUE_PRECISION} digits")]
+pub struct TooLarge;
+
+const TEXTS: [&str; 6] = ["tenant", "questions", "meter", "view", "dimensions", "resources"];
+const TIMES: [&str; 4] = ["segment_start", "segment_end", "first_sample", "last_sample"];
+const LONGS: [&str; 10] = [
+    "generation",
+    "samples",
+    "negative_samples",
+    "resets",
+    "billed_us",
+    "started",
+    "stops_without_start",
+    "ends_before_start",
+    "timed_out",
+    "resource_hours",
+];
+const VALUES: [&str; 10] = [
+    "opening",
+    "closing",
+    "highest",
+    "lowest",
+    "integral",
+    "sum",
+    "max",
+    "busiest_hour",
+    "increase",
+    "largest_step",
+];
+
+/// A row of `usage_daily`, column by column; what is not set is null.
+#[derive(Debug, Clone, Default)]
+struct Row<'r> {
+    texts: [Option<&'r str>; TEXTS.len()],
+    times: [Option<i64>; TIMES.len()],
+    longs: [Option<i64>; LONGS.len()],
+    values: [Option<i128>; VALUES.len()],
+}
+
+/// The rows of a day of `usage_daily`.
+#[derive(Debug)]
+pub struct DailyRows {
+    generation: i64,
+    texts: [StringBuilder; TEXTS.len()],
+    times: [TimestampMicrosecondBuilder; TIMES.len()],
+    longs: [Int64Builder; LONGS.len()],
+    values: [Decimal128Builder; VALUES.len()],
+    rows: usize,
+}
+
+impl DailyRows {
+    pub fn new(generation: i64) -> Self {
+        let value = || {
+            use arrow::datatypes::DataType;
+            Decimal128Builder::new().with_data_type(DataType::Decimal128(VALUE_PRECISION, VALUE_SCALE))
+        };
+        Self {
+            generation,
+            texts: std::array::from_fn(|_| StringBuilder::new()),
+            times: std::array::from_fn(|_| TimestampMicrosecondBuilder::new().with_timezone("UTC")),
+            longs: std::array::from_fn(|_| Int64Builder::new()),
+            values: std::array::from_fn(|_| value()),
+            rows: 0,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Says what is there of a tenant's day.
+    pub fn push_marker(&mut self, tenant: &str, usage_rows: u64, questions: &[String]) {
+        let questions = serde_json::to_string(questions).unwrap_or_default();
+        let mut row = Row::default();
+        row.texts[0] = Some(tenant);
+        row.texts[1] = Some(&questions);
+        row.longs[1] = Some(usage_rows as i64);
+        self.push(&row);
+    }
+
+    pub fn push_totals(
+        &mut self,
+        tenant: &str,
+        view: &View,
+        dimensions: &Dimensions,
+        span: Span,
+        totals: &Totals,
+        seen: &[String],
+    ) -> Result<(), TooLarge> {
+        let view_text = view_text(view);
+        let dimensions = serde_json::to_string(dimensions).unwrap_or_default();
+        let seen = serde_json::to_string(seen).unwrap_or_default();
+        let mut row = Row::of(tenant, view, &view_text, span);
+        row.texts[4] = Some(&dimensions);
+        row.set_totals(totals, &seen)?;
+        self.push(&row);
+        Ok(())
+    }
+
+    pub fn push_oddities(&mut self, tenant: &str, view: &View, span: Span, oddities: &SessionOddities) {
+        let view_text = view_text(view);
+        let mut row = Row::of(tenant, view, &view_text, span);
+        row.longs[1] = Some(0);
+        row.longs[6] = Some(oddities.stops_without_start as i64);
+        row.longs[7] = Some(oddities.ends_before_start as i64);
+        row.longs[8] = Some(oddities.timed_out as i64);
+        self.push(&row);
+    }
+
+    fn push(&mut self, row: &Row<'_>) {
+        self.rows += 1;
+        let generation = [Some(self.generation)];
+        self.texts.iter_mut().zip(row.texts).for_each(|(builder, text)| builder.append_option(text));
+        self.times.iter_mut().zip(row.times).for_each(|(builder, time)| builder.append_option(time));
+        let longs = generation.into_iter().chain(row.longs.into_iter().skip(1));
+        self.longs.iter_mut().zip(longs).for_each(|(builder, long)| builder.append_option(long));
+        self.values.iter_mut().zip(row.values).for_each(|(builder, value)| builder.append_option(value));
+    }
+
+    /// The rows so far; the builders are empty again.
+    pub fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+        self.rows = 0;
+        let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
+        for (name, builder) in TEXTS.iter().zip(&mut self.texts) {
+            columns.push((name, Arc::new(builder.finish())));
+        }
+        for (name, builder) in TIMES.iter().zip(&mut self.times) {
+            columns.push((name, Arc::new(builder.finish())));
+        }
+        for (name, builder) in LONGS.iter().zip(&mut self.longs) {
+            columns.push((name, Arc::new(builder.finish())));
+        }
+        for (name, builder) in VALUES.iter().zip(&mut self.values) {
+            columns.push((name, Arc::new(builder.finish())));
+        }
+        let schema = Table::UsageDaily.file_schema();
+        let in_order = schema.fields().iter().filter_map(|field| {
+            columns.iter().find(|(name, _)| name == field.name()).map(|(_, column)| Arc::clone(column))
+        });
+        RecordBatch::try_new(Arc::clone(&schema), in_order.collect())
+    }
+}
+
+/// The canonical text of a view.
+pub(super) fn view_text(view: &View) -> String {
+    serde_json::to_string(view).unwrap_or_default()
+}
+
+fn fits(nano: i128) -> Result<Option<i128>, TooLarge> {
+    let most = 10_u128.pow(u32::from(VALUE_PRECISION));
+    if nano.unsigned_abs() < most { Ok(Some(nano)) } else { Err(TooLarge) }
+}
+
+fn long(number: impl TryInto<i64>) -> Result<Option<i64>, TooLarge> {
+    number.try_into().map(Some).map_err(|_| TooLarge)
+}
+
+impl<'r> Row<'r> {
+    fn of(tenant: &'r str, view: &'r View, view_text: &'r str, span: Span) -> Self {
+        let texts = [Some(tenant), None, Some(view.meter.as_str()), Some(view_text), None, None];
+        let mut row = Row { texts, ..Row::default() };
+        (row.times[0], row.times[1]) = (Some(span.start_us), Some(span.end_us));
+        row
+    }
+
+    fn set_totals(&mut self, totals: &Totals, seen: &'r str) -> Result<(), TooLarge> {
+        use rating::quantity::Measured;
+        let samples = totals.samples();
+        self.longs[1] = long(samples.count)?;
+        (self.times[2], self.times[3]) = (samples.first_us, samples.last_us);
+        match totals {
+            Totals::Gauge(GaugeTotals { rollup, .. }) => {
+                let integral = rollup.integral.to_i128().ok_or(TooLarge)?;
+                let values = [
+                    rollup.opening_nano,
+                    rollup.closing_nano,
+                    rollup.highest_nano,
+                    rollup.lowest_nano,
+                    integral,
+                ];
+                for (place, value) in self.values.iter_mut().zip(values) {
+                    *place = fits(value)?;
+                }
+                self.longs[2] = long(rollup.negative_samples)?;
+            }
+            Totals::Delta(DeltaTotals { rollup, .. }) => {
+                self.values[5] = fits(rollup.sum_nano)?;
+                self.values[6] = rollup.max_nano.map_or(Ok(None), fits)?;
+                self.values[7] = rollup.hours.highest_nano().map_or(Ok(None), fits)?;
+            }
+            Totals::Cumulative(rollup) => {
+                self.values[8] = fits(rollup.increase_nano)?;
+                self.values[9] = fits(rollup.largest_step_nano)?;
+                self.longs[2] = long(rollup.negative_samples)?;
+                self.longs[3] = long(rollup.resets)?;
+            }
+            Totals::Session(session) => {
+                self.longs[4] = long(session.billed_us)?;
+                self.longs[5] = long(session.started)?;
+            }
+            Totals::Unique(unique) => {
+                self.longs[9] = long(unique.resource_hours)?;
+                self.texts[5] = Some(seen);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rows of `usage_daily` as they were read.
+#[derive(Debug, Clone)]
+pub(super) struct DailyBatch {
+    texts: Vec<arrow::array::StringArray>,
+    times: Vec<arrow::array::TimestampMicrosecondArray>,
+    longs: Vec<arrow::array::Int64Array>,
+    values: Vec<arrow::array::Decimal128Array>,
+}
+
+impl DailyBatch {
+    /// A batch with all of the table's columns.
+    pub fn of(batch: &RecordBatch) -> Option<Self> {
+        let columns = |names: &[&str]| -> Option<Vec<ArrayRef>> {
+            names.iter().map(|name| batch.column_by_name(name).cloned()).collect()
+        };
+        Some(Self {
+            texts: columns(&TEXTS)?.iter().map(|column| column.as_string().clone()).collect(),
+            times: columns(&TIMES)?
+                .iter()
+                .map(|column| column.as_primitive::<TimestampMicrosecondType>().clone())
+                .collect(),
+            longs: columns(&LONGS)?.iter().map(|column| column.as_primitive::<Int64Type>().clone()).collect(),
+            values: columns(&VALUES)?
+                .iter()
+                .map(|column| column.as_primitive::<Decimal128Type>().clone())
+                .collect(),
+        })
+    }
+
+    pub fn len(&self) -> usize {
+        self.longs[0].len()
+    }
+
+    pub fn tenant(&self, row: usize) -> &str {
+        self.texts[0].value(row)
+    }
+
+    pub fn generation(&self, row: usize) -> i64 {
+        self.longs[0].value(row)
+    }
+
+    /// Only in the row that says what is there.
+    pub fn questions(&self, row: usize) -> Option<&str> {
+        self.text(1, row)
+    }
+
+    pub fn usage_rows(&self, row: usize) -> u64 {
+        self.count(1, row)
+    }
+
+    pub fn view(&self, row: usize) -> &str {
+        self.text(3, row).unwrap_or_default()
+    }
+
+    /// None in a row about a whole meter.
+    pub fn dimensions(&self, row: usize) -> Option<&str> {
+        self.text(4, row)
+    }
+
+    pub fn resources(&self, row: usize) -> Vec<String> {
+        self.text(5, row).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
+    pub fn span(&self, row: usize) -> Span {
+        Span {
+            start_us: self.time(0, row).unwrap_or_default(),
+            end_us: self.time(1, row).unwrap_or_default(),
+        }
+    }
+
+    pub fn oddities(&self, row: usize) -> SessionOddities {
+        SessionOddities {
+            stops_without_start: self.count(6, row),
+            ends_before_start: self.count(7, row),
+            timed_out: self.count(8, row),
+        }
+    }
+
+    pub fn totals(&self, row: usize, kind: KindName) -> Totals {
+        let (span, samples) = (self.span(row), self.samples(row));
+        let value = |at: usize| self.value(at, row).unwrap_or_default();
+        match kind {
+            KindName::Gauge => Totals::Gauge(GaugeTotals {
+                rollup: GaugeRollup {
+                    span,
+                    opening_nano: value(0),
+                    closing_nano: value(1),
+                    highest_nano: value(2),
+                    lowest_nano: value(3),
+                    integral: WideSum::from(value(4)),
+                    samples,
+                    negative_samples: self.count(2, row),
+                },
+                p95: None,
+                sum_of_peaks: None,
+            }),
+            KindName::Delta => {
+                let hour = span.start_us.div_euclid(MICROSECONDS_PER_HOUR);
+                let hours =
+                    self.value(7, row).map_or_else(HourSums::default, |sum| HourSums::of_highest(hour, sum));
+                let max_nano = self.value(6, row);
+                let rollup = DeltaRollup { span, sum_nano: value(5), max_nano, samples, hours };
+                Totals::Delta(DeltaTotals { rollup, transactions_nano: None })
+            }
+            KindName::Cumulative => Totals::Cumulative(CumulativeRollup {
+                span,
+                increase_nano: value(8),
+                largest_step_nano: value(9),
+                resets: self.count(3, row),
+                negative_samples: self.count(2, row),
+                samples,
+            }),
+            KindName::Session => Totals::Session(SessionTotals {
+                billed_us: i128::from(self.long(4, row)),
+                samples,
+                started: self.count(5, row),
+            }),
+            KindName::Unique => Totals::Unique(UniqueTotals {
+                span,
+                resources: 0,
+                resource_hours: self.count(9, row),
+                samples,
+            }),
+        }
+    }
+
+    fn samples(&self, row: usize) -> Samples {
+        Samples { count: self.count(1, row), first_us: self.time(2, row), last_us: self.time(3, row) }
+    }
+
+    fn text(&self, at: usize, row: usize) -> Option<&str> {
+        self.texts[at].is_valid(row).then(|| self.texts[at].value(row))
+    }
+
+    fn time(&self, at: usize, row: usize) -> Option<i64> {
+        self.times[at].is_valid(row).then(|| self.times[at].value(row))
+    }
+
+    fn long(&self, at: usize, row: usize) -> i64 {
+        if self.longs[at].is_valid(row) { self.longs[at].value(row) } else { 0 }
+    }
+
+    fn count(&self, at: usize, row: usize) -> u64 {
+        self.long(at, row).cast_unsigned()
+    }
+
+    fn value(&self, at: usize, row: usize) -> Option<i128> {
+        self.values[at].is_valid(row).then(|| self.values[at].value(row))
+    }
+}
+
+/// The rows of a day of `usage_carried`.
+#[derive(Debug, Default)]
+pub struct CarriedRows {
+    generation: i64,
+    tenants: StringBuilder,
+    generations: Int64Builder,
+    states: StringBuilder,
+}
+
+impl CarriedRows {
+    pub fn new(generation: i64) -> Self {
+        Self { generation, ..Self::default() }
+    }
+
+    pub fn push(&mut self, tenant: &str, state: &str) {
+        self.tenants.append_value(tenant);
+        self.generations.append_value(self.generation);
+        self.states.append_value(state);
+    }
+
+    pub fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(self.tenants.finish()),
+            Arc::new(self.generations.finish()),
+            Arc::new(self.states.finish()),
+        ];
+        RecordBatch::try_new(Table::UsageCarried.file_schema(), columns)
+    }
+}

@@ -1,0 +1,115 @@
+//! Roll-ups: what each tenant's UTC days came to, and quantities that are put together from them.
+//!
+//! Owns: the questions that a day has (`questions`), the rows of `usage_daily` and `usage_carried` (`columns`), which days
+//! new commits touched (`touched`), and answering demands from what is rolled (`answer`). Does not own: folding a day
+//! (`quantities`) and writing (`jobs`). What roll-ups cannot answer exactly is answered from events.
+//!
+//! Every tenant that is known has a row in each day from its first on that says what is there, so a day without one
+//! lies before all of the tenant's events.
+
+mod answer;
+mod columns;
+mod days;
+mod plan;
+mod questions;
+mod touched;
+
+use std::collections::HashMap;
+
+use crate::lake::{Lake, LakeError, Table, TableHandle, TableSnapshot};
+use crate::quantities::QuantitiesError;
+
+pub use answer::{AnswersFrom, Source};
+pub use columns::{CarriedRows, DailyRows, TooLarge};
+pub use days::{CarriedDay, DayMarkers, Marker, carried_text};
+pub use questions::{PeriodQuestions, day_questions, question_keys, rules_of};
+pub use touched::{Touch, touched};
+
+/// The runs that wrote roll-ups; each moves it by one.
+pub const RUNS: &str = "meterhouse/rollup";
+
+/// How far the roll-ups have come, kept as positions in the log of `usage_daily`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RollUpState {
+    pub run: i64,
+    /// The version of `usage_events` that is rolled.
+    pub usage_version: u64,
+    /// Every day from this to the last is rolled; nothing was used before it.
+    pub first_day: i32,
+    pub last_day: i32,
+    /// The version of `usage_carried` that belongs to it.
+    pub carried_version: u64,
+    /// A hash of the rules by which the meters count.
+    pub rules: i64,
+    /// A hash of what asks the questions: the catalog and this program.
+    pub questions: i64,
+}
+
+const FIELDS: [&str; 7] = [
+    RUNS,
+    "meterhouse/rollup/usage_version",
+    "meterhouse/rollup/first_day",
+    "meterhouse/rollup/last_day",
+    "meterhouse/rollup/carried_version",
+    "meterhouse/rollup/rules",
+    "meterhouse/rollup/questions",
+];
+
+impl RollUpState {
+    /// As positions of the log.
+    pub fn positions(&self) -> Vec<(String, i64)> {
+        let figures = [
+            self.run,
+            self.usage_version as i64,
+            self.first_day.into(),
+            self.last_day.into(),
+            self.carried_version as i64,
+            self.rules,
+            self.questions,
+        ];
+        FIELDS.iter().map(|field| (*field).to_owned()).zip(figures).collect()
+    }
+
+    fn of(positions: &HashMap<String, i64>) -> Option<Self> {
+        let figure = |at: usize| positions.get(FIELDS[at]).copied();
+        Some(Self {
+            run: figure(0)?,
+            usage_version: u64::try_from(figure(1)?).ok()?,
+            first_day: i32::try_from(figure(2)?).ok()?,
+            last_day: i32::try_from(figure(3)?).ok()?,
+            carried_version: u64::try_from(figure(4)?).ok()?,
+            rules: figure(5)?,
+            questions: figure(6)?,
+        })
+    }
+}
+
+/// The roll-ups of one moment.
+#[derive(Debug, Clone)]
+pub struct RollUps {
+    pub state: RollUpState,
+    pub daily: TableHandle,
+    pub daily_files: TableSnapshot,
+    pub carried: TableHandle,
+    pub carried_files: TableSnapshot,
+}
+
+impl RollUps {
+    /// Nothing where `meterhouse rollup` has not run yet.
+    pub async fn open(lake: &Lake) -> Result<Option<Self>, QuantitiesError> {
+        let (daily, carried) = (lake.table(Table::UsageDaily), lake.table(Table::UsageCarried));
+        if !daily.exists().await? {
+            return Ok(None);
+        }
+        let fields: Vec<String> = FIELDS.iter().map(|field| (*field).to_owned()).collect();
+        let (version, positions) = daily.transaction_versions(&fields).await?;
+        let Some(state) = RollUpState::of(&positions) else { return Ok(None) };
+        let daily_files = daily.snapshot(Some(version)).await?;
+        let carried_files = match carried.snapshot(Some(state.carried_version)).await {
+            Ok(snapshot) => snapshot,
+            Err(LakeError::Missing(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Some(Self { state, daily, daily_files, carried, carried_files }))
+    }
+}

@@ -1,0 +1,119 @@
+//! What is asked about each tenant's day: the questions of all periods that the day lies in.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+
+use rating::catalog::{Catalog, Tenant};
+use rating::draft::DemandOptions;
+use rating::period::{Period, PeriodError};
+use rating::quantity::Measure;
+use rating::usage::{Demand, Wanted, day_span, parts_of_day, question_key};
+
+use crate::quantities::{Question, demand_of_terms, signals_in_order};
+
+type PeriodOf = (Option<String>, i64);
+
+/// The questions of a catalog's prices and meters, by tenant and day.
+#[derive(Debug)]
+pub struct PeriodQuestions {
+    catalog: Arc<Catalog>,
+    /// By the key of a tenant (nothing for those that the catalog does not name) and the start of a period.
+    known: Mutex<HashMap<PeriodOf, Arc<Demand>>>,
+}
+
+impl PeriodQuestions {
+    pub fn new(catalog: Arc<Catalog>) -> Self {
+        Self { catalog, known: Mutex::default() }
+    }
+
+    /// The questions about a tenant's day. Nothing is asked about a tenant that is not set up; a day that the tenant's
+    /// calendar does not reach is not rolled.
+    pub fn of_day(&self, tenant: &str, day: i32) -> Vec<Wanted> {
+        let named = self.catalog.tenants.iter().find(|terms| terms.key == tenant);
+        let Some(terms) = named.or(self.catalog.other_tenants.as_ref()) else { return Vec::new() };
+        let key = named.map(|terms| terms.key.clone());
+        let Ok(demands) = self.demands(terms, key.as_deref(), day) else { return Vec::new() };
+        day_questions(&self.catalog, demands.iter().map(AsRef::as_ref), day)
+    }
+
+    /// What the periods ask that a day lies in.
+    fn demands(&self, terms: &Tenant, key: Option<&str>, day: i32) -> Result<Vec<Arc<Demand>>, PeriodError> {
+        let whole = day_span(day);
+        let mut period = terms.cycle.period_containing(whole.start_us, &terms.time_zone)?;
+        let mut demands = Vec::new();
+        while period.span.start_us < whole.end_us {
+            demands.push(self.demand(terms, key, &period));
+            period = terms.cycle.period_after(&period, &terms.time_zone)?;
+        }
+        Ok(demands)
+    }
+
+    fn demand(&self, terms: &Tenant, key: Option<&str>, period: &Period) -> Arc<Demand> {
+        let place = (key.map(str::to_owned), period.span.start_us);
+        if let Some(known) = self.known.lock().expect("no thread panicked").get(&place) {
+            return Arc::clone(known);
+        }
+        let prices = Question::Prices(DemandOptions { unpriced_usage: true, costs: true });
+        let tenant = key.unwrap_or_default();
+        let mut demand = demand_of_terms(&self.catalog, terms, period.clone(), tenant, prices);
+        let all = demand_of_terms(&self.catalog, terms, period.clone(), tenant, Question::Everything);
+        all.wanted.into_iter().for_each(|wanted| demand.ask(wanted));
+        let demand = Arc::new(demand);
+        self.known.lock().expect("no thread panicked").insert(place, Arc::clone(&demand));
+        demand
+    }
+}
+
+/// The distinct questions of demands about one day, as far as roll-ups can answer them.
+pub fn day_questions<'d>(
+    catalog: &Catalog,
+    demands: impl Iterator<Item = &'d Demand>,
+    day: i32,
+) -> Vec<Wanted> {
+    let mut questions: Vec<Wanted> = Vec::new();
+    for wanted in demands.flat_map(|demand| &demand.wanted).filter(|wanted| is_rolled(catalog, wanted)) {
+        let spans = parts_of_day(&wanted.spans, day);
+        let is_known = questions.iter().any(|known| known.view == wanted.view && known.spans == spans);
+        if !spans.is_empty() && !is_known {
+            let view = wanted.view.clone();
+            questions.push(Wanted { view, spans, measures: BTreeSet::new(), transactions: false });
+        }
+    }
+    questions
+}
+
+/// Whether something of a question follows from its days.
+pub(super) fn is_rolled(catalog: &Catalog, wanted: &Wanted) -> bool {
+    let in_order = catalog.meter(&wanted.view.meter).is_some_and(signals_in_order);
+    in_order && wanted.measures.iter().any(|measure| measure.composes())
+}
+
+/// Whether all of it does.
+pub(super) fn is_answered(catalog: &Catalog, wanted: &Wanted) -> bool {
+    is_rolled(catalog, wanted)
+        && !wanted.transactions
+        && wanted.measures.iter().copied().all(Measure::composes)
+}
+
+/// The names of a day's questions, each once, in order.
+pub fn question_keys(catalog: &Catalog, questions: &[Wanted], day: i32) -> Vec<String> {
+    let key = |wanted: &Wanted| {
+        let meter = catalog.meter(&wanted.view.meter)?;
+        Some(question_key(&meter.kind.rules(), &wanted.view, &wanted.spans, day))
+    };
+    let keys: BTreeSet<String> = questions.iter().filter_map(key).collect();
+    keys.into_iter().collect()
+}
+
+/// A number for the rules by which all meters count: what a day leaves to the next follows from them.
+pub fn rules_of(catalog: &Catalog) -> i64 {
+    let rules = |meter: &rating::catalog::Meter| {
+        format!("{} {:?} {}\n", meter.key, meter.kind.rules(), signals_in_order(meter))
+    };
+    let mut texts: Vec<String> = catalog.meters.iter().map(rules).collect();
+    texts.sort();
+    // FNV-1a: the same in every process.
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
+    let hash = texts.concat().bytes().fold(0xCBF2_9CE4_8422_2325, step);
+    (hash >> 1).cast_signed()
+}

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
+use ingest::crash_point::crash_point;
 
 use super::client::Client;
 use super::clock::{Clock, Dice};
@@ -81,6 +82,11 @@ impl<C: Clock, O: Outbox> Driver<C, O> {
 
     /// Tells Stripe everything that is due, until nothing is due within the patience.
     pub async fn drain(&self) -> Result<Drained, PushError> {
+        self.drain_and_tell(&|_| ()).await
+    }
+
+    /// The same; `progress` is told how many more attempts have come to an end.
+    pub async fn drain_and_tell(&self, progress: &(dyn Fn(u64) + Sync)) -> Result<Drained, PushError> {
         let mut drained = Drained::default();
         let mut flights = FuturesUnordered::new();
         loop {
@@ -90,6 +96,7 @@ impl<C: Clock, O: Outbox> Driver<C, O> {
                 let now_us = self.clock.now_us();
                 let until_us = now_us + self.settings.claim_length.as_micros() as i64;
                 let claimed = self.outbox.claim(Claim { now_us, until_us, limit: free }).await?;
+                crash_point("after_claim");
                 flights.extend(claimed.into_iter().map(|record| self.attempt(record, now_us)));
             }
             let Some(first) = flights.next().await else {
@@ -102,6 +109,7 @@ impl<C: Clock, O: Outbox> Driver<C, O> {
             while let Some(Some(more)) = flights.next().now_or_never() {
                 landed.push(more);
             }
+            progress(landed.len() as u64);
             self.store(landed, &mut drained).await?;
         }
     }
@@ -113,7 +121,9 @@ impl<C: Clock, O: Outbox> Driver<C, O> {
     ) -> Result<(), PushError> {
         drained.attempts += landed.len() as u64;
         let (records, outcomes): (Vec<_>, Vec<_>) = landed.into_iter().unzip();
+        crash_point("before_store");
         let stored = self.outbox.store(&records).await?;
+        crash_point("after_store");
         drained.overtaken += (records.len() - stored) as u64;
         outcomes.into_iter().collect()
     }
@@ -169,6 +179,10 @@ impl<C: Clock, O: Outbox> Driver<C, O> {
         };
         if reads_first(record) {
             return self.close_invoice(record, &request).await;
+        }
+        // Whoever slept so long may find the record told by others, and even the key forgotten.
+        if self.clock.now_us() >= record.claimed_until_us {
+            return Ok(());
         }
         let reply = self.call(&request).await;
         Ok(judge::sent(record, reply, self.clock.now_us(), &self.dice)?)

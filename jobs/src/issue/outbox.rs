@@ -22,7 +22,7 @@ use crate::stripe::StripeRecord;
 use crate::stripe::plan::{IssuedInvoice, OnlyPeriods, PlanError, UsageInParts, demand, plan};
 
 /// The number of an invoice that has none yet, to try whether it can be planned.
-const NO_NUMBER: &str = "-";
+const NO_NUMBER: &str = "(draft)";
 
 /// Everything that the plans of some invoices need.
 #[derive(Debug)]

@@ -149,6 +149,10 @@ impl Template {
         template
     }
 
+    pub fn catalog(&self) -> String {
+        catalog(self.tenants, self.period_end)
+    }
+
     fn start_s(date: Date) -> i64 {
         date.to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp().as_second()
     }

@@ -34,6 +34,6 @@ pub mod rejects;
 pub mod replay;
 mod stored_rows;
 
-mod crash_point;
+pub mod crash_point;
 pub mod metrics;
 pub mod pipeline;

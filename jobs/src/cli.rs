@@ -17,14 +17,15 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{self, Config, ConfigErrors};
 use crate::{
     bench, book, catalog, close, compact, demo, derive, doctor, explain, generate, ingest, invoice, issue,
-    quantities, rate, rejects, replay, rollup, runs, schedule, simulate, sql, vacuum, verify,
+    push, quantities, rate, reconcile, rejects, replay, rollup, runs, schedule, simulate, sql, vacuum,
+    verify,
 };
 
 /// Usage events in, exact invoices out.
 ///
 /// Meterhouse reads usage events from Kafka or files, keeps each exactly once in a Delta Lake (a local folder
 /// or a bucket), takes out duplicates, and answers SQL. It counts what every tenant used, exactly, prices it by a
-/// catalog, writes drafts of invoices, and explains every line of them down to the events.
+/// catalog, issues invoices and tells Stripe, and explains every line of them down to the events.
 #[derive(Debug, Parser)]
 #[command(
     name = "meterhouse",
@@ -80,6 +81,8 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     Close(close::CloseArgs),
     Issue(issue::IssueArgs),
+    Push(push::PushArgs),
+    Reconcile(reconcile::ReconcileArgs),
     Verify(verify::VerifyArgs),
     Sql(sql::SqlArgs),
     Rejects(rejects::RejectsArgs),
@@ -160,6 +163,8 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Simulate(args) => simulate::run(&args, &cli.globals),
         Command::Close(args) => close::run(&args, &cli.globals),
         Command::Issue(args) => issue::run(&args, &cli.globals),
+        Command::Push(args) => push::run(&args, &cli.globals),
+        Command::Reconcile(args) => reconcile::run(&args, &cli.globals),
         Command::Verify(args) => verify::run(&args, &cli.globals),
         Command::Sql(args) => sql::run(&args, &cli.globals),
         Command::Rejects(args) => rejects::run(&args, &cli.globals),

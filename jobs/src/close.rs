@@ -1,4 +1,4 @@
-//! `meterhouse close`: everything that ends a period, in its order: compact, rate, issue.
+//! `meterhouse close`: everything that ends a period, in its order: compact, rate, issue, and push if that is wanted.
 //!
 //! Owns the order and nothing else: each step is the job of that name, compares what should be with what is, and is
 //! recorded as a run of its own. So a close that stopped anywhere is simply run again and goes on where it was.
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ::sql::lake::{Lake, LakeError};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use jiff::SignedDuration;
 use rating::catalog::Catalog;
@@ -19,17 +19,21 @@ use crate::compact::{CompactError, CompactSettings, compact_as_run, settings_of}
 use crate::config::Config;
 use crate::issue::{IssueReport, IssueRequest, issue_as_run};
 use crate::output::{Format, Rows};
+use crate::push::{PushReport, push_as_run};
 use crate::rate::{RateReport, RateRequest, catalog_file, rate_as_run};
 
-/// Close a period: compact, rate and issue, going on where an earlier attempt stopped
+/// Close a period: compact, rate, issue and push, going on where an earlier attempt stopped
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
   meterhouse close --period 2026-05
+  meterhouse close --period 2026-05 --push
   meterhouse close --period 2026-05 --grace \"0 s\" --tenant acme
 
-Each step is the command of its name and is listed by `meterhouse runs`. Tenants that cannot be rated are listed while \
-the others get their invoices (exit code 3); close the period again once the reason is gone.")]
+Stripe is told only if you say so, with --push or `push_on_close` in [stripe]; until then what it must be told waits in \
+the outbox for `meterhouse push`. Each step is the command of its name and is listed by `meterhouse runs`. Tenants that \
+cannot be rated are listed while the others get their invoices (exit code 3); close the period again once the reason is \
+gone.")]
 pub struct CloseArgs {
     /// The period, as a month (2026-05) or a day in it (2026-05-15)
     #[arg(long, value_name = "PERIOD")]
@@ -43,6 +47,12 @@ pub struct CloseArgs {
     /// Do not write papers
     #[arg(long)]
     without_papers: bool,
+    /// Tell Stripe in the end, what earlier periods left in the outbox included [default: `push_on_close` in [stripe]]
+    #[arg(long, conflicts_with = "without_push")]
+    push: bool,
+    /// Do not tell Stripe, whatever the settings say
+    #[arg(long)]
+    without_push: bool,
     /// How the table of warnings and failures is printed
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -55,6 +65,7 @@ pub struct CloseRequest {
     pub tenants: Option<BTreeSet<String>>,
     pub grace: SignedDuration,
     pub with_papers: bool,
+    pub with_push: bool,
 }
 
 /// What the steps did.
@@ -62,6 +73,8 @@ pub struct CloseRequest {
 pub struct CloseReport {
     pub rated: RateReport,
     pub issued: IssueReport,
+    /// None if Stripe was not to be told.
+    pub pushed: Option<PushReport>,
 }
 
 pub fn run(args: &CloseArgs, globals: &Globals) -> Result<Exit> {
@@ -73,7 +86,13 @@ pub fn run(args: &CloseArgs, globals: &Globals) -> Result<Exit> {
         tenants: (!args.tenant.is_empty()).then(|| args.tenant.iter().cloned().collect()),
         grace: args.grace.unwrap_or(config.issuer.grace),
         with_papers: !args.without_papers,
+        with_push: args.push || (config.stripe.push_on_close && !args.without_push),
     };
+    if request.with_push && config.stripe.key.is_none() {
+        bail!(
+            "stripe is to be told in the end and there is no key: set METERHOUSE_STRIPE_KEY, or `key_file` in [stripe]"
+        );
+    }
     let report = runtime()?.block_on(async {
         let book = Book::of(&config).await?;
         close(&book, &lake, &config, &catalog, &request).await
@@ -89,7 +108,10 @@ pub fn run(args: &CloseArgs, globals: &Globals) -> Result<Exit> {
         request.period,
         issued.len()
     );
-    Ok(if report.rated.has_failed() { Exit::DoneWithRejects } else { Exit::Done })
+    report.issued.say_what_stripe_is_told(false);
+    let pushed = report.pushed.as_ref().map_or(Ok(Exit::Done), PushReport::exit)?;
+    let has_rejects = report.rated.has_failed() || !report.issued.held_back.is_empty();
+    Ok(if has_rejects { Exit::DoneWithRejects } else { pushed })
 }
 
 /// Runs the steps in their order.
@@ -129,7 +151,14 @@ pub async fn close(
     let issued = issue_as_run(book, lake, config, &issuing)
         .await
         .context("the period is not closed: issuing failed; what was issued stays, run it again")?;
-    Ok(CloseReport { rated, issued })
+    let pushed = match request.with_push {
+        true => {
+            let pushed = push_as_run(book, config, false).await;
+            Some(pushed.context("the period is closed, but Stripe was not told all of it; run it again")?)
+        }
+        false => None,
+    };
+    Ok(CloseReport { rated, issued, pushed })
 }
 
 fn is_missing(error: &anyhow::Error) -> bool {

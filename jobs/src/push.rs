@@ -3,23 +3,26 @@
 //! Owns: the command, its settings and what it prints. Does not own: how records are sent (`stripe::driver`) and
 //! where they are kept (the book). It may run twice or be stopped anywhere: see `stripe`.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::cli::{Exit, TryAgain};
-use crate::config::StripeConfig;
+use crate::book::{Book, BookOutbox};
+use crate::cli::{Exit, Globals, TryAgain, runtime};
+use crate::config::{Config, StripeConfig};
 use crate::output::{Format, Rows};
+use crate::run::{RunSpec, with_run};
 use crate::stripe::client::STRIPE_URL;
 use crate::stripe::clock::Dice;
 use crate::stripe::{
-    Client, ClientSettings, Clock as _, Drained, Driver, DriverSettings, Method, Outbox, RecordState,
-    StripeRecord, SystemClock,
+    Client, ClientSettings, Clock as _, Drained, Driver, DriverSettings, MemoryOutbox, Method, Outbox,
+    RecordState, StripeRecord, SystemClock,
 };
 
 /// Tell Stripe what issued invoices left in the outbox
@@ -46,22 +49,86 @@ pub struct PushArgs {
     pub format: Format,
 }
 
-/// Runs the command over an outbox.
-pub async fn push<O: Outbox>(args: &PushArgs, config: &StripeConfig, outbox: &O) -> Result<Exit> {
-    if let Some(file) = &args.dry_run {
-        return dry_run(file, outbox).await;
-    }
-    if args.retry {
-        let count = start_over(outbox, SystemClock.now_us()).await?;
-        eprintln!("{count} records are sent again");
-    }
+/// What a push left behind.
+#[derive(Debug)]
+pub struct PushReport {
+    pub drained: Drained,
+    /// What Stripe does not want, and what it has otherwise than we do.
+    pub refused: Vec<StripeRecord>,
+    /// Why the first of those that still wait does.
+    pub waiting_because: Option<String>,
+}
+
+pub fn run(args: &PushArgs, globals: &Globals) -> Result<Exit> {
+    let config = globals.load_config()?;
+    runtime()?.block_on(async {
+        if let Some(file) = &args.dry_run {
+            let book = Book::existing_of(&config).await?;
+            let count = match &book {
+                Some(book) => write_requests(file, &BookOutbox::new(book)).await?,
+                None => write_requests(file, &MemoryOutbox::default()).await?,
+            };
+            eprintln!("wrote {count} requests to {}; nothing was sent (--dry-run)", file.display());
+            return Ok(Exit::Done);
+        }
+        let book = Book::of(&config).await?;
+        let report = push_as_run(&book, &config, args.retry).await?;
+        show(&report.drained).print(args.format)?;
+        report.exit()
+    })
+}
+
+/// Pushes within a run of the book.
+pub async fn push_as_run(book: &Book, config: &Config, retry: bool) -> Result<PushReport> {
     let clock = Arc::new(SystemClock);
-    let client = client(config, clock.clone())?;
+    // Without a key there is no run to speak of.
+    let client = client(&config.stripe, clock.clone())?;
+    with_run(book, RunSpec::of_job("push", config), async |run| {
+        let outbox = BookOutbox::of_run(book, run.fence());
+        run.count("taken_over", outbox.take_over().await?);
+        if retry {
+            let count = start_over(&outbox, clock.now_us()).await?;
+            eprintln!("{count} records are sent again");
+            run.count("retried", count);
+        }
+        let report = push(client, &outbox, clock).await?;
+        run.count("attempts", report.drained.attempts);
+        for state in RecordState::ALL {
+            let count = report.drained.left.get(&state).copied().unwrap_or_default();
+            run.count(&state.name().replace(' ', "_"), count);
+        }
+        if !report.refused.is_empty() {
+            run.has_rejects();
+        }
+        Ok(report)
+    })
+    .await
+}
+
+/// Tells Stripe what is due in an outbox.
+async fn push<O: Outbox>(
+    client: Client<SystemClock>,
+    outbox: &O,
+    clock: Arc<SystemClock>,
+) -> Result<PushReport> {
     let seed = clock.now_us().unsigned_abs() ^ u64::from(std::process::id());
     let driver = Driver::new(client, outbox, clock, Dice::new(seed), DriverSettings::default());
-    let drained = driver.drain().await?;
-    show(&drained).print(args.format)?;
-    exit_of(&drained, outbox).await
+    let bar = progress_bar();
+    let drained = driver.drain_and_tell(&|attempts| bar.inc(attempts)).await;
+    bar.finish_and_clear();
+    let drained = drained?;
+    let waiting = outbox.list(Some(RecordState::Waiting)).await?;
+    let waiting_because = waiting.into_iter().find_map(|record| record.last_error);
+    Ok(PushReport { drained, refused: refused(outbox).await?, waiting_because })
+}
+
+fn progress_bar() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner();
+    let style = ProgressStyle::with_template("{spinner} {pos} calls to Stripe {elapsed}");
+    style.map(|style| bar.clone().with_style(style)).unwrap_or(bar)
 }
 
 /// A client with the key and address of the settings.
@@ -86,33 +153,33 @@ fn show(drained: &Drained) -> Rows {
     rows
 }
 
-async fn exit_of<O: Outbox>(drained: &Drained, outbox: &O) -> Result<Exit> {
-    let refused = refused(outbox).await?;
-    for record in &refused {
-        let why = record.last_error.as_deref().unwrap_or("no reason is known");
-        let content = &record.content;
-        eprintln!(
-            "{}: {} of tenant {}, invoice {}: {why} ({})",
-            record.state.name(),
-            content.kind.name(),
-            content.tenant,
-            content.invoice_number,
-            record.key
-        );
+impl PushReport {
+    /// Lists what was refused, and says how a command that pushed ends.
+    pub fn exit(&self) -> Result<Exit> {
+        for record in &self.refused {
+            let why = record.last_error.as_deref().unwrap_or("no reason is known");
+            let content = &record.content;
+            eprintln!(
+                "{}: {} of tenant {}, invoice {}: {why} ({})",
+                record.state.name(),
+                content.kind.name(),
+                content.tenant,
+                content.invoice_number,
+                record.key
+            );
+        }
+        if !self.refused.is_empty() {
+            return Ok(Exit::DoneWithRejects);
+        }
+        let waiting = self.drained.left.get(&RecordState::Waiting).copied().unwrap_or_default();
+        if waiting == 0 {
+            return Ok(Exit::Done);
+        }
+        let when = self.drained.next_due_us.and_then(|due_us| Timestamp::from_microsecond(due_us).ok());
+        let when = when.map_or_else(String::new, |when| format!(", the next one at {when:.0}"));
+        let why = self.waiting_because.as_ref().map_or_else(String::new, |why| format!("; {why}"));
+        Err(anyhow::anyhow!("{waiting} records wait for another attempt{when}{why}").context(TryAgain))
     }
-    if !refused.is_empty() {
-        return Ok(Exit::DoneWithRejects);
-    }
-    let waiting = drained.left.get(&RecordState::Waiting).copied().unwrap_or_default();
-    if waiting == 0 {
-        return Ok(Exit::Done);
-    }
-    let when = drained.next_due_us.and_then(|due_us| Timestamp::from_microsecond(due_us).ok());
-    let when = when.map_or_else(String::new, |when| format!(", the next one at {when:.0}"));
-    let first =
-        outbox.list(Some(RecordState::Waiting)).await?.into_iter().find_map(|record| record.last_error);
-    let why = first.map_or_else(String::new, |why| format!("; {why}"));
-    Err(anyhow::anyhow!("{waiting} records wait for another attempt{when}{why}").context(TryAgain))
 }
 
 async fn refused<O: Outbox>(outbox: &O) -> Result<Vec<StripeRecord>> {
@@ -130,7 +197,8 @@ pub async fn start_over<O: Outbox>(outbox: &O, now_us: i64) -> Result<usize> {
     Ok(outbox.store(&records).await?)
 }
 
-async fn dry_run<O: Outbox>(file: &Path, outbox: &O) -> Result<Exit> {
+/// Writes the requests that wait in an outbox to a file as JSON, and answers with how many they are.
+pub async fn write_requests<O: Outbox>(file: &Path, outbox: &O) -> Result<usize> {
     let mut waiting = outbox.list(Some(RecordState::Waiting)).await?;
     waiting.sort_by(|left, right| {
         (&left.group, left.sequence, &left.key).cmp(&(&right.group, right.sequence, &right.key))
@@ -144,8 +212,7 @@ async fn dry_run<O: Outbox>(file: &Path, outbox: &O) -> Result<Exit> {
     serde_json::to_writer_pretty(&mut written, &requests)?;
     writeln!(written)?;
     written.persist(file).with_context(|| format!("cannot write {name}"))?;
-    eprintln!("wrote {} requests to {name}; nothing was sent (--dry-run)", waiting.len());
-    Ok(Exit::Done)
+    Ok(waiting.len())
 }
 
 /// Requests as they would be sent, for people and golden files. Ids that Stripe gives out stand as `{stripe_id}`.

@@ -1,23 +1,31 @@
 //! `meterhouse reconcile`: lake, invoices, outbox and Stripe side by side, with every difference.
 //!
-//! Owns: the comparisons and their words. Does not own: where invoices come from (`Issued`, which the book and the lake
-//! implement) and how Stripe is asked (`stripe::reading`). It changes nothing, neither here nor there. Each
+//! Owns: the comparisons and their words. Does not own: what an invoice has to tell Stripe (`issue::outbox`) and how Stripe
+//! is asked (`stripe::reading`). It changes nothing, neither here nor there. Each
 //! comparison names both figures, so that a difference can be followed without running anything else.
 
 mod compare;
 mod in_stripe;
+mod issued;
 
+use std::collections::BTreeSet;
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 
+use ::sql::lake::Lake;
 use anyhow::Result;
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
 use rating::money::{Amount, Currency};
+use rating::period::PeriodChoice;
 
-use crate::cli::Exit;
-use crate::config::StripeConfig;
+use crate::book::{Book, BookOutbox};
+use crate::cli::{Exit, Globals, runtime};
+use crate::config::Config;
 use crate::output::{Format, Rows};
 use crate::push;
-use crate::stripe::{Outbox, Reading, StripeRecord, SystemClock};
+use crate::run::{RunSpec, with_run};
+use crate::stripe::{Outbox as _, Reading, RecordState, StripeRecord, SystemClock};
 
 pub use compare::compare_ours;
 pub use in_stripe::compare_stripe;
@@ -27,18 +35,21 @@ pub use in_stripe::compare_stripe;
 #[command(after_help = "\
 Examples:
   meterhouse reconcile
-  meterhouse reconcile --period 2026-05-01 --format csv
+  meterhouse reconcile --period 2026-05 --format csv
   meterhouse reconcile --offline              without asking Stripe; no key needed
 
 The exit code is 0 when everything agrees and 4 when anything differs. What was sent within the last day may not be in \
 Stripe's sums yet.")]
 pub struct ReconcileArgs {
-    /// Only invoices of periods of this name, the local date on which they start
-    #[arg(long, value_name = "DATE")]
-    pub period: Option<String>,
+    /// Only invoices of a period, as a month (2026-05) or a day in it (2026-05-15)
+    #[arg(long, value_name = "PERIOD")]
+    pub period: Option<PeriodChoice>,
     /// Compare what is ours and ask Stripe nothing
     #[arg(long)]
     pub offline: bool,
+    /// Record no run in the book; nothing else is ever changed
+    #[arg(long)]
+    pub dry_run: bool,
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -64,15 +75,6 @@ pub struct SideOfInvoice {
     pub digest: String,
 }
 
-/// Where issued invoices are known.
-pub trait Issued: Send + Sync {
-    /// Invoices of one period or of all, in the order of their numbers.
-    fn invoices(
-        &self,
-        period: Option<&str>,
-    ) -> impl std::future::Future<Output = Result<Vec<IssuedSides>>> + Send;
-}
-
 /// Two sides that do not agree.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Difference {
@@ -85,34 +87,98 @@ pub struct Difference {
     pub theirs: String,
 }
 
-/// Runs the command.
-pub async fn reconcile<I: Issued, O: Outbox>(
-    args: &ReconcileArgs,
-    config: &StripeConfig,
-    issued: &I,
-    outbox: &O,
-) -> Result<Exit> {
-    let period = args.period.as_deref();
-    let invoices = issued.invoices(period).await?;
+/// What was compared, and where it differs.
+#[derive(Debug, Default)]
+pub struct Reconciled {
+    pub invoices: usize,
+    pub records: usize,
+    /// Taken by Stripe, and not seen in its sums by `push` yet.
+    pub unconfirmed: usize,
+    /// In the order of tenants and periods.
+    pub differences: Vec<Difference>,
+}
+
+pub fn run(args: &ReconcileArgs, globals: &Globals) -> Result<Exit> {
+    let config = globals.load_config()?;
+    let lake = Lake::open(&config.lake)?;
+    let found = runtime()?.block_on(async {
+        if args.dry_run {
+            return match Book::existing_of(&config).await? {
+                Some(book) => compare(args, &config, &lake, &book).await,
+                None => Ok(Reconciled::default()),
+            };
+        }
+        let book = Book::of(&config).await?;
+        let period = args.period.map(|period| period.to_string()).unwrap_or_default();
+        with_run(&book, RunSpec::of_job("reconcile", &config).with_period(&period), async |run| {
+            let found = compare(args, &config, &lake, &book).await?;
+            run.count("invoices", found.invoices);
+            run.count("records", found.records);
+            run.count("differences", found.differences.len());
+            if !found.differences.is_empty() {
+                run.has_rejects();
+            }
+            Ok(found)
+        })
+        .await
+    })?;
+    found.print(args.format)?;
+    Ok(if found.differences.is_empty() { Exit::Done } else { Exit::ReconciliationMismatch })
+}
+
+async fn compare(args: &ReconcileArgs, config: &Config, lake: &Lake, book: &Book) -> Result<Reconciled> {
+    let bar = progress_bar();
+    bar.set_message("book and lake");
+    let invoices = issued::invoices(lake, book, config, args.period).await?;
+    let outbox = BookOutbox::new(book);
+    let numbers: BTreeSet<&str> = invoices.iter().map(|invoice| invoice.number.as_str()).collect();
     let mut records = outbox.list(None).await?;
-    records.retain(|record| period.is_none_or(|period| record.content.period == period));
+    records.retain(|record| match args.period {
+        None => true,
+        Some(period) => {
+            let content = &record.content;
+            numbers.contains(content.invoice_number.as_str()) || issued::is_named(period, &content.period)
+        }
+    });
     let mut differences = compare_ours(&invoices, &records);
-    if !args.offline {
-        let client = push::client(config, Arc::new(SystemClock))?;
+    if !args.offline && !records.is_empty() {
+        bar.set_message("outbox and Stripe");
+        let client = push::client(&config.stripe, Arc::new(SystemClock))?;
         differences.extend(compare_stripe(&Reading::new(client), &records).await?);
     }
+    bar.finish_and_clear();
     differences.sort();
-    let mut rows = Rows::new(&["tenant", "period", "invoice", "compared", "ours", "theirs"]);
-    for difference in &differences {
-        let Difference { tenant, period, invoice, what, ours, theirs } = difference.clone();
-        rows.push([tenant, period, invoice, what, ours, theirs].map(Into::into).into());
+    let unconfirmed = records.iter().filter(|record| record.state == RecordState::Sent).count();
+    Ok(Reconciled { invoices: invoices.len(), records: records.len(), unconfirmed, differences })
+}
+
+impl Reconciled {
+    fn print(&self, format: Format) -> Result<()> {
+        let mut rows = Rows::new(&["tenant", "period", "invoice", "compared", "ours", "theirs"]);
+        for difference in &self.differences {
+            let Difference { tenant, period, invoice, what, ours, theirs } = difference.clone();
+            rows.push([tenant, period, invoice, what, ours, theirs].map(Into::into).into());
+        }
+        rows.print(format)?;
+        let (invoices, records, count) = (self.invoices, self.records, self.differences.len());
+        eprintln!("{invoices} invoices and {records} records for stripe compared, {count} differences");
+        if self.unconfirmed > 0 {
+            eprintln!(
+                "{} of the records are sent and not confirmed yet: `meterhouse push` asks",
+                self.unconfirmed
+            );
+        }
+        Ok(())
     }
-    rows.print(args.format)?;
-    eprintln!(
-        "{} invoices and {} records compared, {} differences",
-        invoices.len(),
-        records.len(),
-        differences.len()
-    );
-    Ok(if differences.is_empty() { Exit::Done } else { Exit::ReconciliationMismatch })
+}
+
+fn progress_bar() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner();
+    let style = ProgressStyle::with_template("{spinner} comparing {msg} {elapsed}");
+    let bar = style.map(|style| bar.clone().with_style(style)).unwrap_or(bar);
+    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    bar
 }

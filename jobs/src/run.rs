@@ -125,8 +125,8 @@ where
         notes: Mutex::default(),
     };
     let (lost_sender, lost) = oneshot::channel();
-    let renewals =
-        tokio::spawn(keep_lease(book.clone(), run.fence.clone(), spec.lease_duration, lost_sender));
+    let (over_sender, over) = oneshot::channel();
+    tokio::spawn(keep_lease(book.clone(), run.fence.clone(), spec.lease_duration, lost_sender, over));
     let work = AssertUnwindSafe(async { work(&context).await }).catch_unwind();
     let ended = tokio::select! {
         ended = work => match ended {
@@ -137,7 +137,8 @@ where
         Ok(error) = lost => Ended::Failed(error.into()),
         () = asked_to_stop() => Ended::Interrupted,
     };
-    renewals.abort();
+    // A renewal under way comes to its end: a transaction that is broken off leaves its connection in an odd state.
+    drop(over_sender);
     let notes = std::mem::take(&mut *context.notes());
     (run.inputs, run.counts) = (notes.inputs, notes.counts);
     record_end(book, run, ended, notes.has_rejects).await
@@ -210,10 +211,19 @@ fn try_again_if_it_passes(error: anyhow::Error) -> anyhow::Error {
     if !is_marked && error.chain().any(passes) { error.context(TryAgain) } else { error }
 }
 
-/// Renews the lease until it is lost, and says so then. That the book cannot be reached for a while loses nothing yet.
-async fn keep_lease(book: Book, fence: Fence, duration: Duration, lost: oneshot::Sender<BookError>) {
+/// Renews the lease until it is lost, and says so then, or until the run is over. That the book cannot be reached for a while loses nothing yet.
+async fn keep_lease(
+    book: Book,
+    fence: Fence,
+    duration: Duration,
+    lost: oneshot::Sender<BookError>,
+    mut over: oneshot::Receiver<()>,
+) {
     loop {
-        tokio::time::sleep(duration / RENEWALS_PER_LEASE).await;
+        tokio::select! {
+            () = tokio::time::sleep(duration / RENEWALS_PER_LEASE) => {}
+            _ = &mut over => return,
+        }
         match book.renew_lease(&fence, duration).await {
             Ok(()) => {}
             Err(error @ BookError::Fenced { .. }) => {

@@ -160,8 +160,9 @@ impl Book {
                 sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
                 ..TransactionOptions::default()
             },
-            // Each statement sees what was committed while it waited for a lock.
-            _ => TransactionOptions {
+            // Each statement sees what was committed while it waited for a lock. The others are connected so.
+            Dialect::MariaDb | Dialect::MySql => TransactionOptions::default(),
+            Dialect::Postgres => TransactionOptions {
                 isolation_level: Some(IsolationLevel::ReadCommitted),
                 ..TransactionOptions::default()
             },
@@ -286,6 +287,9 @@ fn connect_options(address: &BookAddress) -> Result<ConnectOptions, BookError> {
                         connection
                             .execute("SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'")
                             .await?;
+                        // Not at the beginning of each transaction: there it is an error on a connection of which
+                        // somebody has given up just while it began another.
+                        connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
                         Ok(())
                     })
                 })

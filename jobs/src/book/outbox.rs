@@ -42,6 +42,20 @@ impl BookOutbox {
         Self { book: book.clone(), fence: None }
     }
 
+    /// Takes back what earlier runs of the job had handed out when they died or lost the lease; how many records that
+    /// are. What such a run still stores is refused, and what it still sends is recognised by its key.
+    pub async fn take_over(&self) -> Result<u64, BookError> {
+        let Some(fence) = &self.fence else { return Ok(0) };
+        let writing = self.begin(Sharing::Alone).await?;
+        let update = outbox::Entity::update_many()
+            .col_expr(outbox::Column::ClaimedUntilUs, Expr::value(0_i64))
+            .filter(outbox::Column::ClaimedUntilUs.gt(0))
+            .filter(outbox::Column::LeaseToken.lt(fence.token));
+        let taken = update.exec(&writing.transaction).await.in_step("take over records of the outbox")?;
+        writing.commit().await?;
+        Ok(taken.rows_affected)
+    }
+
     async fn begin(&self, sharing: Sharing) -> Result<Writing, BookError> {
         let writing = self.book.begin().await?;
         match (&self.fence, sharing) {

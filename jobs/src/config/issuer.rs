@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use jiff::civil::Date;
 use jiff::{SignedDuration, ToSpan as _};
+use url::Url;
 
 use super::reader::Reader;
 use super::value;
@@ -33,6 +34,8 @@ pub struct IssuerConfig {
     pub logo: Option<PathBuf>,
     /// A folder of further fonts, for scripts that the bundled ones lack.
     pub fonts: Option<PathBuf>,
+    /// Where the lake's papers are served to customers.
+    pub papers_url: Option<Url>,
 }
 
 impl IssuerConfig {
@@ -50,6 +53,7 @@ impl IssuerConfig {
             payment_days: reader.optional("issuer", "payment_days", value::COUNT),
             logo: read_path(reader, "logo"),
             fonts: read_path(reader, "fonts"),
+            papers_url: reader.optional("issuer", "papers_url", value::HTTP),
         }
     }
 

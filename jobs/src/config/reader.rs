@@ -365,6 +365,7 @@ fn text_of(value: &DeValue<'_>, shape: Shape) -> Result<String, &'static str> {
     match (value, shape) {
         (DeValue::String(text), _) => Ok(text.to_string()),
         (DeValue::Integer(number), Shape::Number) => Ok(number.to_string()),
+        (DeValue::Boolean(answer), Shape::YesNo) => Ok(answer.to_string()),
         (DeValue::Array(items), Shape::List) => {
             let texts: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();
             texts.map(|texts| texts.join(",")).ok_or("a list of other things")

@@ -113,6 +113,8 @@ pub struct StripeConfig {
     /// Another address than Stripe's own, for tests.
     pub url: Option<Url>,
     pub calls_per_second: u64,
+    /// Whether `close` ends with a push.
+    pub push_on_close: bool,
 }
 
 impl Config {
@@ -203,6 +205,7 @@ fn read_stripe(reader: &mut Reader<'_>) -> StripeConfig {
         key: reader.secret("stripe", "key", "key_file"),
         url: reader.optional("stripe", "url", value::HTTP),
         calls_per_second: reader.setting("stripe", "calls_per_second", value::COUNT, "1000"),
+        push_on_close: reader.setting("stripe", "push_on_close", value::YES_NO, "false"),
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) enum Shape {
     Number,
     /// A list of texts, or one text with commas.
     List,
+    /// `true` or `false`.
+    YesNo,
 }
 
 pub(super) const TEXT: Kind<String> = Kind {
@@ -68,6 +70,13 @@ pub(super) const COUNT: Kind<u64> = Kind {
     example: "write it like 500000 or 500_000",
     shape: Shape::Number,
     parse: |text| text.replace('_', "").parse().ok().filter(|count| *count > 0),
+};
+
+pub(super) const YES_NO: Kind<bool> = Kind {
+    expected: "true or false",
+    example: "write it without quotes",
+    shape: Shape::YesNo,
+    parse: |text| text.trim().parse().ok(),
 };
 
 pub(super) const SIZE: Kind<u64> = Kind {

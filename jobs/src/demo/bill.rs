@@ -7,11 +7,12 @@ use jiff::SignedDuration;
 use rating::period::PeriodChoice;
 
 use super::System;
-use crate::book::Book;
+use crate::book::{Book, BookOutbox};
 use crate::close::{CloseRequest, close};
 use crate::config::{Config, environment};
 use crate::issue::stored_documents;
 use crate::output::{Format, Rows};
+use crate::push::write_requests;
 use crate::verify::verify;
 
 /// The month of the demo's events.
@@ -21,9 +22,17 @@ pub(super) fn close_and_show(runtime: &tokio::runtime::Runtime, system: &System)
     let settings = system.folder.join("meterhouse.toml");
     let config = Config::load(Some(&settings), &environment())?;
     let period: PeriodChoice = PERIOD.parse()?;
-    let request = CloseRequest { period, tenants: None, grace: SignedDuration::ZERO, with_papers: true };
+    let request = CloseRequest {
+        period,
+        tenants: None,
+        grace: SignedDuration::ZERO,
+        with_papers: true,
+        // The demo tells nobody, even where there is a key.
+        with_push: false,
+    };
+    let requests_file = system.folder.join("stripe_requests.json");
     let catalog = Arc::new(system.catalog.clone());
-    let (report, documents, verified) = runtime.block_on(async {
+    let (report, documents, verified, requests) = runtime.block_on(async {
         let book = Book::of(&config).await?;
         let report = close(&book, &system.lake, &config, &catalog, &request)
             .await
@@ -32,7 +41,8 @@ pub(super) fn close_and_show(runtime: &tokio::runtime::Runtime, system: &System)
         documents.retain(|document| document.number.is_some());
         documents.sort_by(|left, right| left.number.cmp(&right.number));
         let verified = verify(&system.lake, Some(&book), documents.clone()).await?;
-        anyhow::Ok((report, documents, verified))
+        let requests = write_requests(&requests_file, &BookOutbox::new(&book)).await?;
+        anyhow::Ok((report, documents, verified, requests))
     })?;
     let (new, before) = (report.issued.issued.len(), report.issued.issued_before);
     println!("\n{}: {new} invoices issued, {before} were there before\n", system.name);
@@ -52,5 +62,9 @@ pub(super) fn close_and_show(runtime: &tokio::runtime::Runtime, system: &System)
     }
     rows.print(Format::Table)?;
     println!("PDF, HTML, CSV and JSON of each: {}", system.folder.join("lake/papers").display());
+    match requests {
+        0 => println!("Stripe is told nothing: the catalog bills this system without it"),
+        count => println!("{count} requests to Stripe, not sent: {}", requests_file.display()),
+    }
     Ok(())
 }

@@ -28,10 +28,7 @@ pub async fn keep(
         if load(lake, hash).await?.is_some() {
             continue;
         }
-        let content = match book.catalog_content(hash).await {
-            Ok(content) => content,
-            Err(_) => from_settings(config, hash)?,
-        };
+        let content = content(book, config, hash).await?;
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match lake.store().put_opts(&path(hash), content.into(), options).await {
             Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
@@ -39,6 +36,21 @@ pub async fn keep(
         }
     }
     Ok(())
+}
+
+/// A catalog that a draft names, which may not lie in the lake yet.
+pub async fn find(lake: &Lake, book: &Book, config: &Config, hash: &str) -> Result<Catalog> {
+    match load(lake, hash).await? {
+        Some(catalog) => Ok(catalog),
+        None => Ok(Catalog::parse(&content(book, config, hash).await?, &format!("{hash}.yaml"))?),
+    }
+}
+
+async fn content(book: &Book, config: &Config, hash: &str) -> Result<String> {
+    match book.catalog_content(hash).await {
+        Ok(content) => Ok(content),
+        Err(_) => from_settings(config, hash),
+    }
 }
 
 fn from_settings(config: &Config, hash: &str) -> Result<String> {

@@ -1,13 +1,14 @@
 //! `meterhouse issue`: after the grace period, drafts become invoices with numbers (DESIGN.md 3.9).
 //!
 //! Owns the order in which that happens, so that it can stop anywhere: the catalog that a draft names is kept beside the
-//! lake; numbers, the index and the lines are written in one transaction of the book, which is what makes an invoice;
-//! then the lake's row is marked and the papers are written. Each run first does what an earlier one left undone. It does
+//! lake; numbers, the index, the lines and what Stripe must be told are written in one transaction of the book, which is
+//! what makes an invoice; then the lake's row is marked and the papers are written. Each run first does what an earlier one left undone. It does
 //! not own rating: a draft is issued as it lies in the lake, byte for byte.
 
 pub mod catalogs;
 mod drafts;
 mod mark;
+pub mod outbox;
 mod papers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ::sql::lake::Lake;
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use ingest::crash_point::crash_point;
 use jiff::{SignedDuration, Timestamp};
 use rating::period::PeriodChoice;
 
@@ -22,9 +24,12 @@ use crate::book::{Book, DocumentKind, IssuedLine, NewDocument};
 use crate::cli::{Exit, Globals, runtime};
 use crate::config::Config;
 use crate::output::{Format, Rows};
+use crate::rate::drafts::chain;
 use crate::run::{RunContext, RunSpec, with_run};
 
-pub use drafts::{StoredDocument, stored_documents};
+use outbox::StripePlans;
+
+pub use drafts::{StoredDocument, documents_as_they_lie, stored_documents};
 
 /// Invoices that get their numbers in one transaction.
 const PORTION: usize = 250;
@@ -38,7 +43,8 @@ Examples:
   meterhouse issue --period 2026-05 --grace \"0 s\" --tenant acme
 
 Drafts are issued as `meterhouse rate` left them, once the grace period after their end is over (`issuer.grace`). Numbers \
-have no gaps. An issued invoice never changes; run again, the command issues what is left and finishes what an \
+have no gaps. What Stripe must be told, as the catalog's `stripe` keys say, goes into the outbox in the same \
+transaction, and `meterhouse push` sends it. An issued invoice never changes; run again, the command issues what is left and finishes what an \
 interrupted run began. PDF, HTML, CSV and JSON of each invoice go to `papers` in the lake.")]
 pub struct IssueArgs {
     /// The period, as a month (2026-05) or a day in it (2026-05-15)
@@ -85,8 +91,20 @@ pub struct IssueReport {
     pub waiting: usize,
     /// Invoices of the period that were issued before.
     pub issued_before: usize,
+    /// Records for Stripe by their kind.
+    pub for_stripe: BTreeMap<&'static str, usize>,
+    /// Drafts that stay drafts because Stripe cannot be told of them.
+    pub held_back: Vec<HeldBack>,
     pub papers: usize,
     pub warnings: Vec<String>,
+}
+
+/// A draft that was not issued, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldBack {
+    pub tenant: String,
+    pub period: String,
+    pub why: String,
 }
 
 pub fn run(args: &IssueArgs, globals: &Globals) -> Result<Exit> {
@@ -104,7 +122,7 @@ pub fn run(args: &IssueArgs, globals: &Globals) -> Result<Exit> {
         issue_as_run(&book, &lake, &config, &request).await
     })?;
     report.print(&request, args.format)?;
-    Ok(Exit::Done)
+    Ok(report.exit())
 }
 
 /// Issues within a run of the book.
@@ -120,6 +138,11 @@ pub async fn issue_as_run(
         run.count("issued", report.issued.len());
         run.count("waiting", report.waiting);
         run.count("papers", report.papers);
+        run.count("for_stripe", report.for_stripe.values().sum::<usize>());
+        run.count("held_back", report.held_back.len());
+        if !report.held_back.is_empty() {
+            run.has_rejects();
+        }
         Ok(report)
     })
     .await
@@ -156,6 +179,8 @@ async fn issue(
         (&left.invoice.tenant, &left.invoice.period.name)
             .cmp(&(&right.invoice.tenant, &right.invoice.period.name))
     });
+    let plans = StripePlans::prepare(lake, book, config, due.iter()).await?;
+    let due = plannable(due, &plans, &mut report);
     if request.dry_run {
         report.issued = due.iter().map(|document| new_document(document, config, 0, run)).collect();
         return Ok(report);
@@ -169,11 +194,39 @@ async fn issue(
             .map(|(number, document)| new_document(document, config, number, run))
             .collect();
         writing.record_issued(&documents).await?;
+        let mut records = Vec::new();
+        for (issued, document) in documents.iter().zip(portion) {
+            records.extend(plans.records(&issued.printed_number, document)?);
+        }
+        writing.put_into_outbox(&records).await?;
+        crash_point("before_issue");
         writing.commit().await?;
+        crash_point("after_issue");
         report.issued.extend(documents);
     }
     finish(run, lake, config, request, &mut report).await?;
     Ok(report)
+}
+
+/// Drafts of which Stripe can be told; the others stay drafts, each with its reason.
+fn plannable(due: Vec<StoredDocument>, plans: &StripePlans, report: &mut IssueReport) -> Vec<StoredDocument> {
+    let mut kept = Vec::with_capacity(due.len());
+    for document in due {
+        match plans.try_out(&document) {
+            Ok(records) => {
+                for record in &records {
+                    *report.for_stripe.entry(record.content.kind.name()).or_default() += 1;
+                }
+                kept.push(document);
+            }
+            Err(error) => report.held_back.push(HeldBack {
+                tenant: document.invoice.tenant.clone(),
+                period: document.invoice.period.name.clone(),
+                why: chain(&error),
+            }),
+        }
+    }
+    kept
 }
 
 /// What follows from the book: marks in the lake and papers, those that an earlier run did not get to included.
@@ -216,6 +269,7 @@ async fn finish(
         papers.push((index, document));
     }
     mark::as_issued(lake, &numbers).await?;
+    crash_point("after_mark");
     if request.with_papers {
         let written = papers::write(lake, run.book(), config, &papers).await?;
         report.papers = written.written;
@@ -253,6 +307,27 @@ fn new_document(document: &StoredDocument, config: &Config, number: i64, run: &R
 }
 
 impl IssueReport {
+    fn exit(&self) -> Exit {
+        if self.held_back.is_empty() { Exit::Done } else { Exit::DoneWithRejects }
+    }
+
+    /// On stderr: what went into the outbox, and which drafts stay.
+    pub fn say_what_stripe_is_told(&self, dry_run: bool) {
+        if !self.for_stripe.is_empty() {
+            let kinds: Vec<String> =
+                self.for_stripe.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            let kinds = kinds.join(", ");
+            if dry_run {
+                eprintln!("for stripe there would be: {kinds}");
+            } else {
+                eprintln!("in the outbox for stripe: {kinds}; `meterhouse push` sends them");
+            }
+        }
+        for HeldBack { tenant, period, why } in &self.held_back {
+            eprintln!("tenant {tenant}, period {period}: stays a draft: {why}");
+        }
+    }
+
     fn print(&self, request: &IssueRequest, format: Format) -> Result<()> {
         let mut rows = Rows::new(&["number", "tenant", "period", "currency", "total", "due"]);
         for document in &self.issued {
@@ -273,6 +348,7 @@ impl IssueReport {
         } else {
             eprintln!("{count} invoices issued, {} papers written", self.papers);
         }
+        self.say_what_stripe_is_told(request.dry_run);
         if self.issued_before > 0 {
             eprintln!("{} were issued before", self.issued_before);
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use futures::TryStreamExt;
+use ingest::crash_point::crash_point;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use rating::catalog::Catalog;
@@ -62,6 +63,7 @@ pub async fn write(
                 .await
                 .context("cannot store a paper")?;
             report.written += 1;
+            crash_point("after_paper");
         }
         report.warnings.extend(made.warnings);
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Difference, IssuedSides};
-use crate::stripe::{RecordKind, RecordState, StripeRecord};
+use crate::stripe::{RecordKind, StripeRecord};
 
 /// Compares issued invoices with each other's sides and with the outbox.
 pub fn compare_ours(invoices: &[IssuedSides], records: &[StripeRecord]) -> Vec<Difference> {
@@ -22,7 +22,7 @@ pub fn compare_ours(invoices: &[IssuedSides], records: &[StripeRecord]) -> Vec<D
             let theirs = record.key.clone();
             differences.push(of(record, "invoices and outbox: record without an invoice", "none", &theirs));
         }
-        if record.state != RecordState::Confirmed {
+        if !record.is_told() {
             let why = record.last_error.clone().unwrap_or_else(|| record.state.name().to_owned());
             let what = format!("outbox: {} is {}", record.content.kind.name(), record.state.name());
             differences.push(of(record, &what, &record.key.clone(), &why));

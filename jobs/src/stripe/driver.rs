@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
+use ingest::crash_point::crash_point;
 
 use super::client::Client;
 use super::clock::{Clock, Dice};
@@ -81,39 +82,47 @@ impl<C: Clock, O: Outbox> Driver<C, O> {
 
     /// Tells Stripe everything that is due, until nothing is due within the patience.
     pub async fn drain(&self) -> Result<Drained, PushError> {
+        self.drain_and_tell(&|_| ()).await
+    }
+
+    /// The same; `progress` is told how many more attempts have come to an end.
+    pub async fn drain_and_tell(&self, progress: &(dyn Fn(u64) + Sync)) -> Result<Drained, PushError> {
         let mut drained = Drained::default();
         let mut flights = FuturesUnordered::new();
+        let mut landed = Vec::new();
         loop {
-            let free = self.settings.calls_max.saturating_sub(flights.len());
+            let free = self.settings.calls_max.saturating_sub(flights.len() + landed.len());
             // Claims cost a transaction each: several at once, unless there is nothing else to do.
             if free * 2 >= self.settings.calls_max {
                 let now_us = self.clock.now_us();
                 let until_us = now_us + self.settings.claim_length.as_micros() as i64;
-                let claimed = self.outbox.claim(Claim { now_us, until_us, limit: free }).await?;
+                let claim = self.outbox.claim(Claim { now_us, until_us, limit: free });
+                let claimed = beside(&mut flights, &mut landed, claim).await?;
+                crash_point("after_claim");
                 flights.extend(claimed.into_iter().map(|record| self.attempt(record, now_us)));
             }
-            let Some(first) = flights.next().await else {
-                if self.wait_for_more(&mut drained).await? {
-                    continue;
+            if landed.is_empty() {
+                match flights.next().await {
+                    Some(first) => landed.push(first),
+                    None if self.wait_for_more(&mut drained).await? => continue,
+                    None => return Ok(drained),
                 }
-                return Ok(drained);
-            };
-            let mut landed = vec![first];
+            }
             while let Some(Some(more)) = flights.next().now_or_never() {
                 landed.push(more);
             }
-            self.store(landed, &mut drained).await?;
+            let batch = std::mem::take(&mut landed);
+            progress(batch.len() as u64);
+            beside(&mut flights, &mut landed, self.store(batch, &mut drained)).await?;
         }
     }
 
-    async fn store(
-        &self,
-        landed: Vec<(StripeRecord, Result<(), PushError>)>,
-        drained: &mut Drained,
-    ) -> Result<(), PushError> {
+    async fn store(&self, landed: Vec<Landed>, drained: &mut Drained) -> Result<(), PushError> {
         drained.attempts += landed.len() as u64;
         let (records, outcomes): (Vec<_>, Vec<_>) = landed.into_iter().unzip();
+        crash_point("before_store");
         let stored = self.outbox.store(&records).await?;
+        crash_point("after_store");
         drained.overtaken += (records.len() - stored) as u64;
         outcomes.into_iter().collect()
     }
@@ -136,11 +145,7 @@ impl<C: Clock, O: Outbox> Driver<C, O> {
     }
 
     /// One turn of a claimed record: what can be done about it now.
-    async fn attempt(
-        &self,
-        mut record: StripeRecord,
-        claimed_us: i64,
-    ) -> (StripeRecord, Result<(), PushError>) {
+    async fn attempt(&self, mut record: StripeRecord, claimed_us: i64) -> Landed {
         let outcome = match record.state {
             RecordState::Sent => self.confirm(&mut record).await,
             _ if record.must_look_up && !reads_first(&record) => self.look_up(&mut record).await,
@@ -169,6 +174,10 @@ impl<C: Clock, O: Outbox> Driver<C, O> {
         };
         if reads_first(record) {
             return self.close_invoice(record, &request).await;
+        }
+        // Whoever slept so long may find the record told by others, and even the key forgotten.
+        if self.clock.now_us() >= record.claimed_until_us {
+            return Ok(());
         }
         let reply = self.call(&request).await;
         Ok(judge::sent(record, reply, self.clock.now_us(), &self.dice)?)
@@ -263,6 +272,25 @@ impl<C: Clock, O: Outbox> Driver<C, O> {
         match self.reading.client().call(request).await {
             Ok(answer) => Reply::Answer(answer),
             Err(error) => Reply::Failed(error),
+        }
+    }
+}
+
+/// A record after its turn.
+type Landed = (StripeRecord, Result<(), PushError>);
+
+/// Works on the outbox and lets the calls go on meanwhile. They ask the outbox too, and one that nobody wakes may hold the
+/// very connection that the work waits for.
+async fn beside<T>(
+    flights: &mut FuturesUnordered<impl Future<Output = Landed>>,
+    landed: &mut Vec<Landed>,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            Some(one) = flights.next() => landed.push(one),
         }
     }
 }

@@ -120,3 +120,8 @@ fn stage_5_quantities_become_lines() {
 fn stage_6_lines_become_invoices() {
     each(stages::invoices);
 }
+
+#[test]
+fn stage_7_invoices_become_requests_to_stripe() {
+    each(stages::stripe_requests);
+}

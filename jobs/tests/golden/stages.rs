@@ -7,6 +7,9 @@ use ingest::columns::{RejectedColumns, UsageColumns};
 use ingest::day_file::FileKind;
 use ingest::decode::{DecodeLimits, Decoder};
 use jobs::compact::{CompactSettings, compact as compact_lake};
+use jobs::issue::outbox::{records, usage_of};
+use jobs::push::requests_as_json;
+use jobs::stripe::plan::demand;
 use rating::draft::{Charges, DemandOptions, DraftInputs, RatedLines, draft_id, granted_credits};
 use rating::invoice::{Invoice, Provenance};
 use rating::quantity::Quantity;
@@ -148,14 +151,13 @@ pub fn lines(golden: &Golden) {
     golden.check("6_lines.json", &pretty(&rated.collect::<Vec<_>>()));
 }
 
-pub fn invoices(golden: &Golden) {
+/// The invoices of those who used or owe something, from the lines.
+fn rated_invoices(golden: &Golden) -> Vec<Invoice> {
     let tenants: Vec<TenantLines> = serde_json::from_str(&golden.read("6_lines.json")).unwrap();
-    // Who used and owes nothing has no invoice.
     let rated = tenants.into_iter().map(|tenant| tenant.rated);
     let rated = rated.filter(|rated| !rated.lines.is_empty() || !rated.warnings.is_empty());
     let invoices = rated.map(|rated| {
-        let tenant = rated.tenant.clone();
-        let charges = charges(golden, &tenant);
+        let charges = charges(golden, &rated.tenant);
         // What the catalog grants is all that the tenant's ledger holds.
         let mut credits = granted_credits(&golden.catalog, charges.terms());
         let provenance = Provenance {
@@ -167,7 +169,13 @@ pub fn invoices(golden: &Golden) {
             program_version: "golden".to_owned(),
         };
         let inputs = DraftInputs { credits: &mut credits, provenance, catalog_file: &golden.run.catalog };
-        let invoice = charges.invoice(rated, inputs).unwrap();
+        charges.invoice(rated, inputs).unwrap()
+    });
+    invoices.collect()
+}
+
+pub fn invoices(golden: &Golden) {
+    let invoices = rated_invoices(golden).into_iter().map(|invoice| {
         let canonical = invoice.canonical_json().unwrap();
         assert_eq!(serde_json::from_str::<Invoice>(&canonical).unwrap().canonical_json().unwrap(), canonical);
         let lines: Vec<Value> = invoice
@@ -182,8 +190,8 @@ pub fn invoices(golden: &Golden) {
             .collect();
         let warnings: Vec<String> = invoice.warnings.iter().map(ToString::to_string).collect();
         json!({
-            "invoice": draft_id(&tenant, &invoice.period.name),
-            "tenant": tenant,
+            "invoice": draft_id(&invoice.tenant, &invoice.period.name),
+            "tenant": invoice.tenant,
             "period": [invoice.period.name, invoice.period.end_date],
             "currency": invoice.currency,
             "lines": lines,
@@ -197,6 +205,31 @@ pub fn invoices(golden: &Golden) {
         })
     });
     golden.check("7_invoice.json", &pretty(&invoices.collect::<Vec<_>>()));
+}
+
+/// The invoices, which file 7 has in short, as they are told to Stripe; the usage of single days is that of file 4.
+pub fn stripe_requests(golden: &Golden) {
+    let invoices = rated_invoices(golden);
+    let short: Vec<Value> = serde_json::from_str(&golden.read("7_invoice.json")).unwrap();
+    let catalog = Arc::new(golden.catalog.clone());
+    let demands = invoices.iter().filter_map(|invoice| demand(invoice, &catalog)).collect();
+    let usages = block_on(async {
+        let lake = Lake::open("memory:///").unwrap();
+        let table = Table::UsageEvents;
+        let rows = from_lines(&table.file_schema(), &golden.lines("4_sorted.jsonl"));
+        write(&lake, table, &rows, "time", FileKind::Sorted).await;
+        let snapshot = Arc::new(lake.table(table).snapshot(None).await.unwrap());
+        usage_of(lake.table(table), snapshot, &catalog, demands).await.unwrap()
+    });
+    let mut all = Vec::new();
+    for (at, (invoice, short)) in invoices.iter().zip(&short).enumerate() {
+        assert_eq!(short["digest"], invoice.digest().unwrap(), "{}", golden.name);
+        let number = format!("G-{}", at + 1);
+        let link = format!("https://billing.example/{}/invoice_{number}.pdf", invoice.period.name);
+        let usage = usages.iter().find(|usage| usage.demand.tenant == invoice.tenant);
+        all.extend(records(&number, invoice, &catalog, usage, Some(&link)).unwrap());
+    }
+    golden.check("8_stripe_requests.json", &pretty(&requests_as_json(&all)));
 }
 
 fn pretty(value: &impl Serialize) -> String {

@@ -19,11 +19,11 @@ use crate::catalog::{Catalog, Tenant};
 use crate::invoice::credit::Credit;
 use crate::invoice::tax::{OneRate, TaxRule, Untaxed};
 use crate::invoice::{Invoice, InvoiceError, InvoiceParts, Provenance, Warning};
-use crate::line::{LineError, LineItem};
+use crate::line::{LineError, LineItem, LineKey};
 use crate::money::Currency;
 use crate::period::Period;
 use crate::quantity::Measure;
-use crate::usage::{Demand, Usage};
+use crate::usage::{Demand, Usage, View};
 
 use charge::{Charge, PoolSpan};
 use unpriced::Unpriced;
@@ -132,6 +132,16 @@ impl<'c> Charges<'c> {
         let is_meant = |charge: &&Charge| charge.subscription == subscription && charge.price == price;
         let span = self.owed.iter().find(is_meant)?.spans.first()?;
         Some(span.price.usage.as_ref()?.measure)
+    }
+
+    /// How the usage of a line is looked at; nothing for lines without usage and for those of other periods.
+    pub fn view_of(&self, key: &LineKey) -> Option<&View> {
+        let is_meant = |charge: &&Charge| {
+            charge.subscription == key.subscription
+                && charge.price == key.price
+                && charge.spans.iter().any(|span| span.span == key.span)
+        };
+        self.owed.iter().find(is_meant)?.wanted.as_ref().map(|wanted| &wanted.view)
     }
 
     /// What has to be known of the tenant's usage.

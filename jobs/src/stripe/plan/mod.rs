@@ -6,6 +6,7 @@
 
 mod correction;
 mod invoice;
+mod parts;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -22,6 +23,7 @@ use super::record::{RecordContent, RecordKind, StripeRecord, bounded};
 use super::request::{self, ItemParts};
 
 pub use correction::{Correction, correct};
+pub use parts::{UsageInParts, demand};
 
 /// An invoice that was issued, as far as Stripe is concerned.
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +96,7 @@ pub fn plan(
         match plan.sending(line)? {
             None => {}
             Some(StripeSending::Invoices) => on_invoice.push(index),
+            Some(_) if line.quantity.is_none() => records.extend(plan.amount_of_usage(index, line)?),
             Some(sending) => {
                 records.extend(plan.usage_records(line, &sending, &mut slots)?);
                 records.extend(plan.credit_of_usage(index, line)?);
@@ -102,6 +105,24 @@ pub fn plan(
     }
     records.extend(plan.invoice_records(&on_invoice)?);
     Ok(records)
+}
+
+/// How the line's price is sent, by the catalog that was in force where the line begins. The error is the line without a
+/// price.
+fn sending(line: &LineItem, catalog: &Catalog, tenant: &Tenant) -> Result<Option<StripeSending>, String> {
+    let key = &line.key;
+    let unknown = || key.to_string();
+    if !tenant.subscriptions.iter().any(|subscription| subscription.key == key.subscription) {
+        // What is bought once belongs to no subscription.
+        let item = catalog.item(&key.price).and_then(|item| item.price.as_ref());
+        return item.map(|price| price.stripe.clone()).ok_or_else(unknown);
+    }
+    let in_force = catalog.prices_in_force(tenant, key.span);
+    in_force
+        .iter()
+        .find(|span| span.subscription.key == key.subscription && span.price.key == key.price)
+        .map(|span| span.price.stripe.clone())
+        .ok_or_else(unknown)
 }
 
 /// What every step needs.
@@ -114,21 +135,9 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// How the line's price is sent, by the catalog that was in force where the line begins.
     fn sending(&self, line: &LineItem) -> Result<Option<StripeSending>, PlanError> {
-        let key = &line.key;
-        let unknown = || PlanError::UnknownPrice { number: self.number(), line: key.to_string() };
-        if !self.tenant.subscriptions.iter().any(|subscription| subscription.key == key.subscription) {
-            // What is bought once belongs to no subscription.
-            let item = self.catalog.item(&key.price).and_then(|item| item.price.as_ref());
-            return item.map(|price| price.stripe.clone()).ok_or_else(unknown);
-        }
-        let in_force = self.catalog.prices_in_force(self.tenant, key.span);
-        in_force
-            .iter()
-            .find(|span| span.subscription.key == key.subscription && span.price.key == key.price)
-            .map(|span| span.price.stripe.clone())
-            .ok_or_else(unknown)
+        sending(line, self.catalog, self.tenant)
+            .map_err(|line| PlanError::UnknownPrice { number: self.number(), line })
     }
 
     fn number(&self) -> String {
@@ -180,6 +189,18 @@ impl Plan<'_> {
         let content = self.content(RecordKind::InvoiceItem, request, description);
         let content = RecordContent { amount_minor: Some(amount_minor), ..content };
         StripeRecord::new(key.clone(), format!("{}/items", self.customer.customer), 0, content)
+    }
+
+    /// A line about usage that has an amount and no quantity, as the adjustment of an earlier period: the amount is added to
+    /// or taken from the customer's next invoice.
+    fn amount_of_usage(&self, index: usize, line: &LineItem) -> Result<Option<StripeRecord>, PlanError> {
+        let amount_minor = self.minor_units(line.amount, &line.key.to_string())?;
+        if amount_minor == 0 {
+            return Ok(None);
+        }
+        let text = format!("{}/{}/amount/{index}", self.customer.customer, self.issued.number);
+        let description = format!("{} (invoice {})", line.description, self.issued.number);
+        Ok(Some(self.pending_item(&text, amount_minor, description)))
     }
 
     /// Stripe knows nothing of our credits: what they paid of usage that it prices is given back.

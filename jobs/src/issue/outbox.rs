@@ -1,0 +1,151 @@
+//! What an issued invoice has to tell Stripe, made ready before it is issued so that both happen in one transaction.
+//!
+//! Owns reading what the plan needs: the catalogs that invoices name, and the usage by days or hours of prices that are
+//! sent so, from the table version that the invoice pins. So the same invoice gives the same records at any time, for
+//! `reconcile` too. Does not own what the records are (`stripe::plan`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ::sql::lake::{Lake, Table, TableHandle, TableSnapshot};
+use ::sql::quantities::{Asked, UsageScan};
+use anyhow::{Context, Result};
+use rating::catalog::Catalog;
+use rating::invoice::Invoice;
+use rating::usage::{Demand, Usage};
+
+use super::{StoredDocument, catalogs};
+use crate::book::Book;
+use crate::config::Config;
+use crate::rate::tenants::{threads, usage_snapshot};
+use crate::stripe::StripeRecord;
+use crate::stripe::plan::{IssuedInvoice, OnlyPeriods, PlanError, UsageInParts, demand, plan};
+
+/// The number of an invoice that has none yet, to try whether it can be planned.
+const NO_NUMBER: &str = "(draft)";
+
+/// Everything that the plans of some invoices need.
+#[derive(Debug)]
+pub struct StripePlans {
+    catalogs: BTreeMap<String, Arc<Catalog>>,
+    /// By draft id, where the invoice alone does not say enough.
+    usages: BTreeMap<String, Usage>,
+    /// In front of a paper's name; none where nobody could follow the link.
+    papers_url: Option<String>,
+}
+
+impl StripePlans {
+    pub async fn prepare(
+        lake: &Lake,
+        book: &Book,
+        config: &Config,
+        documents: impl Iterator<Item = &StoredDocument>,
+    ) -> Result<Self> {
+        let papers_url = papers_url(lake, config);
+        let mut plans = Self { catalogs: BTreeMap::new(), usages: BTreeMap::new(), papers_url };
+        let mut demands: BTreeMap<(String, i64, String), Vec<(&str, Demand)>> = BTreeMap::new();
+        for document in documents {
+            let provenance = &document.invoice.provenance;
+            let hash = &provenance.catalog_hash;
+            if !plans.catalogs.contains_key(hash) {
+                let catalog = catalogs::find(lake, book, config, hash).await?;
+                plans.catalogs.insert(hash.clone(), Arc::new(catalog));
+            }
+            if let Some(demand) = demand(&document.invoice, &plans.catalogs[hash]) {
+                let period = document.invoice.period.name.clone();
+                let pins = (hash.clone(), provenance.table_version, period);
+                demands.entry(pins).or_default().push((&document.id, demand));
+            }
+        }
+        for ((hash, version, _), demands) in demands {
+            // Before the first event there was no version.
+            let snapshot = match u64::try_from(version) {
+                Ok(version) => usage_snapshot(lake, Some(version)).await?,
+                Err(_) => None,
+            };
+            let (ids, demands): (Vec<&str>, Vec<Demand>) = demands.into_iter().unzip();
+            let usages = match snapshot {
+                Some(snapshot) => {
+                    let table = lake.table(Table::UsageEvents);
+                    usage_of(table, snapshot, &plans.catalogs[&hash], demands).await?
+                }
+                None => demands.into_iter().map(Usage::unused).collect(),
+            };
+            plans.usages.extend(ids.into_iter().map(str::to_owned).zip(usages));
+        }
+        Ok(plans)
+    }
+
+    /// The invoice's records under this number.
+    pub fn records(&self, number: &str, document: &StoredDocument) -> Result<Vec<StripeRecord>, PlanError> {
+        let catalog = &self.catalogs[&document.invoice.provenance.catalog_hash];
+        let link = self.papers_url.as_ref().map(|url| {
+            let period = &document.invoice.period.name;
+            format!("{url}{period}/invoice_{number}.pdf")
+        });
+        records(number, &document.invoice, catalog, self.usages.get(&document.id), link.as_deref())
+    }
+
+    /// The records that the invoice will have, but for its number.
+    pub fn try_out(&self, document: &StoredDocument) -> Result<Vec<StripeRecord>, PlanError> {
+        self.records(NO_NUMBER, document)
+    }
+}
+
+/// An invoice's records, with its usage in parts where it was asked for.
+pub fn records(
+    number: &str,
+    invoice: &Invoice,
+    catalog: &Catalog,
+    usage: Option<&Usage>,
+    pdf_link: Option<&str>,
+) -> Result<Vec<StripeRecord>, PlanError> {
+    let issued = IssuedInvoice { number, invoice, pdf_link };
+    match usage {
+        Some(usage) => plan(&issued, catalog, &UsageInParts { catalog, usage }),
+        None => plan(&issued, catalog, &OnlyPeriods),
+    }
+}
+
+/// Answers the demands of tenants, each of which stands there once, in their order.
+pub async fn usage_of(
+    table: TableHandle,
+    snapshot: Arc<TableSnapshot>,
+    catalog: &Arc<Catalog>,
+    demands: Vec<Demand>,
+) -> Result<Vec<Usage>> {
+    let asked: BTreeMap<String, Demand> =
+        demands.iter().map(|demand| (demand.tenant.clone(), demand.clone())).collect();
+    let tenants: BTreeSet<String> = asked.keys().cloned().collect();
+    let scan = UsageScan {
+        table,
+        snapshot,
+        catalog: Arc::clone(catalog),
+        demand_of: Arc::new(move |tenant| {
+            asked.get(tenant).map_or(Asked::Nothing, |demand| Asked::Demand(demand.clone()))
+        }),
+        tenants: Some(tenants),
+        until_us: demands.iter().map(|demand| demand.period.span.end_us).max().unwrap_or(i64::MIN),
+        threads: threads(),
+        memory: None,
+    };
+    let answers = scan.run().await.context("cannot read usage by days or hours for stripe")?;
+    if let Some(failure) = answers.failed.into_iter().next() {
+        return Err(failure.into());
+    }
+    let mut found: BTreeMap<String, Usage> =
+        answers.usages.into_iter().map(|usage| (usage.demand.tenant.clone(), usage)).collect();
+    Ok(demands
+        .into_iter()
+        .map(|demand| found.remove(&demand.tenant).unwrap_or_else(|| Usage::unused(demand)))
+        .collect())
+}
+
+/// Where papers are found from outside: as the settings say, or in the bucket.
+fn papers_url(lake: &Lake, config: &Config) -> Option<String> {
+    match &config.issuer.papers_url {
+        Some(url) => Some(format!("{}/", url.as_str().trim_end_matches('/'))),
+        None if matches!(lake.url().scheme(), "s3" | "s3a" | "gs") => Some(format!("{}papers/", lake.url())),
+        None => None,
+    }
+}

@@ -1,0 +1,106 @@
+//! `close` is killed at random moments and dies at each crash point; then somebody runs it again.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::time::{Duration, Instant};
+
+use crate::check::check;
+use crate::place::{Kind, runtime};
+use crate::random::Random;
+use crate::world::{Round, Template};
+use crate::{choices, from_environment};
+
+const TENANTS: usize = 200;
+/// Kills of one close before it may go on to its end.
+const KILLS_PER_ROUND: u64 = 6;
+
+#[test]
+fn whenever_close_is_killed_the_next_finishes_it() {
+    let kills = from_environment("METERHOUSE_CRASHES").unwrap_or(100);
+    let mut random = choices("kills");
+    let runtime = runtime();
+    let template = Template::new(TENANTS);
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.is_available()) {
+        let kills = if kind == Kind::Sqlite { kills } else { kills.div_ceil(10) };
+        let started = Instant::now();
+        let undisturbed = template.round(&runtime, kind);
+        undisturbed.finish(false);
+        let length = started.elapsed();
+        check(&undisturbed, "undisturbed");
+        let (mut killed, mut rounds) = (0, 0);
+        while killed < kills {
+            let round = template.round(&runtime, kind);
+            let own = kill(&round, &mut random, length, KILLS_PER_ROUND.min(kills - killed));
+            (killed, rounds) = (killed + own, rounds + 1);
+            check(&round, &format!("{kind:?}, round {rounds}, {own} kills"));
+            println!("{:6.1} s  {kind:?}: {killed} kills", started.elapsed().as_secs_f64());
+        }
+        let seconds = started.elapsed().as_secs();
+        println!("{kind:?}: {killed} kills in {rounds} rounds, {seconds} s; undisturbed {length:?}");
+    }
+}
+
+/// Kills so many of the processes that close this period, each at a random moment of its life, and lets the last end.
+fn kill(round: &Round<'_>, random: &mut Random, length: Duration, kills: u64) -> u64 {
+    let mut killed = 0;
+    while killed < kills {
+        let mut process = round.close(false, &[]);
+        let life = Duration::from_micros(random.below(length.as_micros() as u64));
+        match process.ended_within(life).map(|status| status.code()) {
+            None => {
+                process.kill();
+                killed += 1;
+            }
+            // The dead one's lease.
+            Some(Some(75)) => {}
+            Some(Some(0)) => return killed,
+            Some(code) => panic!("exit code {code:?}:\n{}", process.log_end()),
+        }
+    }
+    round.finish(false);
+    killed
+}
+
+/// Every effect of a close has one of these before or after it: those in the lake and those in the book.
+const IN_THE_LAKE: [&str; 4] = ["before_commit", "after_commit", "after_mark", "after_paper"];
+const IN_THE_BOOK: [&str; 5] = ["before_issue", "after_issue", "after_claim", "before_store", "after_store"];
+/// Later passes are like the first ones.
+const PASSES_MAX: usize = 6;
+
+#[test]
+fn close_may_die_between_any_two_effects() {
+    let runtime = runtime();
+    let template = Template::new(8);
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.is_available()) {
+        let mut deaths = 0;
+        // The lake is the same whatever keeps the book.
+        let lake: &[&str] = if kind == Kind::Sqlite { &IN_THE_LAKE } else { &[] };
+        for point in lake.iter().copied().chain(IN_THE_BOOK) {
+            for pass in 1..=PASSES_MAX {
+                let place = format!("{point}:{pass}");
+                let round = template.round(&runtime, kind);
+                let mut process = round.close(point == "after_paper", &[("METERHOUSE_CRASH_AT", &place)]);
+                let status = process.end();
+                let has_died = status.signal() == Some(6);
+                assert!(has_died || status.code() == Some(0), "{place}: {status}:\n{}", process.log_end());
+                assert!(has_died || pass > 1, "{place} was not passed:\n{}", process.log_end());
+                if !has_died {
+                    break;
+                }
+                deaths += 1;
+                round.finish(point == "after_paper");
+                check(&round, &format!("{kind:?}, {place}"));
+                if point == "after_paper" {
+                    check_papers(&round);
+                }
+            }
+        }
+        assert!(deaths >= 10, "only {deaths} deaths");
+        println!("{kind:?}: {deaths} deaths at crash points");
+    }
+}
+
+fn check_papers(round: &Round<'_>) {
+    let folder = round.folder().join("lake/papers").join(round.template.period_start.to_string());
+    let papers = std::fs::read_dir(folder).unwrap().count();
+    assert_eq!(papers, 4 * round.template.tenants);
+}

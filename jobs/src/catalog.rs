@@ -1,5 +1,7 @@
-//! `meterhouse catalog`: checking a catalog, saying what a new one would change, pricing a quantity by it, and applying it.
+//! `meterhouse catalog`: checking a catalog, saying what a new one would change, pricing a quantity by it, applying it, and
+//! which one holds for a period (`chosen`).
 
+pub mod chosen;
 mod price;
 
 use std::path::{Path, PathBuf};

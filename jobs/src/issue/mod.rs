@@ -7,6 +7,7 @@
 
 pub mod catalogs;
 mod drafts;
+mod fresh;
 mod mark;
 mod papers;
 
@@ -24,7 +25,7 @@ use crate::config::Config;
 use crate::output::{Format, Rows};
 use crate::run::{RunContext, RunSpec, with_run};
 
-pub use drafts::{StoredDocument, stored_documents};
+pub use drafts::{StoredDocument, documents_with, stored_documents};
 
 /// Invoices that get their numbers in one transaction.
 const PORTION: usize = 250;
@@ -81,6 +82,8 @@ pub struct IssueRequest {
 pub struct IssueReport {
     /// Newly issued, in the order of their numbers.
     pub issued: Vec<NewDocument>,
+    /// Tenants whose drafts are out of date: what they correct, or the credits that pay, changed since.
+    pub stale: Vec<String>,
     /// Drafts whose grace period is not over.
     pub waiting: usize,
     /// Invoices of the period that were issued before.
@@ -104,7 +107,7 @@ pub fn run(args: &IssueArgs, globals: &Globals) -> Result<Exit> {
         issue_as_run(&book, &lake, &config, &request).await
     })?;
     report.print(&request, args.format)?;
-    Ok(Exit::Done)
+    Ok(if report.stale.is_empty() { Exit::Done } else { Exit::DoneWithRejects })
 }
 
 /// Issues within a run of the book.
@@ -119,6 +122,10 @@ pub async fn issue_as_run(
         let report = issue(run, lake, config, request).await?;
         run.count("issued", report.issued.len());
         run.count("waiting", report.waiting);
+        run.count("stale", report.stale.len());
+        if !report.stale.is_empty() {
+            run.has_rejects();
+        }
         run.count("papers", report.papers);
         Ok(report)
     })
@@ -160,15 +167,23 @@ async fn issue(
         report.issued = due.iter().map(|document| new_document(document, config, 0, run)).collect();
         return Ok(report);
     }
-    catalogs::keep(lake, book, config, due.iter().map(|document| &document.invoice.provenance)).await?;
+    catalogs::keep(lake, book, config, due.iter().flat_map(catalogs::named)).await?;
     for portion in due.chunks(PORTION) {
         let writing = run.begin().await?;
+        let (portion, stale) = fresh::split(&writing, portion).await?;
+        report.stale.extend(stale.iter().map(|document| document.invoice.tenant.clone()));
+        if portion.is_empty() {
+            continue;
+        }
         let first = writing.next_numbers(&config.issuer.key, portion.len() as i64).await?;
         let documents: Vec<NewDocument> = (first..)
-            .zip(portion)
+            .zip(&portion)
             .map(|(number, document)| new_document(document, config, number, run))
             .collect();
         writing.record_issued(&documents).await?;
+        for (issued, document) in documents.iter().zip(&portion) {
+            fresh::use_credits(&writing, document, &issued.issuer, issued.number).await?;
+        }
         writing.commit().await?;
         report.issued.extend(documents);
     }
@@ -247,7 +262,11 @@ fn new_document(document: &StoredDocument, config: &Config, number: i64, run: &R
         lines: invoice
             .lines
             .iter()
-            .map(|line| IssuedLine { key: line.key.clone(), amount: line.amount, cause: None })
+            .map(|line| IssuedLine {
+                key: line.key.clone(),
+                amount: line.amount,
+                cause: line.corrects.as_ref().map(|corrects| corrects.cause.name().to_owned()),
+            })
             .collect(),
     }
 }
@@ -279,7 +298,15 @@ impl IssueReport {
         if self.waiting > 0 {
             eprintln!("{} drafts wait until the grace period after their end is over", self.waiting);
         }
-        if count + self.issued_before + self.waiting == 0 {
+        if !self.stale.is_empty() {
+            eprintln!(
+                "{} drafts are out of date and were not issued, because what they correct or the credits that pay changed \
+                 since ({}): run `meterhouse rate` again",
+                self.stale.len(),
+                self.stale.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ")
+            );
+        }
+        if count + self.issued_before + self.waiting + self.stale.len() == 0 {
             eprintln!("there are no drafts of {}: `meterhouse rate` makes them", request.period);
         }
         for warning in &self.warnings {

@@ -27,7 +27,8 @@ impl Due {
         before: Option<RollUps>,
         settings: &RollUpSettings,
     ) -> Result<Option<Due>> {
-        let days = || usage.files.iter().filter(|file| !file.is_correction()).map(|file| file.day);
+        // An amendment may say what happened on a day of which nothing else is known.
+        let days = || usage.files.iter().map(|file| file.day);
         let run = before.as_ref().map_or(0, |before| before.state.run) + 1;
         let (Some(first), Some(last)) = (days().min(), days().max()) else { return Ok(None) };
         let state = before.as_ref().map(|before| before.state);
@@ -63,7 +64,7 @@ impl Due {
             }
         }
         // A day before all others would have to be known to everybody.
-        if due.keys().next().is_some_and(|day| *day < state.first_day) {
+        if first < state.first_day || due.keys().next().is_some_and(|day| *day < state.first_day) {
             return Ok(Some(anew()));
         }
         due.extend(everybody(settings.from.unwrap_or(i32::MAX), last_day));

@@ -18,8 +18,10 @@ use super::twice::RowsTwice;
 use super::{DAY_US, Day, QuantitiesError};
 use crate::lake::{AMEND, DataFile, FileRead, LakeError, TableHandle, VOID};
 
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 18] = [
     "identity",
+    "source",
+    "id",
     "tenant",
     "event_type",
     "meter",
@@ -62,6 +64,9 @@ pub struct Correction {
     pub time_us: Option<i64>,
     /// What counts instead; nothing after a void.
     pub readings: Vec<AmendedReading>,
+    /// Its own name.
+    pub source: String,
+    pub id: String,
     is_amendment: bool,
     identity: String,
 }
@@ -185,14 +190,16 @@ impl EventCorrections {
                     self.tenants.range(low.clone()..).next().is_some_and(|tenant| tenant <= high)
                 });
                 if may_hold {
-                    self.look(file, at, first_row, &mut originals, |row| left_out.push((place, row))).await?;
+                    // A row that came twice is left out already, and does not tell where its event stands.
+                    let is_counted = |row: u64| !day.twice.contains(place, row);
+                    let leave_out = |row: u64| left_out.push((place, row));
+                    self.look(file, (at, first_row), &mut originals, is_counted, leave_out).await?;
                 }
                 first_row += group.rows;
             }
         }
         if !left_out.is_empty() {
             let mut twice = RowsTwice::clone(&day.twice);
-            // A row that came twice is left out already, and does not tell where its event stands.
             for (place, row) in left_out {
                 twice.add(place, row);
             }
@@ -204,9 +211,9 @@ impl EventCorrections {
     async fn look(
         &self,
         file: &LakeFile,
-        group: usize,
-        mut first_row: u64,
+        (group, mut first_row): (usize, u64),
         originals: &mut BTreeMap<(String, String), Original>,
+        is_counted: impl Fn(u64) -> bool,
         mut leave_out: impl FnMut(u64),
     ) -> Result<(), QuantitiesError> {
         let columns = [["identity", "tenant", "time"].as_slice(), ARRIVED.as_slice()].concat();
@@ -221,7 +228,9 @@ impl EventCorrections {
             let arrival = Arrival::of(file, &batch)?;
             for row in 0..batch.num_rows() {
                 let tenant = text(tenants, row);
-                if !self.tenants.contains(tenant) || self.of(identities.value(row), tenant).is_none() {
+                let is_corrected =
+                    self.tenants.contains(tenant) && self.of(identities.value(row), tenant).is_some();
+                if !is_corrected || !is_counted(first_row + row as u64) {
                     continue;
                 }
                 leave_out(first_row + row as u64);
@@ -239,6 +248,11 @@ impl EventCorrections {
 }
 
 impl Correction {
+    /// Whether something may count in the event's place.
+    pub fn is_amendment(&self) -> bool {
+        self.is_amendment
+    }
+
     fn rows(&self, tenant: &str, time_us: i64, arrived: &Arrived) -> Vec<AddedRow> {
         let row = |reading: &AmendedReading| AddedRow {
             tenant: tenant.to_owned(),
@@ -294,6 +308,8 @@ fn read_corrections(
                 arrived,
                 time_us: if named { time("time", row) } else { None },
                 readings: Vec::new(),
+                source: string("source", row).unwrap_or_default(),
+                id: string("id", row).unwrap_or_default(),
                 is_amendment,
                 identity: hexadecimal(column("identity").as_binary::<i32>().value(row)),
             };

@@ -94,6 +94,13 @@ pub fn plan(
         match plan.sending(line)? {
             None => {}
             Some(StripeSending::Invoices) => on_invoice.push(index),
+            // What Stripe was told of an earlier period stays; the difference in money follows.
+            Some(_) if line.corrects.is_some() => {
+                let text = format!("{}/{}/correction/{index}", plan.customer.customer, issued.number);
+                let amount_minor = plan.minor_units(line.amount, "a correction")?;
+                records.push(plan.pending_item(&text, amount_minor, line.description.clone()));
+                records.extend(plan.credit_of_usage(index, line)?);
+            }
             Some(sending) => {
                 records.extend(plan.usage_records(line, &sending, &mut slots)?);
                 records.extend(plan.credit_of_usage(index, line)?);

@@ -95,7 +95,8 @@ impl ChangesSince for Since {
 
     fn may_count(&self, tenant: &str, span: Span) -> bool {
         self.days.iter().any(|(day, touch)| {
-            (self.tells_later || i64::from(*day) * DAY_US < span.end_us) && touch.is_of(tenant)
+            (self.tells_later || i128::from(*day) * i128::from(DAY_US) < i128::from(span.end_us))
+                && touch.is_of(tenant)
         })
     }
 }

@@ -51,8 +51,8 @@ originals AS (
 counted AS (
     SELECT
         told_of.identity IS NOT NULL AS is_corrected,
-        seen.identity, seen.tenant, seen.meter, seen.time, seen.value, seen.resource, seen.dimensions, seen.signal, seen.signal_time,
-        seen.arrival, seen.partition, seen."offset", seen.batch_index
+        seen.identity, seen.tenant, seen.meter, seen.time, seen.value, seen.resource, seen.dimensions, seen.signal,
+        seen.signal_time, seen.arrival, seen.partition, seen."offset", seen.batch_index
     FROM first_arrived AS seen
     LEFT JOIN in_force AS told_of ON told_of.resource = seen.target AND told_of.tenant = seen.tenant
 )
@@ -64,8 +64,8 @@ WHERE NOT is_corrected
 UNION ALL
 -- What an amendment says, at its own time if it names one, else in the place of the event.
 SELECT
-    said.identity, said.tenant, said.meter, said.time, said.value, said.resource, said.dimensions, said.signal, said.signal_time,
-    said.arrival, said.partition, said."offset", said.batch_index
+    said.identity, said.tenant, said.meter, said.time, said.value, said.resource, said.dimensions, said.signal,
+    said.signal_time, said.arrival, said.partition, said."offset", said.batch_index
 FROM usage_events AS said
 JOIN in_force ON in_force.identity = said.identity AND in_force.topic = said.topic
     AND in_force.partition = said.partition AND in_force."offset" = said."offset"

@@ -89,7 +89,14 @@ pub fn run(args: &CloseArgs, globals: &Globals) -> Result<Exit> {
         request.period,
         issued.len()
     );
-    Ok(if report.rated.has_failed() { Exit::DoneWithRejects } else { Exit::Done })
+    if !report.issued.stale.is_empty() {
+        eprintln!(
+            "{} drafts were out of date when they were to be issued: close again",
+            report.issued.stale.len()
+        );
+    }
+    let is_whole = !report.rated.has_failed() && report.issued.stale.is_empty();
+    Ok(if is_whole { Exit::Done } else { Exit::DoneWithRejects })
 }
 
 /// Runs the steps in their order.

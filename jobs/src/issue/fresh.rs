@@ -8,7 +8,7 @@
 use rating::invoice::InvoiceInputs;
 
 use super::StoredDocument;
-use crate::book::{BookError, CreditKind, NewCreditEntry, Writing};
+use crate::book::{CreditKind, NewCreditEntry, Writing};
 use crate::rate::credits::{OpeningCredits, entry_key};
 
 /// Splits off the drafts that are out of date.
@@ -42,12 +42,7 @@ async fn is_fresh(writing: &Writing, document: &StoredDocument) -> anyhow::Resul
 }
 
 /// What an invoice takes out of the ledger: an entry for each credit that it used.
-pub(super) async fn use_credits(
-    writing: &Writing,
-    document: &StoredDocument,
-    issuer: &str,
-    number: i64,
-) -> Result<(), BookError> {
+pub(super) fn used_credits(document: &StoredDocument, issuer: &str, number: i64) -> Vec<NewCreditEntry> {
     let invoice = &document.invoice;
     let mut entries: Vec<NewCreditEntry> = Vec::new();
     for used in &invoice.credits {
@@ -74,5 +69,5 @@ pub(super) async fn use_credits(
             document: Some((issuer.to_owned(), number)),
         });
     }
-    if entries.is_empty() { Ok(()) } else { writing.enter_credits(&entries).await }
+    entries
 }

@@ -181,8 +181,11 @@ async fn issue(
             .map(|(number, document)| new_document(document, config, number, run))
             .collect();
         writing.record_issued(&documents).await?;
-        for (issued, document) in documents.iter().zip(&portion) {
-            fresh::use_credits(&writing, document, &issued.issuer, issued.number).await?;
+        let used = documents.iter().zip(&portion);
+        let used = used.flat_map(|(issued, draft)| fresh::used_credits(draft, &issued.issuer, issued.number));
+        let used: Vec<_> = used.collect();
+        if !used.is_empty() {
+            writing.enter_credits(&used).await?;
         }
         writing.commit().await?;
         report.issued.extend(documents);

@@ -1,18 +1,18 @@
 //! Whose usage may have changed since an invoice was rated.
 //!
-//! Owns a quick look that may say too much and never too little. First the files of both versions are compared by day:
-//! mostly no earlier day has changed, and nothing else is read. Where one has, the log tells whose rows came and went.
+//! Owns a quick look that may say too much and never too little. The files of both versions are compared: where some only
+//! came, their tenants are read; where some went as well (a day was compacted), the log tells whose rows came and went.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ::sql::lake::{Lake, Table, TableHandle, TableSnapshot};
+use ::sql::lake::{DataFile, Lake, Table, TableHandle, TableSnapshot};
 use ::sql::quantities::tells_of_earlier_days;
-use ::sql::rollups::{EVERY_DAY, Touch, touched};
+use ::sql::rollups::{EVERY_DAY, Touch, tenants_of, touched};
 use anyhow::Result;
 use rating::catalog::Catalog;
 use rating::period::Span;
 
-/// Entries of the log are read one by one; beyond so many, everybody with usage on a changed day is rated again.
+/// Entries of the log are read one by one; beyond so many, everybody is rated again of whose days files went.
 const LOG_ENTRIES_MAX: u64 = 20_000;
 const DAY_US: i64 = 86_400_000_000;
 
@@ -20,7 +20,8 @@ const DAY_US: i64 = 86_400_000_000;
 pub struct Changes<'c> {
     table: TableHandle,
     now: Option<&'c TableSnapshot>,
-    /// Whether what happens on a day may be told on a later one.
+    /// Days from here on matter to nobody, unless they may tell of earlier ones.
+    until_us: i64,
     tells_later: bool,
     known: BTreeMap<i64, Since>,
 }
@@ -40,10 +41,11 @@ struct Since {
 }
 
 impl<'c> Changes<'c> {
-    pub fn new(lake: &Lake, now: Option<&'c TableSnapshot>, catalog: &Catalog) -> Self {
+    pub fn new(lake: &Lake, now: Option<&'c TableSnapshot>, catalog: &Catalog, until_us: i64) -> Self {
         Self {
             table: lake.table(Table::UsageEvents),
             now,
+            until_us,
             tells_later: catalog.meters.iter().any(tells_of_earlier_days),
             known: BTreeMap::new(),
         }
@@ -70,21 +72,32 @@ impl<'c> Changes<'c> {
             return Ok(BTreeMap::new());
         }
         let then = self.table.snapshot(Some(version)).await?;
-        let paths = |snapshot: &TableSnapshot| -> BTreeSet<(i32, String)> {
-            snapshot.files.iter().map(|file| (file.day, file.path.clone())).collect()
+        let paths = |snapshot: &TableSnapshot| -> BTreeSet<String> {
+            snapshot.files.iter().map(|file| file.path.clone()).collect()
         };
-        let changed: BTreeSet<i32> =
-            paths(&then).symmetric_difference(&paths(now)).map(|(day, _)| *day).collect();
-        if changed.is_empty() {
-            return Ok(BTreeMap::new());
+        let (before, after) = (paths(&then), paths(now));
+        let matters = |file: &&DataFile| {
+            self.tells_later || file.is_correction() || i64::from(file.day) * DAY_US < self.until_us
+        };
+        let gone = then.files.iter().filter(matters).filter(|file| !after.contains(&file.path));
+        let unclear: BTreeSet<i32> = gone.map(|file| file.day).collect();
+        if !unclear.is_empty()
+            && now.version - version <= LOG_ENTRIES_MAX
+            && let Some(days) = touched(&self.table, version, now.version).await?
+        {
+            return Ok(days);
         }
-        if now.version - version > LOG_ENTRIES_MAX {
-            return Ok(everybody(changed));
+        let mut days: BTreeMap<i32, Touch> = everybody(unclear);
+        for file in now.files.iter().filter(matters).filter(|file| !before.contains(&file.path)) {
+            let day = if file.is_correction() { EVERY_DAY } else { file.day };
+            let touch = days.entry(day).or_insert_with(|| Touch::Tenants(BTreeSet::new()));
+            let Touch::Tenants(known) = touch else { continue };
+            match tenants_of(&self.table, file.clone()).await {
+                Some(tenants) => known.extend(tenants),
+                None => *touch = Touch::Everybody,
+            }
         }
-        match touched(&self.table, version, now.version).await? {
-            Some(days) => Ok(days),
-            None => Ok(everybody(changed)),
-        }
+        Ok(days)
     }
 }
 

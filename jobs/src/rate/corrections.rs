@@ -90,7 +90,8 @@ impl CorrectionSearch<'_> {
         windows: &BTreeMap<&str, (i64, i64)>,
         documents: &[IssuedDocument],
     ) -> Result<Vec<Suspect>> {
-        let mut changes = Changes::new(self.lake, self.snapshot.map(Arc::as_ref), catalog);
+        let until_us = windows.values().map(|(_, until_us)| *until_us).max().unwrap_or(i64::MIN);
+        let mut changes = Changes::new(self.lake, self.snapshot.map(Arc::as_ref), catalog, until_us);
         let mut in_force: BTreeMap<String, Option<InForce>> = BTreeMap::new();
         let mut suspects = Vec::new();
         for IssuedDocument { document, issued_at_us } in documents {

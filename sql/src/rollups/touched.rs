@@ -88,8 +88,8 @@ fn data_file(action: &Value) -> Option<DataFile> {
     })
 }
 
-/// Nothing where the file is gone or cannot be read.
-async fn tenants_of(table: &TableHandle, file: DataFile) -> Option<BTreeSet<String>> {
+/// The tenants of a file's rows; nothing where it is gone or cannot be read.
+pub async fn tenants_of(table: &TableHandle, file: DataFile) -> Option<BTreeSet<String>> {
     let files = [file];
     let mut batches = table.read_batches(&files, Some(&["tenant"]));
     let mut tenants = BTreeSet::new();

@@ -13,6 +13,7 @@ use rating::catalog::Catalog;
 use sql::lake::Table;
 
 use crate::columns::{RejectedColumns, UsageColumns};
+use crate::day_file::FileKind;
 use crate::decode::{Decoded, Decoder};
 use crate::raw_message::{Coordinates, Headers, RawMessage};
 use crate::settings::IngestSettings;
@@ -115,6 +116,7 @@ pub enum ToEncoder {
     Rows {
         table: Table,
         day: i32,
+        kind: FileKind,
         rows: RecordBatch,
     },
     Seal(Seal),
@@ -217,6 +219,8 @@ pub struct Batcher {
     meters: Vec<String>,
     settings: IngestSettings,
     days: OpenDays,
+    /// Voids and amendments, which have files of their own.
+    corrections: OpenDays,
     rejected: RejectedColumns,
     rejected_bytes: usize,
     partitions: Vec<PartitionSlot>,
@@ -247,6 +251,7 @@ impl OpenDays {
 /// The columns of a batch while a message is put into them.
 struct OpenRows<'b> {
     days: &'b mut OpenDays,
+    corrections: &'b mut OpenDays,
     rejected: &'b mut RejectedColumns,
     rejected_bytes: &'b mut usize,
     meters: &'b [String],
@@ -263,13 +268,16 @@ impl OpenRows<'_> {
         match decoded {
             Decoded::Event(event) => {
                 let day = day_of(event.time_us);
-                let columns = self.days.columns(day);
+                let is_correction = event.is_correction();
+                let days = if is_correction { &mut *self.corrections } else { &mut *self.days };
+                let columns = days.columns(day);
                 let before = columns.rows();
                 columns.push(&event, self.meters, self.message.at, self.arrival_us);
                 self.counts.events += 1;
                 self.counts.unmetered += u64::from(event.readings.is_empty());
                 self.counts.rows += (columns.rows() - before) as u64;
-                if columns.rows() >= CHUNK_ROWS {
+                // Corrections are few, and wait until all days are handed on.
+                if columns.rows() >= CHUNK_ROWS && !is_correction {
                     self.full_day = Some(day);
                 }
             }
@@ -304,6 +312,7 @@ impl Batcher {
             meters: catalog.meters.iter().map(|meter| meter.key.clone()).collect(),
             settings: settings.clone(),
             days: OpenDays::default(),
+            corrections: OpenDays::default(),
             rejected: RejectedColumns::default(),
             rejected_bytes: 0,
             partitions: Vec::new(),
@@ -352,6 +361,7 @@ impl Batcher {
         let skipped_offsets = (message.at.offset - slot.state.next) as u64;
         let mut rows = OpenRows {
             days: &mut self.days,
+            corrections: &mut self.corrections,
             rejected: &mut self.rejected,
             rejected_bytes: &mut self.rejected_bytes,
             meters: &self.meters,
@@ -394,7 +404,15 @@ impl Batcher {
 
     fn hand_on_days(&mut self) -> Result<(), EncoderStopped> {
         let days: Vec<i32> = self.days.0.iter().map(|(day, _)| *day).collect();
-        days.into_iter().try_for_each(|day| self.hand_on_day(day))
+        days.into_iter().try_for_each(|day| self.hand_on_day(day))?;
+        let mut corrections = std::mem::take(&mut self.corrections.0);
+        for (day, columns) in corrections.iter_mut().filter(|(_, columns)| columns.rows() > 0) {
+            self.rows_in_columns -= columns.rows();
+            let rows = columns.finish();
+            let kind = FileKind::Corrections;
+            self.send(ToEncoder::Rows { table: Table::UsageEvents, day: *day, kind, rows })?;
+        }
+        Ok(())
     }
 
     fn hand_on_day(&mut self, day: i32) -> Result<(), EncoderStopped> {
@@ -404,7 +422,7 @@ impl Batcher {
         }
         self.rows_in_columns -= columns.rows();
         let rows = columns.finish();
-        self.send(ToEncoder::Rows { table: Table::UsageEvents, day, rows })
+        self.send(ToEncoder::Rows { table: Table::UsageEvents, day, kind: FileKind::Arrived, rows })
     }
 
     fn hand_on_rejected(&mut self, today: i32) -> Result<(), EncoderStopped> {
@@ -413,7 +431,8 @@ impl Batcher {
         }
         self.rejected_bytes = 0;
         let rows = self.rejected.finish();
-        self.send(ToEncoder::Rows { table: Table::RejectedMessages, day: today, rows })
+        let kind = FileKind::Arrived;
+        self.send(ToEncoder::Rows { table: Table::RejectedMessages, day: today, kind, rows })
     }
 
     fn send(&self, message: ToEncoder) -> Result<(), EncoderStopped> {
@@ -455,6 +474,7 @@ impl Batcher {
     pub fn discard(&mut self) -> Result<(), EncoderStopped> {
         self.partitions.clear();
         self.days.0.clear();
+        self.corrections.0.clear();
         self.rows_in_columns = 0;
         let _ = self.rejected.finish();
         self.rejected_bytes = 0;

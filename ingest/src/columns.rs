@@ -110,7 +110,7 @@ impl UsageColumns {
         self.id.append_value(&event.id);
         self.tenant.append_value(&event.tenant);
         self.event_type.append_value(&event.event_type);
-        self.meter.append_option(reading.map(|reading| &meters[reading.meter]));
+        self.meter.append_option(reading.and_then(|reading| meters.get(reading.meter)));
         self.time.append_value(event.time_us);
         self.time_given.append_value(event.time_given);
         self.value.append_option(reading.and_then(|reading| reading.value));

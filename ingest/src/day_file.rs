@@ -39,10 +39,12 @@ const PIECE_BYTES: usize = 4 * 1024 * 1024;
 const PAGE_BYTES: usize = 256 * 1024;
 
 /// What the name of a file says about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FileKind {
     /// Rows in the order of their arrival, duplicates included.
     Arrived,
+    /// Voids and amendments, in the order of their arrival; compaction leaves them as they are.
+    Corrections,
     /// A compacted day's rows: sorted, without duplicates.
     Sorted,
     /// Rejects that a replay is moving, all of them, into the usage table.
@@ -57,6 +59,7 @@ impl FileKind {
     fn prefix(self) -> &'static str {
         match self {
             Self::Arrived => "part",
+            Self::Corrections => "corrections",
             Self::Sorted => "sorted",
             Self::Replaying => "replaying",
             Self::Drafts => "drafts",
@@ -67,6 +70,7 @@ impl FileKind {
     /// Whether a file's path within its table says that it is compacted.
     pub fn of(path: &str) -> Self {
         match path.rsplit('/').next() {
+            Some(name) if name.starts_with("corrections-") => Self::Corrections,
             Some(name) if name.starts_with("sorted-") => Self::Sorted,
             Some(name) if name.starts_with("replaying-") => Self::Replaying,
             Some(name) if name.starts_with("drafts-") => Self::Drafts,

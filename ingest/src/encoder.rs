@@ -19,20 +19,23 @@ pub struct SealedBatch {
     pub rejected: Vec<FinishedFile>,
 }
 
+/// A batch has a file for each.
+type WriterKey = (Table, i32, FileKind);
+
 /// Encodes until the reading thread hangs up.
 pub fn encode(
     from_batcher: &Receiver<ToEncoder>,
     to_committer: &Sender<SealedBatch>,
     encoded_bytes: &Arc<AtomicUsize>,
 ) -> Result<(), ParquetError> {
-    let mut writers: BTreeMap<(Table, i32), DayFileWriter> = BTreeMap::new();
+    let mut writers: BTreeMap<WriterKey, DayFileWriter> = BTreeMap::new();
     for message in from_batcher {
         match message {
-            ToEncoder::Rows { table, day, rows } => {
-                let writer = match writers.entry((table, day)) {
+            ToEncoder::Rows { table, day, kind, rows } => {
+                let writer = match writers.entry((table, day, kind)) {
                     std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
                     std::collections::btree_map::Entry::Vacant(entry) => {
-                        entry.insert(DayFileWriter::new(table, day, FileKind::Arrived)?)
+                        entry.insert(DayFileWriter::new(table, day, kind)?)
                     }
                 };
                 let before = writer.bytes();
@@ -55,10 +58,10 @@ pub fn encode(
     Ok(())
 }
 
-fn finish(writers: BTreeMap<(Table, i32), DayFileWriter>, seal: Seal) -> Result<SealedBatch, ParquetError> {
+fn finish(writers: BTreeMap<WriterKey, DayFileWriter>, seal: Seal) -> Result<SealedBatch, ParquetError> {
     let now_ms = jiff::Timestamp::now().as_millisecond();
     let mut batch = SealedBatch { seal, usage: Vec::new(), rejected: Vec::new() };
-    for ((table, _), writer) in writers {
+    for ((table, ..), writer) in writers {
         let file = writer.finish(now_ms)?;
         match table {
             Table::UsageEvents => batch.usage.push(file),

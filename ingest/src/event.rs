@@ -24,6 +24,13 @@ pub struct UsageEvent<'m> {
     pub readings: Readings<'m>,
 }
 
+impl UsageEvent<'_> {
+    /// Whether it voids or amends another event.
+    pub fn is_correction(&self) -> bool {
+        self.readings.first().is_some_and(|reading| reading.meter == Reading::NO_METER)
+    }
+}
+
 /// Most events feed one meter.
 pub type Readings<'m> = SmallVec<[Reading<'m>; 1]>;
 
@@ -43,19 +50,24 @@ pub struct Reading<'m> {
 }
 
 impl Reading<'_> {
+    /// The place of no meter: the reading says which event is corrected.
+    pub const NO_METER: usize = usize::MAX;
+
     /// Borrows from nothing any more.
     pub fn into_owned<'o>(self) -> Reading<'o> {
         Reading { resource: self.resource.map(|resource| Cow::Owned(resource.into_owned())), ..self }
     }
 }
 
-/// What an event says about a session.
+/// What an event says about a session, or does to another event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     Start,
     Stop,
     Heartbeat,
     Complete,
+    Void,
+    Amend,
 }
 
 impl Signal {
@@ -65,6 +77,8 @@ impl Signal {
             Self::Stop => "stop",
             Self::Heartbeat => "heartbeat",
             Self::Complete => "complete",
+            Self::Void => "void",
+            Self::Amend => "amend",
         }
     }
 }

@@ -1,5 +1,7 @@
-//! `meterhouse catalog`: checking a catalog, saying what a new one would change, pricing a quantity by it, and applying it.
+//! `meterhouse catalog`: checking a catalog, saying what a new one would change, pricing a quantity by it, applying it, and
+//! which one holds for a period (`chosen`).
 
+pub mod chosen;
 mod price;
 
 use std::path::{Path, PathBuf};
@@ -92,7 +94,7 @@ on; issued invoices keep the catalog that they name.")]
         /// The catalog [default: `catalog` in the settings]
         file: Option<PathBuf>,
         /// A date, or an instant with its offset
-        #[arg(long, value_name = "DATE", value_parser = effective_from)]
+        #[arg(long, value_name = "DATE", value_parser = point_in_time)]
         effective_from: Option<i64>,
         /// Who applies it
         #[arg(long, value_name = "NAME", env = "USER", default_value = "unknown", hide_env_values = true)]
@@ -116,7 +118,7 @@ Examples:
 }
 
 /// The first instant of a day in UTC, or an exact instant.
-fn effective_from(text: &str) -> Result<i64, String> {
+pub(crate) fn point_in_time(text: &str) -> Result<i64, String> {
     if let Ok(exact) = text.parse::<Timestamp>() {
         return Ok(exact.as_microsecond());
     }

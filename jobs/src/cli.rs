@@ -16,8 +16,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, ConfigErrors};
 use crate::{
-    bench, book, catalog, close, compact, demo, derive, doctor, explain, generate, ingest, invoice, issue,
-    push, quantities, rate, reconcile, rejects, replay, rollup, runs, schedule, simulate, sql, vacuum,
+    bench, book, catalog, close, compact, credits, demo, derive, doctor, explain, generate, ingest, invoice,
+    issue, push, quantities, rate, reconcile, rejects, replay, rollup, runs, schedule, simulate, sql, vacuum,
     verify,
 };
 
@@ -91,6 +91,7 @@ enum Command {
     Vacuum(vacuum::VacuumArgs),
     Generate(generate::GenerateArgs),
     Catalog(catalog::CatalogArgs),
+    Credits(credits::CreditsArgs),
     Book(book::command::BookArgs),
     Runs(runs::RunsArgs),
     Schedule(schedule::ScheduleArgs),
@@ -173,6 +174,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Vacuum(args) => vacuum::run(&args, &cli.globals),
         Command::Generate(args) => generate::run(&args, &cli.globals),
         Command::Catalog(args) => catalog::run(&args, &cli.globals),
+        Command::Credits(args) => credits::run(&args, &cli.globals),
         Command::Book(args) => book::command::run(&args, &cli.globals),
         Command::Runs(args) => runs::run(&args, &cli.globals),
         Command::Schedule(args) => schedule::run(&args, &cli.globals),

@@ -4,23 +4,22 @@
 //! recorded as a run of its own. So a close that stopped anywhere is simply run again and goes on where it was.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use ::sql::lake::{Lake, LakeError};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use jiff::SignedDuration;
-use rating::catalog::Catalog;
 use rating::period::PeriodChoice;
 
 use crate::book::Book;
-use crate::cli::{Exit, Globals, read_catalog, runtime, try_again_if_overtaken};
+use crate::catalog::chosen::ChosenCatalog;
+use crate::cli::{Exit, Globals, runtime, try_again_if_overtaken};
 use crate::compact::{CompactError, CompactSettings, compact_as_run, settings_of};
 use crate::config::Config;
 use crate::issue::{IssueReport, IssueRequest, issue_as_run};
 use crate::output::{Format, Rows};
 use crate::push::{PushReport, push_as_run};
-use crate::rate::{RateReport, RateRequest, catalog_file, rate_as_run};
+use crate::rate::{RateReport, RateRequest, rate_as_run};
 
 /// Close a period: compact, rate, issue and push, going on where an earlier attempt stopped
 #[derive(Debug, Clone, Args)]
@@ -80,7 +79,6 @@ pub struct CloseReport {
 pub fn run(args: &CloseArgs, globals: &Globals) -> Result<Exit> {
     let config = globals.load_config()?;
     let lake = Lake::open(&config.lake)?;
-    let catalog = Arc::new(read_catalog(&config.catalog)?);
     let request = CloseRequest {
         period: args.period,
         tenants: (!args.tenant.is_empty()).then(|| args.tenant.iter().cloned().collect()),
@@ -95,7 +93,9 @@ pub fn run(args: &CloseArgs, globals: &Globals) -> Result<Exit> {
     }
     let report = runtime()?.block_on(async {
         let book = Book::of(&config).await?;
-        close(&book, &lake, &config, &catalog, &request).await
+        let chosen = ChosenCatalog::for_period(Some(&book), &config, request.period, None).await?;
+        eprintln!("{}", chosen.told);
+        close(&book, &lake, &config, &chosen, &request).await
     });
     let report = report.map_err(try_again_if_overtaken)?;
     let problems: Rows = report.rated.rows();
@@ -109,9 +109,15 @@ pub fn run(args: &CloseArgs, globals: &Globals) -> Result<Exit> {
         issued.len()
     );
     report.issued.say_what_stripe_is_told(false);
+    if !report.issued.stale.is_empty() {
+        eprintln!(
+            "{} drafts were out of date when they were to be issued: close again",
+            report.issued.stale.len()
+        );
+    }
     let pushed = report.pushed.as_ref().map_or(Ok(Exit::Done), PushReport::exit)?;
-    let has_rejects = report.rated.has_failed() || !report.issued.held_back.is_empty();
-    Ok(if has_rejects { Exit::DoneWithRejects } else { pushed })
+    let is_whole = !report.rated.has_failed() && report.issued.is_whole();
+    Ok(if is_whole { pushed } else { Exit::DoneWithRejects })
 }
 
 /// Runs the steps in their order.
@@ -119,7 +125,7 @@ pub async fn close(
     book: &Book,
     lake: &Lake,
     config: &Config,
-    catalog: &Arc<Catalog>,
+    chosen: &ChosenCatalog,
     request: &CloseRequest,
 ) -> Result<CloseReport> {
     let settings: CompactSettings = settings_of(config);
@@ -136,9 +142,10 @@ pub async fn close(
         dry_run: false,
         threads: crate::rate::tenants::threads(),
         book: Some(book.clone()),
-        catalog_file: catalog_file(&config.catalog),
+        catalog_file: chosen.file.clone(),
+        look_back: config.issuer.correct_periods,
     };
-    let rated = rate_as_run(book, lake, config, catalog, &rating, &|_| ())
+    let rated = rate_as_run(book, lake, config, &chosen.catalog, &rating, &|_| ())
         .await
         .context("the period is not closed: rating failed")?;
     let issuing = IssueRequest {

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod close;
 pub mod compact;
 pub mod config;
+pub mod credits;
 pub mod demo;
 pub mod derive;
 pub mod doctor;

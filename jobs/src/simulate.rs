@@ -23,6 +23,8 @@ use rating::period::PeriodChoice;
 use rating::quantity::Measure;
 use rating::usage::Usage;
 
+use crate::book::Book;
+use crate::catalog::chosen::ChosenCatalog;
 use crate::cli::{Exit, Globals, read_catalog, runtime};
 use crate::output::{Format, Rows};
 use crate::rate::drafts::chain;
@@ -101,18 +103,17 @@ fn periods(text: &str) -> Result<Periods, String> {
 pub fn run(args: &SimulateArgs, globals: &Globals) -> Result<Exit> {
     let config = globals.load_config()?;
     let lake = Lake::open(&config.lake)?;
-    let now = Arc::new(read_catalog(&config.catalog)?);
-    let new = match &args.catalog {
-        Some(path) => Arc::new(read_catalog(path)?),
-        None => Arc::clone(&now),
-    };
+    let named = args.catalog.as_deref().map(read_catalog).transpose()?.map(Arc::new);
     let only = (!args.tenant.is_empty()).then(|| args.tenant.iter().cloned().collect());
     let mut outcome = runtime()?.block_on(async {
         let snapshot = usage_snapshot(&lake, args.as_of).await?;
         let simulation = Simulation { lake: &lake, snapshot, only: only.as_ref(), show: args.show };
         let mut outcome = Outcome::default();
+        let book = Book::existing_of(&config).await?;
         for choice in &args.period.0 {
-            simulation.compare(&now, &new, *choice, &mut outcome).await?;
+            let now = ChosenCatalog::for_period(book.as_ref(), &config, *choice, None).await?.catalog;
+            let new = named.as_ref().unwrap_or(&now);
+            simulation.compare(&now, new, *choice, &mut outcome).await?;
         }
         anyhow::Ok(outcome)
     })?;
@@ -158,7 +159,7 @@ struct LevelLine {
 
 #[derive(Debug, Default)]
 struct Outcome {
-    /// Under the catalog of the settings, and under the other one.
+    /// Under the catalog that holds for the period, and under the other one.
     sums: BTreeMap<Place, [Exact; 2]>,
     levels: Vec<LevelLine>,
     failed: Vec<String>,

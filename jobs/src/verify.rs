@@ -1,24 +1,27 @@
 //! `meterhouse verify`: rates issued invoices again from what they pin, and compares to the byte (DESIGN.md 3.10).
 //!
 //! It needs the lake alone: the invoice's row names the version of usage events and the catalog, and both lie there. With
-//! a book, its index must agree too. `--offline` reads a copied bucket and asks nobody else.
+//! a book, its index and its credits must agree too. `--offline` reads a copied bucket and asks nobody else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ::sql::lake::Lake;
+use ::sql::lake::{Lake, TableSnapshot};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use rating::catalog::Catalog;
-use rating::draft::{DemandOptions, DraftInputs};
-use rating::invoice::canonical;
+use rating::draft::DemandOptions;
+use rating::invoice::{Provenance, canonical};
 use rating::period::PeriodChoice;
 
 use crate::book::Book;
 use crate::cli::{Exit, Globals, runtime};
 use crate::issue::{StoredDocument, catalogs, stored_documents};
 use crate::output::{Format, Rows};
+use crate::rate::corrections;
+use crate::rate::credits::OpeningCredits;
+use crate::rate::drafts::RunInputs;
 use crate::rate::tenants::{RatedTenants, threads, usage_snapshot};
 
 /// Rate issued invoices again and compare them to the byte
@@ -138,10 +141,16 @@ async fn verify_group(
     for document in documents {
         let issued = &document.invoice;
         let usage = answers.usages.iter().find(|usage| usage.demand.tenant == issued.tenant);
-        let again = usage.zip(tenants.charges(&issued.tenant)).map(|(usage, charges)| {
-            let provenance = issued.provenance.clone();
-            charges.rate(usage, DraftInputs { credits: &mut [], provenance, catalog_file: "" })
-        });
+        let inputs = inputs(lake, document, snapshot.as_ref()).await;
+        let inputs = match inputs {
+            Ok(inputs) => inputs,
+            Err(error) => {
+                results.push(result(document, Some(format!("{error:#}"))));
+                continue;
+            }
+        };
+        let again =
+            usage.zip(tenants.charges(&issued.tenant)).map(|(usage, charges)| inputs.invoice(charges, usage));
         let difference = match again {
             Some(Ok(Some(again))) => {
                 let digest = canonical::digest(&again.canonical_json()?);
@@ -152,14 +161,40 @@ async fn verify_group(
             Some(Err(error)) => Some(format!("{:#}", anyhow::Error::new(error))),
             None => Some("the tenant has no usage or no terms any more".to_owned()),
         };
-        results.push(Verified {
-            number: document.number.clone().unwrap_or_default(),
-            tenant: issued.tenant.clone(),
-            period: issued.period.name.clone(),
-            difference,
-        });
+        results.push(result(document, difference));
     }
     Ok(results)
+}
+
+fn result(document: &StoredDocument, difference: Option<String>) -> Verified {
+    Verified {
+        number: document.number.clone().unwrap_or_default(),
+        tenant: document.invoice.tenant.clone(),
+        period: document.invoice.period.name.clone(),
+        difference,
+    }
+}
+
+/// What an invoice was made from beside its own usage: the periods that it corrects are rated again, too.
+async fn inputs(
+    lake: &Lake,
+    document: &StoredDocument,
+    snapshot: Option<&Arc<TableSnapshot>>,
+) -> Result<RunInputs> {
+    let issued = &document.invoice;
+    let mut inputs = RunInputs {
+        provenance: Provenance { book_hash: String::new(), ..issued.provenance.clone() },
+        ..RunInputs::default()
+    };
+    if !issued.inputs.adjusted.is_empty() {
+        let made = corrections::again(lake, document, snapshot, threads()).await?;
+        inputs.corrections.insert(issued.tenant.clone(), made);
+    }
+    let opening = OpeningCredits::of_invoice(issued);
+    if opening != OpeningCredits::default() {
+        inputs.credits.insert(issued.tenant.clone(), opening);
+    }
+    Ok(inputs)
 }
 
 /// The book's index must name the same digests.
@@ -183,6 +218,22 @@ async fn compare_with_book(
             Some(digest) => Some(format!("the book says digest {digest}")),
             None => Some("the book does not know it".to_owned()),
         };
+        if result.difference.is_none() {
+            result.difference = credits_differ(book, document).await?;
+        }
     }
     Ok(())
+}
+
+/// The first entries of the tenant's account must still be those that the invoice was made with.
+async fn credits_differ(book: &Book, document: &StoredDocument) -> Result<Option<String>> {
+    let invoice = &document.invoice;
+    let opening = OpeningCredits::of_invoice(invoice);
+    if opening.entries == 0 {
+        return Ok(None);
+    }
+    let mut accounts = book.credit_accounts(std::slice::from_ref(&invoice.tenant)).await?;
+    let account = accounts.remove(&(invoice.tenant.clone(), invoice.currency.code().to_owned()));
+    let then = OpeningCredits::of(&account.unwrap_or_default().up_to(opening.entries))?;
+    Ok((then != opening).then(|| "the book's credits of then are others than those that paid".to_owned()))
 }

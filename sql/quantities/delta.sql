@@ -11,17 +11,10 @@
 --   $by_1 … $by_4                names of the dimensions to tell apart, in ascending order; '' for none
 --   $only_name, $only_values     only usage whose dimension $only_name has one of these values (with commas); '' for all
 -- Answers one row for each dimension set and measure: the value is numerator / denominator, exactly. A dimension set with
--- the value zero may be missing. Identity and time make an event (3.2): its first arrival counts. Dimension names and
+-- the value zero may be missing. What counts comes from counted.sql. Dimension names and
 -- values that are asked for must hold no comma, names nothing that JSON or a regular expression escapes.
 
 WITH
-arrived AS (
-    -- All rows of the message that came first share its place in Kafka.
-    SELECT
-        RANK() OVER (PARTITION BY identity, time ORDER BY arrival, partition, "offset", batch_index) AS nth_arrival,
-        usage_events.*
-    FROM usage_events
-),
 of_meter AS (
     SELECT
         ROW_NUMBER() OVER (ORDER BY time, arrival, partition, "offset", batch_index) AS place,
@@ -29,8 +22,8 @@ of_meter AS (
         COALESCE(resource, '') AS resource,
         COALESCE(dimensions, '') AS dimension_set,
         CAST(value AS DECIMAL(76, 9)) AS value
-    FROM arrived
-    WHERE nth_arrival = 1 AND tenant = CAST($tenant AS VARCHAR) AND meter = CAST($meter AS VARCHAR)
+    FROM counted_events
+    WHERE tenant = CAST($tenant AS VARCHAR) AND meter = CAST($meter AS VARCHAR)
 ),
 own AS (
     SELECT

@@ -366,7 +366,7 @@ impl MeterFields {
         reading.signal_time_us = match signal {
             Signal::Start => started_at_us,
             Signal::Stop => ended_at_us,
-            Signal::Heartbeat | Signal::Complete => None,
+            Signal::Heartbeat | Signal::Complete | Signal::Void | Signal::Amend => None,
         };
         Ok(true)
     }

@@ -5,6 +5,7 @@
 //! usable value, none of its rows is stored, so that a replay after a fix cannot count a part twice.
 
 mod again;
+mod correction;
 mod envelope;
 mod meters;
 #[cfg(test)]
@@ -161,6 +162,10 @@ impl Decoder {
     ) -> Result<UsageEvent<'m>, Refusal> {
         envelope.check_attributes()?;
         let (time_us, time_given) = self.time(envelope, context)?;
+        let event_type = envelope.event_type.as_deref().unwrap_or_default();
+        if let Some(kind) = correction::kind_of(event_type) {
+            return self.accept_correction(envelope, members, context, kind, (time_us, time_given));
+        }
         let (tenant, readings) = self.plan.read(envelope, members, time_us)?;
         // A session's own start or stop comes from the same clock as the event's time.
         for instant_us in readings.iter().filter_map(|reading| reading.signal_time_us) {

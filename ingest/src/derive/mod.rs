@@ -149,7 +149,8 @@ pub async fn derive(
     let names = [DERIVATIONS.to_owned(), MAINTENANCE.to_owned()];
     let mut positions = log.positions(&names).await?;
     let mut days: BTreeMap<i32, Vec<DataFile>> = BTreeMap::new();
-    for file in log.handle().snapshot(None).await?.files {
+    let files = log.handle().snapshot(None).await?.files;
+    for file in files.into_iter().filter(|file| !file.is_correction()) {
         if request.days.as_ref().is_none_or(|days| days.contains(&file.day)) {
             days.entry(file.day).or_default().push(file);
         }

@@ -8,7 +8,7 @@ use deltalake_core::kernel::Action;
 use futures::TryStreamExt;
 use rating::catalog::Catalog;
 use serde_json::json;
-use sql::lake::{DataFile, FileRead, Lake, Table};
+use sql::lake::{DataFile, FileRead, Lake, Table, TableHandle};
 
 use super::verdict::{Tally, Verdict, judge};
 use super::{ReplayError, ReplayReport, ReplayRequest, guard};
@@ -241,29 +241,24 @@ impl Replay {
     }
 
     async fn usage_files(&self, file: &DataFile) -> Result<(Vec<StoredFile>, u64), ReplayError> {
-        let mut files = DayFiles::new(self.usage.handle(), FileKind::Arrived);
+        let mut files = UsageFiles::new(self.usage.handle());
         let read = FileRead { batch_rows: Some(PAYLOAD_ROWS), ..file_columns(&REJECTED_COLUMNS) };
         let mut batches = self.rejected.handle().read_file(file, read).await?;
-        let mut days: HashMap<i32, UsageColumns> = HashMap::new();
+        let mut days = OpenDays::default();
         let mut payload_bytes = 0;
         while let Some(batch) = batches.try_next().await? {
             payload_bytes += self.decode_usage(StoredRows(&batch), &mut days)?;
             if payload_bytes >= PAYLOAD_BYTES_MAX {
-                write_days(&mut files, &mut days).await?;
+                files.write(&mut days).await?;
                 payload_bytes = 0;
             }
         }
-        write_days(&mut files, &mut days).await?;
-        let rows = files.rows();
-        Ok((files.finish().await?, rows))
+        files.write(&mut days).await?;
+        files.finish().await
     }
 
     /// Returns how many bytes of payload were decoded.
-    fn decode_usage(
-        &self,
-        rows: StoredRows<'_>,
-        days: &mut HashMap<i32, UsageColumns>,
-    ) -> Result<usize, ReplayError> {
+    fn decode_usage(&self, rows: StoredRows<'_>, days: &mut OpenDays) -> Result<usize, ReplayError> {
         let mut payload_bytes = 0;
         for row in 0..rows.len() {
             let headers = headers_of(rows, row);
@@ -274,7 +269,8 @@ impl Replay {
             let mut refused = None;
             self.decoder.decode_again(&message, kept, self.request.now_us, &mut |_, decoded| match decoded {
                 Decoded::Event(event) => {
-                    let columns = days.entry(day_of(event.time_us)).or_default();
+                    let day = (event.is_correction(), day_of(event.time_us));
+                    let columns = days.entry(day).or_default();
                     columns.push(&event, &self.meters, message.at, self.request.now_us);
                 }
                 Decoded::Rejected(rejected) => refused = Some(rejected.why.detail),
@@ -344,9 +340,36 @@ fn partition_name(at: Coordinates<'_>) -> PartitionName {
     PartitionName { topic: at.topic.into(), partition: at.partition }
 }
 
-async fn write_days(files: &mut DayFiles, days: &mut HashMap<i32, UsageColumns>) -> Result<(), RewriteError> {
-    for (day, mut columns) in days.drain() {
-        files.write(day, &columns.finish()).await?;
+/// Rows by whether they correct others, and by day.
+type OpenDays = HashMap<(bool, i32), UsageColumns>;
+
+/// Files of usage, and those of voids and amendments.
+struct UsageFiles {
+    usage: DayFiles,
+    corrections: DayFiles,
+}
+
+impl UsageFiles {
+    fn new(table: &TableHandle) -> Self {
+        Self {
+            usage: DayFiles::new(table, FileKind::Arrived),
+            corrections: DayFiles::new(table, FileKind::Corrections),
+        }
     }
-    Ok(())
+
+    async fn write(&mut self, days: &mut OpenDays) -> Result<(), RewriteError> {
+        for ((is_correction, day), mut columns) in days.drain() {
+            let files = if is_correction { &mut self.corrections } else { &mut self.usage };
+            files.write(day, &columns.finish()).await?;
+        }
+        Ok(())
+    }
+
+    /// What a commit must name, and how many rows that is.
+    async fn finish(self) -> Result<(Vec<StoredFile>, u64), ReplayError> {
+        let rows = self.usage.rows() + self.corrections.rows();
+        let mut files = self.usage.finish().await?;
+        files.extend(self.corrections.finish().await?);
+        Ok((files, rows))
+    }
 }

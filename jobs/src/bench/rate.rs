@@ -97,8 +97,11 @@ impl RateBench {
         let lake = Lake::open(folder.path().to_str().context("a path that is no text")?)?;
         let tables = DraftTables::open(&lake).await?;
         let stored = StoredDrafts::default();
-        let inputs =
-            RunInputs { provenance: provenance(catalog, None), catalog_file: "bench.yaml".to_owned() };
+        let inputs = RunInputs {
+            provenance: provenance(catalog, None),
+            catalog_file: "bench.yaml".to_owned(),
+            ..RunInputs::default()
+        };
         let started = Instant::now();
         let mut rated =
             tokio::task::block_in_place(|| rate_all(tenants, usages, &inputs, &stored, threads(), &|_| {}))?;

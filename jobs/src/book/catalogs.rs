@@ -98,6 +98,11 @@ impl Book {
         Ok(Some(CatalogInForce { applied: applied(version), catalog, content }))
     }
 
+    /// Which version holds at an instant, without its content.
+    pub async fn catalog_version_in_force(&self, at_us: i64) -> Result<Option<AppliedCatalog>, BookError> {
+        Ok(version_in_force(&self.connection, at_us).await?.map(applied))
+    }
+
     /// The text of a catalog by its hash.
     pub async fn catalog_content(&self, catalog_hash: &str) -> Result<String, BookError> {
         let row = catalog::Entity::find_by_id(catalog_hash.to_owned()).one(&self.connection).await;

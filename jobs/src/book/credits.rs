@@ -134,6 +134,14 @@ impl CreditAccount {
 }
 
 impl Writing {
+    /// The account of one tenant as this transaction sees it, in all currencies.
+    pub async fn credit_accounts(
+        &self,
+        tenant: &str,
+    ) -> Result<BTreeMap<(String, String), CreditAccount>, BookError> {
+        read_accounts(&self.transaction, std::iter::once(tenant)).await
+    }
+
     /// Enters movements. One that is there already counts once; one that is there with other content is refused, and
     /// so is one that would use more than its credit has left.
     pub async fn enter_credits(&self, entries: &[NewCreditEntry]) -> Result<(), BookError> {
@@ -179,6 +187,13 @@ impl Writing {
 }
 
 impl Book {
+    /// Every tenant that has an account.
+    pub async fn credit_tenants(&self) -> Result<Vec<String>, BookError> {
+        let rows = credit_account::Entity::find().all(&self.connection).await.in_step("read credits")?;
+        let tenants: BTreeSet<String> = rows.into_iter().map(|row| row.tenant).collect();
+        Ok(tenants.into_iter().collect())
+    }
+
     /// The accounts of these tenants by tenant and currency; one without entries is not among them.
     pub async fn credit_accounts(
         &self,

@@ -113,6 +113,26 @@ impl Writing {
         self.insert::<_, invoice_line::ActiveModel>(lines, "record the lines of issued documents").await
     }
 
+    /// Digests of the documents that billed something of a tenant's period so far, in ascending order.
+    pub async fn documents_billing(&self, tenant: &str, period: &str) -> Result<Vec<String>, BookError> {
+        let step = "look for what was billed of a period";
+        let lines = invoice_line::Entity::find()
+            .filter(invoice_line::Column::Tenant.eq(tenant))
+            .filter(invoice_line::Column::Period.eq(period));
+        let lines = lines.all(&self.transaction).await.in_step(step)?;
+        let numbers: BTreeSet<(String, i64)> =
+            lines.into_iter().map(|line| (line.issuer, line.number)).collect();
+        let documents = invoice::Entity::find().filter(invoice::Column::Tenant.eq(tenant));
+        let documents = documents.all(&self.transaction).await.in_step(step)?;
+        let mut digests: Vec<String> = documents
+            .into_iter()
+            .filter(|row| numbers.contains(&(row.issuer.clone(), row.number)))
+            .map(|row| row.digest)
+            .collect();
+        digests.sort_unstable();
+        Ok(digests)
+    }
+
     async fn refuse_issued_before(&self, documents: &[NewDocument]) -> Result<(), BookError> {
         let mut tenants_by_period: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for document in documents {
@@ -163,6 +183,16 @@ impl Book {
         }
         let query = invoice::Entity::find()
             .filter(condition)
+            .order_by_asc(invoice::Column::Issuer)
+            .order_by_asc(invoice::Column::Number);
+        let rows = query.all(&self.connection).await.in_step("read issued documents")?;
+        rows.into_iter().map(|row| from_row(row, Vec::new())).collect()
+    }
+
+    /// Documents of periods that start at an instant or later, by issuer and number, without their lines.
+    pub async fn documents_since(&self, start_us: i64) -> Result<Vec<IssuedDocument>, BookError> {
+        let query = invoice::Entity::find()
+            .filter(invoice::Column::PeriodStartUs.gte(start_us))
             .order_by_asc(invoice::Column::Issuer)
             .order_by_asc(invoice::Column::Number);
         let rows = query.all(&self.connection).await.in_step("read issued documents")?;

@@ -235,7 +235,8 @@ impl Compactor {
         // The positions were read first: a file list that is newer than them cannot hide another owner.
         let snapshot: TableSnapshot = usage.handle().snapshot(None).await?;
         let mut files: BTreeMap<i32, Vec<DataFile>> = BTreeMap::new();
-        for file in snapshot.files {
+        // Voids and amendments stay as they arrived: whoever counts looks at them first.
+        for file in snapshot.files.into_iter().filter(|file| !file.is_correction()) {
             files.entry(file.day).or_default().push(file);
         }
         let is_due =

@@ -20,6 +20,8 @@ pub struct IssuerConfig {
     pub number_prefix: String,
     /// How long after a period's end its drafts become invoices.
     pub grace: SignedDuration,
+    /// So many periods before the one that is rated are corrected; 0 for none.
+    pub correct_periods: u32,
     /// Without a name nothing can be issued.
     pub name: Option<String>,
     pub address: Vec<String>,
@@ -44,6 +46,7 @@ impl IssuerConfig {
             key: reader.setting("issuer", "key", value::TEXT, "main"),
             number_prefix: reader.optional("issuer", "number_prefix", value::TEXT).unwrap_or_default(),
             grace: reader.setting("issuer", "grace", value::TOLERANCE, "72 h"),
+            correct_periods: reader.setting("issuer", "correct_periods", value::PERIODS, "3"),
             name: reader.optional("issuer", "name", value::TEXT),
             address: read_lines(reader, "address"),
             tax_id: reader.optional("issuer", "tax_id", value::TEXT),

@@ -79,6 +79,13 @@ pub(super) const YES_NO: Kind<bool> = Kind {
     parse: |text| text.trim().parse().ok(),
 };
 
+pub(super) const PERIODS: Kind<u32> = Kind {
+    expected: "a whole number up to 120",
+    example: "write it like 3, or 0 for none",
+    shape: Shape::Number,
+    parse: |text| text.parse().ok().filter(|count| *count <= 120),
+};
+
 pub(super) const SIZE: Kind<u64> = Kind {
     expected: "a size in bytes",
     example: "write it like \"128 MiB\", \"1 GB\" or 1048576",

@@ -1,13 +1,12 @@
 //! The demo's second half: the month is closed, and what comes of it is shown and verified.
 
-use std::sync::Arc;
-
 use anyhow::{Context, Result};
 use jiff::SignedDuration;
 use rating::period::PeriodChoice;
 
 use super::System;
 use crate::book::{Book, BookOutbox};
+use crate::catalog::chosen::ChosenCatalog;
 use crate::close::{CloseRequest, close};
 use crate::config::{Config, environment};
 use crate::issue::stored_documents;
@@ -31,10 +30,10 @@ pub(super) fn close_and_show(runtime: &tokio::runtime::Runtime, system: &System)
         with_push: false,
     };
     let requests_file = system.folder.join("stripe_requests.json");
-    let catalog = Arc::new(system.catalog.clone());
     let (report, documents, verified, requests) = runtime.block_on(async {
         let book = Book::of(&config).await?;
-        let report = close(&book, &system.lake, &config, &catalog, &request)
+        let chosen = ChosenCatalog::for_period(Some(&book), &config, period, None).await?;
+        let report = close(&book, &system.lake, &config, &chosen, &request)
             .await
             .with_context(|| format!("cannot close the month of {}", system.name))?;
         let mut documents = stored_documents(&system.lake, Some(period), None).await?;

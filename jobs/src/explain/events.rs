@@ -1,11 +1,13 @@
 //! The events behind a line, from the version of the lake that its invoice names.
 //!
 //! Owns which rows those are: the line's tenant, meter and values within its span; before them, what a level, a counter or
-//! a session carries into it; and each event once, the first to arrive (DESIGN.md 3.2).
+//! a session carries into it; each event once, the first to arrive (DESIGN.md 3.2); and none that was voided, but what an
+//! amendment says instead.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use ::sql::lake::{Lake, Table};
+use ::sql::lake::{AMEND, Lake, Table, VOID};
+use ::sql::quantities::{AmendedReading, Correction, EventCorrections};
 use ::sql::session::{SessionSettings, open_session};
 use anyhow::{Context, Result};
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -15,6 +17,7 @@ use datafusion::prelude::{col, lit};
 use datafusion::scalar::ScalarValue;
 use futures::TryStreamExt;
 use rating::catalog::{Catalog, MeterKind};
+use rating::exact::Exact;
 use rating::line::LineItem;
 use rating::quantity::Dimensions;
 use rating::usage::View;
@@ -69,6 +72,10 @@ pub struct CountedEvents {
     pub events: Vec<Counted>,
     /// Rows of events that had been counted already.
     pub repeated: usize,
+    /// Events of the meter that were taken back.
+    pub voided: usize,
+    /// Events that count with other content than they came with.
+    pub amended: usize,
 }
 
 pub async fn counted(
@@ -86,6 +93,7 @@ pub async fn counted(
     let versions = BTreeMap::from([(Table::UsageEvents, provenance.table_version.cast_unsigned())]);
     let session = open_session(lake, &SessionSettings { versions, ..SessionSettings::default() }).await?;
     let is_of_line = col("tenant").eq(lit(&stored.invoice.tenant)).and(col("meter").eq(lit(&used.meter)));
+    let is_of_line = is_of_line.and(col("event_type").in_list(vec![lit(VOID), lit(AMEND)], true));
     let end = ScalarValue::TimestampMicrosecond(Some(line.key.span.end_us), Some("UTC".into()));
     let mut filter = is_of_line;
     if !matches!(meter.kind, MeterKind::Session { .. }) {
@@ -107,7 +115,12 @@ pub async fn counted(
         only: filter_of(catalog, stored, line)?,
         by: used.dimensions.keys().cloned().collect(),
     };
-    let mut found = CountedEvents { repeated: once(&mut events), events };
+    let mut found = CountedEvents { repeated: once(&mut events), events, ..CountedEvents::default() };
+    let table = lake.table(Table::UsageEvents);
+    let snapshot = table.snapshot(Some(provenance.table_version.cast_unsigned())).await?;
+    let tenant = BTreeSet::from([stored.invoice.tenant.clone()]);
+    let corrections = EventCorrections::load(&table, &snapshot.files, Some(&tenant)).await?;
+    found.correct(&corrections, &stored.invoice.tenant, &used.meter)?;
     found.choose(&meter.kind, &view, line);
     Ok(found)
 }
@@ -124,6 +137,53 @@ fn once(events: &mut Vec<Counted>) -> usize {
 }
 
 impl CountedEvents {
+    /// Takes out what was voided, and puts in what amendments say.
+    fn correct(&mut self, corrections: &EventCorrections, tenant: &str, meter: &str) -> Result<()> {
+        if corrections.is_empty() {
+            return Ok(());
+        }
+        let mut amended = BTreeSet::new();
+        for event in std::mem::take(&mut self.events) {
+            let Some(correction) = corrections.of(&event.identity, tenant) else {
+                self.events.push(event);
+                continue;
+            };
+            if !correction.is_amendment() {
+                self.voided += 1;
+            } else if correction.time_us.is_none() && amended.insert(event.identity.clone()) {
+                self.amended += 1;
+                let own = correction.readings.iter().filter(|reading| reading.meter == meter);
+                let own = own.map(|reading| event.amended(reading, event.time_us));
+                self.events.extend(own.collect::<Result<Vec<_>>>()?);
+            }
+        }
+        for (own_tenant, time_us, correction) in corrections.with_own_time() {
+            let own =
+                correction.readings.iter().filter(|reading| own_tenant == tenant && reading.meter == meter);
+            for reading in own {
+                self.amended += 1;
+                self.events.push(Counted::of(correction).amended(reading, time_us)?);
+            }
+        }
+        self.events.sort_by(|left, right| {
+            (left.happened_us, left.arrived()).cmp(&(right.happened_us, right.arrived()))
+        });
+        Ok(())
+    }
+
+    /// Says what is not among the events.
+    pub fn tell(&self) {
+        if self.repeated > 0 {
+            eprintln!("{} rows of events that came twice were passed over", self.repeated);
+        }
+        if self.voided > 0 {
+            eprintln!("{} events of the meter were voided", self.voided);
+        }
+        if self.amended > 0 {
+            eprintln!("{} events of the meter were amended and count with their new content", self.amended);
+        }
+    }
+
     /// Keeps what lies in the line's span, and before it what is carried in: of each resource the last event.
     fn choose(&mut self, kind: &MeterKind, view: &View, line: &LineItem) {
         let span = line.key.span;
@@ -197,6 +257,43 @@ impl CountedEvents {
 }
 
 impl Counted {
+    /// The event that an amendment with a time of its own stands for.
+    fn of(correction: &Correction) -> Self {
+        let arrived = &correction.arrived;
+        Self {
+            time_us: 0,
+            happened_us: 0,
+            is_carried: false,
+            resource: String::new(),
+            dimensions: Dimensions::new(),
+            signal: None,
+            value_nano: None,
+            value: String::new(),
+            source: correction.source.clone(),
+            id: correction.id.clone(),
+            identity: Vec::new(),
+            topic: arrived.topic.clone(),
+            partition: arrived.partition,
+            offset: arrived.offset,
+            batch_index: arrived.batch_index,
+            arrival_us: arrived.arrival_us,
+        }
+    }
+
+    /// The same event with other content.
+    fn amended(&self, reading: &AmendedReading, time_us: i64) -> Result<Self> {
+        Ok(Self {
+            time_us,
+            happened_us: reading.signal_time_us.unwrap_or(time_us),
+            resource: reading.resource.clone(),
+            dimensions: dimensions(Some(&reading.dimensions))?,
+            signal: Some(reading.signal.clone()).filter(|signal| !signal.is_empty()),
+            value_nano: reading.value_nano,
+            value: reading.value_nano.map(|nano| Exact::from_nano(nano).to_string()).unwrap_or_default(),
+            ..self.clone()
+        })
+    }
+
     fn arrived(&self) -> (i64, &str, i32, i64, i32) {
         (self.arrival_us, &self.topic, self.partition, self.offset, self.batch_index)
     }
@@ -220,12 +317,7 @@ fn read(batch: &RecordBatch, events: &mut Vec<Counted>) -> Result<()> {
     let (sources, ids, topics) = (texts("source")?, texts("id")?, texts("topic")?);
     let (resources, dimensions, signals) = (texts("resource")?, texts("dimensions")?, texts("signal")?);
     for row in 0..batch.num_rows() {
-        let dimensions = match dimensions[row].as_deref() {
-            None | Some("") => Dimensions::new(),
-            Some(text) => {
-                serde_json::from_str(text).with_context(|| format!("cannot read dimensions {text}"))?
-            }
-        };
+        let dimensions = self::dimensions(dimensions[row].as_deref())?;
         let has_value = values.is_valid(row);
         events.push(Counted {
             time_us: happened.value(row),
@@ -247,6 +339,13 @@ fn read(batch: &RecordBatch, events: &mut Vec<Counted>) -> Result<()> {
         });
     }
     Ok(())
+}
+
+fn dimensions(text: Option<&str>) -> Result<Dimensions> {
+    match text {
+        None | Some("") => Ok(Dimensions::new()),
+        Some(text) => serde_json::from_str(text).with_context(|| format!("cannot read dimensions {text}")),
+    }
 }
 
 /// A decimal without the zeros that its column adds.

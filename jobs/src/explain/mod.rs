@@ -1,8 +1,10 @@
 //! `meterhouse explain`: one line of an invoice, walked back to where it comes from.
 //!
 //! From the stored line come its price with the place in the catalog, every step of the arithmetic and the quantity; the
-//! events (`events`) are read anew from the version of the lake that the invoice names. Nothing is rated again.
+//! events (`events`) are read anew from the version of the lake that the invoice names. Nothing is rated again but a period
+//! that is corrected (`correction`).
 
+mod correction;
 mod events;
 
 use std::fmt::Write as _;
@@ -17,9 +19,14 @@ use rating::line::LineItem;
 use rating::period::PeriodChoice;
 use sql::lake::Lake;
 
+use crate::book::Book;
 use crate::cli::{Exit, Globals, read_catalog, runtime};
+use crate::config::Config;
 use crate::invoice::{InvoiceChoice, StoredInvoice, steps, stored};
+use crate::issue::catalogs;
 use crate::output::Format;
+
+use correction::Corrected;
 
 /// Explain a line of an invoice
 #[derive(Debug, Clone, Args)]
@@ -57,23 +64,37 @@ pub fn run(args: &ExplainArgs, globals: &Globals) -> Result<Exit> {
     let lake = Lake::open(&config.lake)?;
     let (which, line) = args.split()?;
     runtime()?.block_on(async {
-        let stored = stored::find(&lake, &config.catalog, &which).await?;
+        let book = Book::existing_of(&config).await?;
+        let sources = Sources { lake: &lake, book: book.as_ref(), config: &config };
+        let stored = stored::find(&lake, book.as_ref(), &config, &which).await?;
         let (number, line) = find_line(&stored, line)?;
+        let corrected = match &line.corrects {
+            Some(_) => Some(Corrected::find(&lake, &sources, &stored, line).await?),
+            None => None,
+        };
         if args.format == Format::Table {
+            let text = match (&corrected, &line.corrects) {
+                (Some(corrected), Some(corrects)) => corrected.explanation(&stored, number, line, corrects),
+                _ => explanation(&stored, number, line),
+            };
             let mut out = std::io::stdout().lock();
-            write!(out, "{}", explanation(&stored, number, line))?;
+            write!(out, "{text}")?;
             out.flush()?;
         }
         if args.events || args.format != Format::Table {
-            let catalog = catalog_of(&stored, &config.catalog)?;
-            let events = events::counted(&lake, &catalog, &stored, line).await?;
+            let (catalog, line) = match corrected {
+                Some(Corrected { catalog, line: now }) => (catalog, now),
+                None => (sources.catalog(&stored.invoice.provenance.catalog_hash).await?, Some(line.clone())),
+            };
+            let events = match line {
+                Some(line) => events::counted(&lake, &catalog, &stored, &line).await?,
+                None => events::CountedEvents::default(),
+            };
             if args.format == Format::Table {
                 println!("\nEvents");
             }
             events.rows().print(args.format)?;
-            if events.repeated > 0 {
-                eprintln!("{} rows of events that came twice were passed over", events.repeated);
-            }
+            events.tell();
         }
         anyhow::Ok(())
     })?;
@@ -113,17 +134,36 @@ fn find_line<'s>(stored: &'s StoredInvoice, wanted: &str) -> Result<(usize, &'s 
     }
 }
 
-/// The catalog that the invoice was made with, or none that could mislead.
-fn catalog_of(stored: &StoredInvoice, path: &std::path::Path) -> Result<Catalog> {
-    let catalog = read_catalog(path)?;
-    let (made_with, now) = (&stored.invoice.provenance.catalog_hash, catalog.hash.to_hex().to_string());
-    if *made_with != now {
-        bail!(
-            "the invoice was made with catalog {made_with}, but {} is {now}: name the catalog of then in the settings",
-            path.display()
-        );
+/// Where the catalog may be that an invoice was made with.
+#[derive(Debug)]
+struct Sources<'s> {
+    lake: &'s Lake,
+    book: Option<&'s Book>,
+    config: &'s Config,
+}
+
+impl Sources<'_> {
+    /// The catalog with this hash, or none that could mislead.
+    async fn catalog(&self, hash: &str) -> Result<Catalog> {
+        if let Some(catalog) = catalogs::load(self.lake, hash).await? {
+            return Ok(catalog);
+        }
+        if let Some(book) = self.book
+            && let Ok(content) = book.catalog_content(hash).await
+        {
+            return Ok(Catalog::parse(&content, &format!("catalog {hash}"))?);
+        }
+        let path = &self.config.catalog;
+        let catalog = read_catalog(path)?;
+        let now = catalog.hash.to_hex().to_string();
+        if now != hash {
+            bail!(
+                "the invoice was made with catalog {hash}, but {} is {now}: name the catalog of then in the settings",
+                path.display()
+            );
+        }
+        Ok(catalog)
     }
-    Ok(catalog)
 }
 
 fn explanation(stored: &StoredInvoice, number: usize, line: &LineItem) -> String {
@@ -132,6 +172,13 @@ fn explanation(stored: &StoredInvoice, number: usize, line: &LineItem) -> String
     let _ = writeln!(text, "Line {number} of invoice {}: {}", stored.id, line.description);
     let _ = writeln!(text, "{}", line.key);
     let _ = writeln!(text);
+    text.push_str(&facts(stored, line));
+    text.push_str(&arithmetic(line));
+    text
+}
+
+/// Where the line's price and quantity come from.
+fn facts(stored: &StoredInvoice, line: &LineItem) -> String {
     let mut facts: Vec<steps::Step> = Vec::new();
     let mut say = |name: &str, text: String| facts.push((name.to_owned(), text));
     let place = line.price_source.as_deref().unwrap_or("the catalog");
@@ -160,8 +207,11 @@ fn explanation(stored: &StoredInvoice, number: usize, line: &LineItem) -> String
             say("carried in", format!("{} {}", steps::number(&used.carried_in), used.unit));
         }
     }
-    text.push_str(&steps::aligned(&facts, "  "));
-    let _ = writeln!(text, "\nArithmetic");
+    steps::aligned(&facts, "  ")
+}
+
+fn arithmetic(line: &LineItem) -> String {
+    let mut text = "\nArithmetic\n".to_owned();
     let unit = line.quantity.as_ref().map_or("", |used| used.unit.as_str());
     text.push_str(&steps::aligned(&steps::of_trail(&line.trail, unit, line.currency), "  "));
     text
@@ -169,6 +219,9 @@ fn explanation(stored: &StoredInvoice, number: usize, line: &LineItem) -> String
 
 fn span(stored: &StoredInvoice, line: &LineItem) -> String {
     let (span, period) = (line.key.span, stored.invoice.period.span);
+    if line.key.period != stored.invoice.period.name {
+        return format!("{} until {}", time(span.start_us), time(span.end_us));
+    }
     let whole = if span == period {
         "the whole period".to_owned()
     } else {

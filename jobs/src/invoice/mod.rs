@@ -13,6 +13,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 use sql::lake::Lake;
 
+use crate::book::Book;
 use crate::cli::{Exit, Globals, runtime};
 
 pub use stored::{InvoiceChoice, StoredInvoice};
@@ -57,7 +58,10 @@ pub fn run(args: &InvoiceArgs, globals: &Globals) -> Result<Exit> {
     let InvoiceCommand::Show { which, format } = &args.command;
     let config = globals.load_config()?;
     let lake = Lake::open(&config.lake)?;
-    let stored = runtime()?.block_on(stored::find(&lake, &config.catalog, which))?;
+    let stored = runtime()?.block_on(async {
+        let book = Book::existing_of(&config).await?;
+        stored::find(&lake, book.as_ref(), &config, which).await
+    })?;
     let mut out = std::io::stdout().lock();
     match format {
         ShowFormat::Json => writeln!(out, "{}", stored.document)?,

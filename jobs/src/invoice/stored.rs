@@ -1,7 +1,5 @@
 //! Finding one invoice in the lake, by its id or by tenant and period.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, bail};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int32Type;
@@ -13,7 +11,9 @@ use rating::invoice::Invoice;
 use rating::period::PeriodChoice;
 use sql::lake::{DataFile, FileRead, Lake, LakeError, Table, TableHandle};
 
-use crate::cli::read_catalog;
+use crate::book::Book;
+use crate::catalog::chosen::ChosenCatalog;
+use crate::config::Config;
 use crate::rate::drafts::days;
 use crate::rate::terms_of;
 
@@ -45,14 +45,19 @@ pub struct StoredInvoice {
     pub invoice: Invoice,
 }
 
-pub async fn find(lake: &Lake, catalog: &Path, which: &InvoiceChoice) -> Result<StoredInvoice> {
+pub async fn find(
+    lake: &Lake,
+    book: Option<&Book>,
+    config: &Config,
+    which: &InvoiceChoice,
+) -> Result<StoredInvoice> {
     let id = match which {
         InvoiceChoice { id: Some(id), .. } => match month(id) {
             Some(_) => id.clone(),
             None => id_of_number(lake, id).await?,
         },
         InvoiceChoice { tenant: Some(tenant), period: Some(choice), .. } => {
-            let catalog = read_catalog(catalog)?;
+            let catalog = ChosenCatalog::for_period(book, config, *choice, None).await?.catalog;
             let terms = terms_of(&catalog, tenant)?;
             let period = choice.period(&terms.cycle, &terms.time_zone)?;
             let period = period.with_context(|| format!("no period of {tenant} starts in {choice}"))?;

@@ -87,7 +87,17 @@ fn line_cells(number: usize, line: &LineItem) -> Vec<String> {
         included = trail.allowance.as_ref().map(|drawn| short(&drawn.drawn)).unwrap_or_default();
         billed = short(&trail.billable);
     }
-    vec![number.to_string(), line.description.clone(), used, included, billed, line.amount.to_string()]
+    let description = match &line.corrects {
+        None => line.description.clone(),
+        Some(corrects) => format!(
+            "{} (was {}, is now {}: {})",
+            line.description,
+            corrects.old,
+            corrects.new,
+            corrects.cause.text()
+        ),
+    };
+    vec![number.to_string(), description, used, included, billed, line.amount.to_string()]
 }
 
 /// Three decimals are enough on paper; `explain` has them all.

@@ -6,9 +6,9 @@ use anyhow::{Context, Result, bail};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use rating::catalog::Catalog;
-use rating::invoice::Provenance;
 use sql::lake::Lake;
 
+use super::StoredDocument;
 use crate::book::Book;
 use crate::config::Config;
 
@@ -16,14 +16,21 @@ fn path(hash: &str) -> Path {
     Path::from(format!("catalogs/{hash}.yaml"))
 }
 
+/// The hashes of the catalogs that a document names: its own, and those of the periods that it corrects.
+pub fn named(document: &StoredDocument) -> impl Iterator<Item = &str> {
+    let adjusted = &document.invoice.inputs.adjusted;
+    let own = std::iter::once(&document.invoice.provenance.catalog_hash);
+    own.chain(adjusted.iter().map(|period| &period.catalog_hash)).map(String::as_str)
+}
+
 /// Sees to it that every catalog which invoices name lies in the lake.
 pub async fn keep(
     lake: &Lake,
     book: &Book,
     config: &Config,
-    named: impl Iterator<Item = &Provenance>,
+    named: impl Iterator<Item = &str>,
 ) -> Result<()> {
-    let hashes: BTreeSet<&str> = named.map(|provenance| provenance.catalog_hash.as_str()).collect();
+    let hashes: BTreeSet<&str> = named.collect();
     for hash in hashes {
         if load(lake, hash).await?.is_some() {
             continue;
@@ -60,7 +67,8 @@ fn from_settings(config: &Config, hash: &str) -> Result<String> {
     let catalog = Catalog::parse(&content, &shown.to_string())?;
     if catalog.hash.to_hex().as_str() != hash {
         bail!(
-            "drafts were rated with the catalog {hash}, which is neither in the book nor {shown}: run `meterhouse rate` again"
+            "drafts were rated with the catalog {hash}, which is neither in the book nor {shown}: run `meterhouse rate` \
+             again, or apply that catalog"
         );
     }
     Ok(content)

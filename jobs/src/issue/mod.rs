@@ -7,6 +7,7 @@
 
 pub mod catalogs;
 mod drafts;
+mod fresh;
 mod mark;
 pub mod outbox;
 mod papers;
@@ -29,7 +30,7 @@ use crate::run::{RunContext, RunSpec, with_run};
 
 use outbox::StripePlans;
 
-pub use drafts::{StoredDocument, documents_as_they_lie, stored_documents};
+pub use drafts::{StoredDocument, documents_as_they_lie, documents_with, stored_documents};
 
 /// Invoices that get their numbers in one transaction.
 const PORTION: usize = 250;
@@ -87,6 +88,8 @@ pub struct IssueRequest {
 pub struct IssueReport {
     /// Newly issued, in the order of their numbers.
     pub issued: Vec<NewDocument>,
+    /// Tenants whose drafts are out of date: what they correct, or the credits that pay, changed since.
+    pub stale: Vec<String>,
     /// Drafts whose grace period is not over.
     pub waiting: usize,
     /// Invoices of the period that were issued before.
@@ -137,10 +140,11 @@ pub async fn issue_as_run(
         let report = issue(run, lake, config, request).await?;
         run.count("issued", report.issued.len());
         run.count("waiting", report.waiting);
+        run.count("stale", report.stale.len());
         run.count("papers", report.papers);
         run.count("for_stripe", report.for_stripe.values().sum::<usize>());
         run.count("held_back", report.held_back.len());
-        if !report.held_back.is_empty() {
+        if !report.is_whole() {
             run.has_rejects();
         }
         Ok(report)
@@ -185,20 +189,31 @@ async fn issue(
         report.issued = due.iter().map(|document| new_document(document, config, 0, run)).collect();
         return Ok(report);
     }
-    catalogs::keep(lake, book, config, due.iter().map(|document| &document.invoice.provenance)).await?;
+    catalogs::keep(lake, book, config, due.iter().flat_map(catalogs::named)).await?;
     for portion in due.chunks(PORTION) {
         let writing = run.begin().await?;
+        let (portion, stale) = fresh::split(&writing, portion).await?;
+        report.stale.extend(stale.iter().map(|document| document.invoice.tenant.clone()));
+        if portion.is_empty() {
+            continue;
+        }
         let first = writing.next_numbers(&config.issuer.key, portion.len() as i64).await?;
         let documents: Vec<NewDocument> = (first..)
-            .zip(portion)
+            .zip(&portion)
             .map(|(number, document)| new_document(document, config, number, run))
             .collect();
         writing.record_issued(&documents).await?;
         let mut records = Vec::new();
-        for (issued, document) in documents.iter().zip(portion) {
+        for (issued, document) in documents.iter().zip(&portion) {
             records.extend(plans.records(&issued.printed_number, document)?);
         }
         writing.put_into_outbox(&records).await?;
+        let used = documents.iter().zip(&portion);
+        let used = used.flat_map(|(issued, draft)| fresh::used_credits(draft, &issued.issuer, issued.number));
+        let used: Vec<_> = used.collect();
+        if !used.is_empty() {
+            writing.enter_credits(&used).await?;
+        }
         crash_point("before_issue");
         writing.commit().await?;
         crash_point("after_issue");
@@ -301,14 +316,23 @@ fn new_document(document: &StoredDocument, config: &Config, number: i64, run: &R
         lines: invoice
             .lines
             .iter()
-            .map(|line| IssuedLine { key: line.key.clone(), amount: line.amount, cause: None })
+            .map(|line| IssuedLine {
+                key: line.key.clone(),
+                amount: line.amount,
+                cause: line.corrects.as_ref().map(|corrects| corrects.cause.name().to_owned()),
+            })
             .collect(),
     }
 }
 
 impl IssueReport {
     fn exit(&self) -> Exit {
-        if self.held_back.is_empty() { Exit::Done } else { Exit::DoneWithRejects }
+        if self.is_whole() { Exit::Done } else { Exit::DoneWithRejects }
+    }
+
+    /// Whether no draft had to stay a draft that was due.
+    pub fn is_whole(&self) -> bool {
+        self.held_back.is_empty() && self.stale.is_empty()
     }
 
     /// On stderr: what went into the outbox, and which drafts stay.
@@ -355,7 +379,15 @@ impl IssueReport {
         if self.waiting > 0 {
             eprintln!("{} drafts wait until the grace period after their end is over", self.waiting);
         }
-        if count + self.issued_before + self.waiting == 0 {
+        if !self.stale.is_empty() {
+            eprintln!(
+                "{} drafts are out of date and were not issued, because what they correct or the credits that pay changed \
+                 since ({}): run `meterhouse rate` again",
+                self.stale.len(),
+                self.stale.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ")
+            );
+        }
+        if count + self.issued_before + self.waiting + self.stale.len() == 0 {
             eprintln!("there are no drafts of {}: `meterhouse rate` makes them", request.period);
         }
         for warning in &self.warnings {

@@ -8,12 +8,13 @@ use ingest::crash_point::crash_point;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use rating::catalog::Catalog;
+use rating::line::LineItem;
 use sql::lake::Lake;
 
 use super::{StoredDocument, catalogs, utc_date};
 use crate::book::{Book, IssuedDocument};
 use crate::config::Config;
-use crate::paper::{PaperFormat, PaperInvoice, PaperKind, Party, Seller, render};
+use crate::paper::{Correction, PaperFormat, PaperInvoice, PaperKind, Party, Seller, render};
 
 #[derive(Debug, Default)]
 pub struct PapersWritten {
@@ -96,6 +97,21 @@ fn paper(
         seller: seller.clone(),
         buyer,
         invoice: document.invoice.clone(),
-        corrections: Vec::new(),
+        corrections: corrections(document),
     })
+}
+
+fn corrections(document: &StoredDocument) -> Vec<Correction> {
+    let lines = document.invoice.lines.iter().enumerate();
+    let correction = |(line, item): (usize, &LineItem)| {
+        let corrects = item.corrects.as_ref()?;
+        Some(Correction {
+            line,
+            number: corrects.number.clone(),
+            old: corrects.old,
+            new: corrects.new,
+            cause: corrects.cause.text().to_owned(),
+        })
+    };
+    lines.filter_map(correction).collect()
 }

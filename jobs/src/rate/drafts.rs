@@ -10,13 +10,15 @@ use ::sql::lake::Table;
 use anyhow::{Context, Result};
 use ingest::day_file::{DayFileWriter, FileKind, FinishedFile};
 use jiff::civil::Date;
-use rating::draft::{DraftInputs, draft_id};
-use rating::invoice::{Provenance, Warning};
+use rating::draft::{Charges, DraftError, DraftInputs, draft_id};
+use rating::invoice::{Invoice, InvoiceInputs, Provenance, Warning};
 use rating::money::{Amount, Currency};
 use rating::period::Period;
 use rating::usage::Usage;
 
 use super::columns::{Draft, DraftColumns};
+use super::corrections::TenantCorrections;
+use super::credits::OpeningCredits;
 use super::stored::StoredDrafts;
 use super::tenants::RatedTenants;
 
@@ -25,12 +27,42 @@ const PORTION: usize = 256;
 /// A file ends at about this size, so that rating a few tenants anew rewrites little.
 const FILE_BYTES: usize = 32 * 1024 * 1024;
 
-/// What all drafts of a run share.
-#[derive(Debug, Clone)]
+/// What the drafts of a run are made from, beside the usage.
+#[derive(Debug, Clone, Default)]
 pub struct RunInputs {
     pub provenance: Provenance,
     /// The catalog's name in `price_source`.
     pub catalog_file: String,
+    /// By tenant.
+    pub corrections: BTreeMap<String, TenantCorrections>,
+    pub credits: BTreeMap<String, OpeningCredits>,
+}
+
+impl RunInputs {
+    /// A tenant's invoice; nothing where there is nothing to charge, to correct and to warn of.
+    pub fn invoice(&self, charges: &Charges<'_>, usage: &Usage) -> Result<Option<Invoice>, DraftError> {
+        let tenant = &usage.demand.tenant;
+        let mut rated = charges.rate_lines(usage, &self.catalog_file)?;
+        let mut inputs = InvoiceInputs::default();
+        if let Some(corrections) = self.corrections.get(tenant) {
+            rated.lines.extend(corrections.lines.iter().cloned());
+            inputs.adjusted.clone_from(&corrections.adjusted);
+        }
+        if rated.lines.is_empty() && rated.warnings.is_empty() {
+            return Ok(None);
+        }
+        let mut provenance = self.provenance.clone();
+        if let Some(opening) = self.credits.get(tenant) {
+            inputs.credits.clone_from(&opening.credits);
+            inputs.credit_entries = opening.entries;
+            provenance.book_hash.clone_from(&opening.hash);
+        }
+        let mut credits = inputs.credits.clone();
+        let parts = DraftInputs { credits: &mut credits, provenance, catalog_file: &self.catalog_file };
+        let mut invoice = charges.invoice(rated, parts)?;
+        invoice.inputs = inputs;
+        Ok(Some(invoice))
+    }
 }
 
 /// Something that the reader of a run must know of one tenant.
@@ -158,12 +190,11 @@ impl Worker<'_> {
             self.problem(usage, ProblemKind::Issued, "it stays as it is".to_owned());
             return Ok(());
         }
-        let inputs = DraftInputs {
-            credits: &mut [],
-            provenance: self.inputs.provenance.clone(),
-            catalog_file: &self.inputs.catalog_file,
-        };
-        let invoice = match charges.rate(usage, inputs) {
+        let corrections = self.inputs.corrections.get(tenant);
+        for problem in corrections.iter().flat_map(|corrections| &corrections.problems) {
+            self.problem(usage, ProblemKind::Unbilled, problem.clone());
+        }
+        let invoice = match self.inputs.invoice(charges, usage) {
             Ok(Some(invoice)) => invoice,
             Ok(None) => return Ok(()),
             Err(error) => {

@@ -1,16 +1,20 @@
 //! `meterhouse rate`: drafts of a period's invoices, from what the lake holds at one version.
 //!
 //! Owns the run: who is rated (`tenants`), rating on all cores (`drafts`), the rows (`columns`) and replacing what stands
-//! in the lake (`stored`). Does not own the arithmetic (`rating`) nor counting (`sql::quantities`). A run compares what
+//! in the lake (`stored`), what issued invoices are corrected by (`corrections`) and the credits that may pay (`credits`). Does not own the arithmetic (`rating`) nor counting (`sql::quantities`). A run compares what
 //! should be with what is: it writes only drafts that differ, and the same inputs change nothing (DESIGN.md 3.9, 3.10).
 
+mod changes;
 pub mod columns;
+pub mod corrections;
+pub mod credits;
 pub mod drafts;
 pub mod stored;
 pub mod tenants;
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ::sql::lake::{Lake, TableSnapshot};
@@ -24,11 +28,13 @@ use rating::invoice::Provenance;
 use rating::period::PeriodChoice;
 
 use crate::book::Book;
-use crate::cli::{Exit, Globals, read_catalog, runtime, try_again_if_overtaken};
+use crate::catalog::chosen::ChosenCatalog;
+use crate::cli::{Exit, Globals, runtime, try_again_if_overtaken};
 use crate::config::Config;
 use crate::output::{Format, Rows};
 use crate::run::{RunSpec, with_run};
 
+use corrections::CorrectionSearch;
 use drafts::{Problem, ProblemKind, Rated, RunInputs, chain, month};
 use stored::{DraftTables, Replaced, StoredDrafts};
 use tenants::{RatedTenants, threads, usage_snapshot};
@@ -41,7 +47,11 @@ Examples:
   meterhouse rate --period 2026-01 --tenant acme --tenant globex
   meterhouse rate --period 2026-01-15 --dry-run
   meterhouse rate --period 2026-01 --as-of 1204
+  meterhouse rate --period 2026-01 --dry-run --catalog next.yaml
 
+The catalog is the one that `meterhouse catalog apply` made hold at the end of the month (UTC); the settings' file as long \
+as none was applied. Issued invoices of the `correct_periods` periods before (3 by default) are looked at, too: where \
+late, voided or amended events or an applied catalog changed them, the difference stands on this draft. \
 A month means, for each tenant, the period that starts in that month of its own calendar; a day means the period that \
 it lies in. Drafts go to the tables invoices and invoice_lines, where those of the same tenant and period are \
 replaced; a run that changes nothing writes nothing. Tenants that fail are listed, and the others are rated (exit code \
@@ -59,6 +69,9 @@ pub struct RateArgs {
     /// Only say what would be written
     #[arg(long)]
     dry_run: bool,
+    /// Rate with this catalog instead of the one in force; for drafts only
+    #[arg(long, value_name = "FILE")]
+    catalog: Option<PathBuf>,
     /// How the table of warnings is printed
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -77,6 +90,8 @@ pub struct RateRequest {
     pub book: Option<Book>,
     /// The catalog's name in `price_source`.
     pub catalog_file: String,
+    /// So many earlier periods are corrected, where they were issued and have changed since.
+    pub look_back: u32,
 }
 
 /// What a run did.
@@ -86,6 +101,8 @@ pub struct RateReport {
     pub rated: Rated,
     pub gone: BTreeSet<String>,
     pub replaced: Replaced,
+    /// Lines that correct issued invoices.
+    pub corrections: usize,
     /// The version of usage_events that was read; none where there is none yet.
     pub usage_version: Option<u64>,
 }
@@ -93,7 +110,6 @@ pub struct RateReport {
 pub fn run(args: &RateArgs, globals: &Globals) -> Result<Exit> {
     let config = globals.load_config()?;
     let lake = Lake::open(&config.lake)?;
-    let catalog = Arc::new(read_catalog(&config.catalog)?);
     let mut request = RateRequest {
         book: None,
         period: args.period,
@@ -101,7 +117,8 @@ pub fn run(args: &RateArgs, globals: &Globals) -> Result<Exit> {
         as_of: args.as_of,
         dry_run: args.dry_run,
         threads: threads(),
-        catalog_file: catalog_file(&config.catalog),
+        catalog_file: String::new(),
+        look_back: config.issuer.correct_periods,
     };
     let bar = progress_bar();
     let progress = |done| match done {
@@ -109,13 +126,19 @@ pub fn run(args: &RateArgs, globals: &Globals) -> Result<Exit> {
         Progress::Rated(count) => bar.inc(count),
     };
     let result = runtime()?.block_on(async {
-        if request.dry_run {
-            request.book = Book::existing_of(&config).await?;
-            return rate(&lake, &catalog, &request, &progress).await;
+        request.book =
+            if request.dry_run { Book::existing_of(&config).await? } else { Some(Book::of(&config).await?) };
+        let book = request.book.clone();
+        let named = args.catalog.as_deref();
+        let chosen = ChosenCatalog::for_period(book.as_ref(), &config, args.period, named).await?;
+        eprintln!("{}", chosen.told);
+        request.catalog_file = chosen.file;
+        match book {
+            Some(book) if !request.dry_run => {
+                rate_as_run(&book, &lake, &config, &chosen.catalog, &request, &progress).await
+            }
+            _ => rate(&lake, &chosen.catalog, &request, &progress).await,
         }
-        let book = Book::of(&config).await?;
-        request.book = Some(book.clone());
-        rate_as_run(&book, &lake, &config, &catalog, &request, &progress).await
     });
     bar.finish_and_clear();
     let report = result.map_err(try_again_if_overtaken)?;
@@ -152,6 +175,7 @@ pub async fn rate_as_run(
         run.count("drafts", report.rated.standing.len());
         run.count("changed", report.rated.changed.len());
         run.count("problems", report.rated.problems.len());
+        run.count("corrections", report.corrections);
         if report.has_failed() {
             run.has_rejects();
         }
@@ -182,10 +206,8 @@ pub async fn rate(
     if let Some(book) = &request.book {
         stored.note_issued(&issued(book, &tenants).await?);
     }
-    let inputs = RunInputs {
-        provenance: provenance(catalog, snapshot.as_deref()),
-        catalog_file: request.catalog_file.clone(),
-    };
+    let inputs = inputs(lake, catalog, request, &tenants, &found, snapshot.as_ref()).await?;
+    let corrections = inputs.corrections.values().map(|own| own.lines.len()).sum();
     let mut rated = tokio::task::block_in_place(|| {
         let rated = |count| progress(Progress::Rated(count));
         drafts::rate_all(&tenants, &found.usages, &inputs, &stored, request.threads, &rated)
@@ -197,7 +219,36 @@ pub async fn rate(
         Some(tables) => tables.replace(&stored, &rated.changed, &gone, files).await?,
         None => Replaced::default(),
     };
-    Ok(RateReport { rated, gone, replaced, usage_version: snapshot.map(|snapshot| snapshot.version) })
+    let usage_version = snapshot.map(|snapshot| snapshot.version);
+    Ok(RateReport { rated, gone, replaced, corrections, usage_version })
+}
+
+/// What the book adds to the usage: corrections of what was issued, and credits.
+async fn inputs(
+    lake: &Lake,
+    catalog: &Arc<Catalog>,
+    request: &RateRequest,
+    tenants: &RatedTenants<'_>,
+    found: &Answers,
+    snapshot: Option<&Arc<TableSnapshot>>,
+) -> Result<RunInputs> {
+    let mut inputs = RunInputs {
+        provenance: provenance(catalog, snapshot.map(Arc::as_ref)),
+        catalog_file: request.catalog_file.clone(),
+        ..RunInputs::default()
+    };
+    let Some(book) = &request.book else { return Ok(inputs) };
+    let demands = || found.usages.iter().map(|usage| &usage.demand);
+    if request.look_back > 0 {
+        let search =
+            CorrectionSearch { lake, book, snapshot, look_back: request.look_back, threads: request.threads };
+        let rated = demands().map(|demand| (demand.tenant.as_str(), &demand.period));
+        let corrections = search.find(catalog, tenants, rated).await;
+        inputs.corrections = corrections.context("cannot correct what was issued")?;
+    }
+    let names = demands().map(|demand| demand.tenant.as_str());
+    inputs.credits = credits::open(book, catalog, tenants, names, request.dry_run).await?;
+    Ok(inputs)
 }
 
 /// Ids of the invoices that the book has issued, whether or not the lake knows it already.
@@ -220,11 +271,6 @@ pub fn provenance(catalog: &Catalog, snapshot: Option<&TableSnapshot>) -> Proven
         book_hash: String::new(),
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
     }
-}
-
-/// The name of the catalog in `price_source`: where it lies does not matter.
-pub fn catalog_file(path: &std::path::Path) -> String {
-    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 fn add_problems(rated: &mut Rated, tenants: &RatedTenants<'_>, found: &Answers, request: &RateRequest) {
@@ -304,6 +350,9 @@ impl RateReport {
         );
         for (currency, sums) in &rated.sums {
             eprintln!("{currency}: {} drafts, total {}, due {}", sums.drafts, sums.total, sums.due);
+        }
+        if self.corrections > 0 {
+            eprintln!("{} lines correct invoices that were issued before", self.corrections);
         }
         let (changed, gone) = (rated.changed.len(), self.gone.len());
         match (request.dry_run, self.replaced.invoices) {

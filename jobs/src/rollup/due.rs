@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ::sql::lake::{Lake, Table, TableSnapshot};
-use ::sql::rollups::{RollUps, Touch, question_keys, rules_of, touched};
+use ::sql::rollups::{EVERY_DAY, RollUps, Touch, question_keys, rules_of, touched};
 use anyhow::Result;
 
 use super::RollUpSettings;
@@ -27,6 +27,7 @@ impl Due {
         before: Option<RollUps>,
         settings: &RollUpSettings,
     ) -> Result<Option<Due>> {
+        // An amendment may say what happened on a day of which nothing else is known.
         let days = || usage.files.iter().map(|file| file.day);
         let run = before.as_ref().map_or(0, |before| before.state.run) + 1;
         let (Some(first), Some(last)) = (days().min(), days().max()) else { return Ok(None) };
@@ -48,11 +49,24 @@ impl Due {
         let Some(mut due) = touched(&table, state.usage_version, usage.version).await? else {
             return Ok(Some(anew()));
         };
+        let last_day = last.max(state.last_day);
+        match due.remove(&EVERY_DAY) {
+            None => {}
+            Some(Touch::Everybody) => return Ok(Some(anew())),
+            Some(Touch::Tenants(corrected)) => {
+                for day in state.first_day..=last_day {
+                    if let Touch::Tenants(known) =
+                        due.entry(day).or_insert_with(|| Touch::Tenants(BTreeSet::new()))
+                    {
+                        known.extend(corrected.iter().cloned());
+                    }
+                }
+            }
+        }
         // A day before all others would have to be known to everybody.
-        if due.keys().next().is_some_and(|day| *day < state.first_day) {
+        if first < state.first_day || due.keys().next().is_some_and(|day| *day < state.first_day) {
             return Ok(Some(anew()));
         }
-        let last_day = last.max(state.last_day);
         due.extend(everybody(settings.from.unwrap_or(i32::MAX), last_day));
         due.extend(everybody(state.last_day + 1, last_day));
         if state.questions != settings.questions {

@@ -161,7 +161,13 @@ impl Rolling<'_> {
             table: self.lake.table(Table::UsageEvents),
             catalog: Arc::clone(&self.settings.catalog),
             day,
-            files: self.usage.files.iter().filter(|file| file.day == day).cloned().collect(),
+            files: self
+                .usage
+                .files
+                .iter()
+                .filter(|file| file.day == day || file.is_correction())
+                .cloned()
+                .collect(),
             openings: Arc::new(std::mem::take(&mut self.carried)),
             questions_of: Arc::new(move |tenant| questions_of(tenant, day)),
             tenants: tenants.clone(),

@@ -1,6 +1,9 @@
 //! Roll-ups against events, on random lakes that grow, are compacted and get late events: after each run both must say
 //! the same, and roll-ups made step by step must say the same as roll-ups made at once.
 
+#[allow(dead_code, reason = "here the engine is the second opinion")]
+#[path = "../../../sql/tests/quantities/corrected.rs"]
+mod corrected;
 #[path = "../../../sql/tests/quantities/event.rs"]
 mod event;
 #[path = "../../../sql/tests/quantities/lake.rs"]
@@ -209,7 +212,11 @@ async fn roll_ups_say_what_events_say() {
         rolled += case.check(true, &place("at first")).await;
         assert_eq!(case.roll_up(2).await.tenant_days, 0, "{}", place("nothing new"));
         for (step, portion) in late.chunks(8 + random.below(40) as usize).enumerate() {
-            match random.below(4) {
+            match random.below(5) {
+                4 => {
+                    let corrections = random.corrections(&events, 10_000 + 1_000 * step as i64);
+                    case.world.correct(&corrections, &mut random).await;
+                }
                 0 => case.world.compact(&mut random).await,
                 1 => {
                     let demands = (0..5).map(|number| demand(&format!("t{number}"), &mut random, &catalog));

@@ -210,7 +210,7 @@ impl<'c> Charges<'c> {
     }
 
     /// All plans that one tenant subscribes to have one currency.
-    fn currency(&self) -> Result<Currency, DraftError> {
+    pub fn currency(&self) -> Result<Currency, DraftError> {
         let plans = self.terms.subscriptions.iter().filter_map(|own| self.catalog.plan(&own.plan));
         plans.map(|plan| plan.currency).next().or(self.catalog.currency).ok_or(DraftError::NoCurrency)
     }

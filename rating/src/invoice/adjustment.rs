@@ -1,12 +1,17 @@
 //! Corrections of issued lines: old, new and their difference, matched by the stable key (DESIGN.md 3.9).
+//!
+//! Owns the difference and the line that bills it. Does not own which periods are looked at again, nor with which events
+//! and catalog: the caller does. An adjustment line carries the key of the line that it corrects, so that whatever was
+//! billed for a key, on whichever document, is the sum of the lines that have it.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::exact::{Exact, NotADecimal};
-use crate::line::{LineItem, LineKey};
+use crate::line::{LineError, LineItem, LineKey, LineRequest};
 use crate::money::{Amount, Currency, MoneyRounding};
+use crate::price::{FlatPrice, PoolBalances, PriceModel, PriceTerms};
 
 /// What a line of an issued period must be corrected by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +22,60 @@ pub struct Adjustment {
     /// Zero when the line is gone.
     pub new: Amount,
     pub difference: Amount,
+}
+
+/// Why an issued line has another amount now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// An event of the period arrived after its invoice was rated.
+    LateEvent,
+    /// An event of the tenant was voided or amended since.
+    AmendedEvent,
+    /// A catalog was applied that holds for the period.
+    CatalogChange,
+}
+
+impl Cause {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LateEvent => "late_event",
+            Self::AmendedEvent => "amended_event",
+            Self::CatalogChange => "catalog_change",
+        }
+    }
+
+    /// For people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::LateEvent => "late event",
+            Self::AmendedEvent => "amended event",
+            Self::CatalogChange => "catalog change",
+        }
+    }
+}
+
+/// What an adjustment line corrects; its amount is `new - old`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Corrects {
+    /// The printed number of the period's invoice.
+    pub number: String,
+    /// What was billed so far for the line's key: on that invoice, and by adjustments of later ones.
+    pub old: Amount,
+    pub new: Amount,
+    pub cause: Cause,
+}
+
+/// An earlier period that an invoice corrects, with all that the correction was made from, beside the events of the
+/// invoice's own version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdjustedPeriod {
+    /// The period's name.
+    pub period: String,
+    /// The catalog that it was rated with again.
+    pub catalog_hash: String,
+    /// Digests of the documents that billed something of it so far, in ascending order.
+    pub documents: Vec<String>,
 }
 
 /// The corrections from issued lines to recomputed ones, in the order of their keys; lines that stay as they are need
@@ -47,4 +106,32 @@ struct Change {
     currency: Currency,
     old: Exact,
     new: Exact,
+}
+
+impl Adjustment {
+    /// The line that bills the difference. `description` is that of the corrected line, `number` its invoice's.
+    pub fn line(
+        self,
+        description: &str,
+        currency: Currency,
+        number: &str,
+        cause: Cause,
+    ) -> Result<LineItem, LineError> {
+        let amount = self.difference;
+        let terms = PriceTerms::of(PriceModel::Flat(FlatPrice { amount, prorated: false }));
+        let request = LineRequest {
+            description: format!("Correction of {}: {description}", self.key.period),
+            period: self.key.span,
+            key: self.key,
+            price_source: None,
+            terms: &terms,
+            currency,
+            quantity: None,
+            transactions: None,
+            billed_before: Amount::ZERO,
+        };
+        let mut line = LineItem::rate(request, &mut PoolBalances::default())?;
+        line.corrects = Some(Corrects { number: number.to_owned(), old: self.old, new: self.new, cause });
+        Ok(line)
+    }
 }

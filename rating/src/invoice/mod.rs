@@ -6,6 +6,7 @@
 pub mod adjustment;
 pub mod canonical;
 pub mod credit;
+mod inputs;
 mod provenance;
 pub mod tax;
 mod warning;
@@ -21,7 +22,8 @@ use canonical::CanonicalError;
 use credit::{Credit, CreditUse};
 use tax::{TaxLine, TaxRule};
 
-pub use adjustment::{Adjustment, adjustments};
+pub use adjustment::{AdjustedPeriod, Adjustment, Cause, Corrects, adjustments};
+pub use inputs::InvoiceInputs;
 pub use provenance::Provenance;
 pub use warning::Warning;
 
@@ -43,6 +45,9 @@ pub struct Invoice {
     pub due: Amount,
     pub warnings: Vec<Warning>,
     pub provenance: Provenance,
+    /// What it was made from beside events and catalog.
+    #[serde(default, skip_serializing_if = "InvoiceInputs::is_empty")]
+    pub inputs: InvoiceInputs,
 }
 
 /// What an invoice is assembled from.
@@ -99,6 +104,7 @@ impl Invoice {
             due: Amount::ZERO,
             warnings,
             provenance,
+            inputs: InvoiceInputs::default(),
         };
         invoice.check_lines()?;
         invoice.total = invoice.sum(invoice.lines.iter().map(|line| line.amount))?;
@@ -124,6 +130,7 @@ impl Invoice {
         for (holds, what) in [
             (self.lines.iter().all(|line| line.trail.check().is_ok()), "a line"),
             (self.lines.iter().all(|line| line.amount == line.trail.amount()), "a line's amount"),
+            (self.lines.iter().all(is_difference), "an adjustment"),
             (lines.clone().chain(credits.clone()).chain(taxes.clone()).all(rounded), "minor unit"),
             (self.sum(lines)? == self.total, "total of the lines"),
             (self.sum(credits)? == self.credited, "total of the credits"),
@@ -154,7 +161,9 @@ impl Invoice {
         for line in &self.lines {
             let (tenant, period) = self.name();
             let key = || line.key.to_string();
-            if line.key.tenant != self.tenant || line.key.period != self.period.name {
+            // An adjustment line belongs to an earlier period, and no other does.
+            let is_own = (line.key.period == self.period.name) == line.corrects.is_none();
+            if line.key.tenant != self.tenant || !is_own {
                 return Err(InvoiceError::ForeignLine { tenant, period, line: key() });
             }
             if line.currency != self.currency {
@@ -197,4 +206,11 @@ impl Invoice {
     fn name(&self) -> (String, String) {
         (self.tenant.clone(), self.period.name.clone())
     }
+}
+
+/// Whether an adjustment line bills what lies between old and new.
+fn is_difference(line: &LineItem) -> bool {
+    line.corrects.as_ref().is_none_or(|corrects| {
+        &Exact::from(corrects.old) + &Exact::from(line.amount) == Exact::from(corrects.new)
+    })
 }

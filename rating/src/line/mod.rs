@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use crate::exact::Exact;
-use crate::invoice::Warning;
+use crate::invoice::{Corrects, Warning};
 use crate::money::{Amount, Currency};
 use crate::period::Span;
 use crate::price::{PoolBalances, PriceError, PriceTerms, PriceTrail, Usage};
@@ -33,6 +33,9 @@ pub struct LineItem {
     pub trail: PriceTrail,
     /// Rounded to the currency's minor unit.
     pub amount: Amount,
+    /// On an adjustment line only: it bills the difference to what an earlier invoice said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrects: Option<Corrects>,
 }
 
 /// What a line is rated from.
@@ -91,6 +94,7 @@ impl LineItem {
                 price_source: request.price_source,
                 currency: request.currency,
                 trail,
+                corrects: None,
             }),
             Err(source) => Err(LineError {
                 meter: quantity.map(|quantity| quantity.meter.clone()),

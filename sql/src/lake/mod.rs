@@ -3,11 +3,13 @@
 //! Owns where the lake lies, the tables' schemas, and reading a pinned version of a table. It does not
 //! write: rows get in through `ingest`, and `jobs` maintains them.
 
+mod corrections;
 mod read;
 mod schema;
 mod snapshot;
 mod store;
 
+pub use corrections::{AMEND, VOID};
 pub use read::FileRead;
 pub(crate) use read::StoredFile;
 pub use schema::{Column, ColumnKind, Table, VALUE_PRECISION, VALUE_SCALE};

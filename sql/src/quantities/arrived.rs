@@ -5,6 +5,7 @@
 
 use futures::TryStreamExt;
 
+use super::corrections::AddedRow;
 use super::dictionary::Mapped;
 use super::rows::{ARRIVED, Arrival, FOLDED, Rows, SIGNALS, text};
 use super::tenants::{Figures, LastSlot, NONE, SignalWord, TenantFolds};
@@ -64,6 +65,7 @@ pub(super) async fn fold_day(
     for place in 0..day.files.len() {
         gather_file(day, place, has_sessions, folds, &mut gathered).await?;
     }
+    gathered.add(&day.added, folds);
     gathered.put_in_order();
     gathered.fold(folds)
 }
@@ -150,6 +152,33 @@ fn figures(rows: &Rows, signals: &Mapped<SignalWord>, row: usize) -> Figures {
 }
 
 impl Gathered {
+    /// What stands in the place of amended events, at their place in the order.
+    fn add(&mut self, added: &[AddedRow], folds: &mut TenantFolds) {
+        for AddedRow { tenant, time_us, arrived, reading } in added {
+            let tenant = folds.tenant_number(tenant);
+            if tenant == NONE {
+                continue;
+            }
+            self.rows.push(ArrivedRow {
+                figures: Figures {
+                    time_us: *time_us,
+                    value_nano: reading.value_nano,
+                    signal: SignalWord::of(&reading.signal),
+                    signal_time_us: reading.signal_time_us,
+                },
+                tenant,
+                meter: folds.meter_number(&reading.meter),
+                resource: self.resources.number(&reading.resource),
+                dimensions: self.dimensions.number(&reading.dimensions),
+                arrival_us: arrived.arrival_us,
+                topic: self.topics.number(&arrived.topic),
+                partition: arrived.partition,
+                offset: arrived.offset,
+                batch_index: arrived.batch_index,
+            });
+        }
+    }
+
     /// By tenant and meter, then by time and arrival.
     fn put_in_order(&mut self) {
         let topics = &self.topics.texts;

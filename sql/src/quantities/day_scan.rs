@@ -21,7 +21,7 @@ pub struct DayScan {
     pub table: TableHandle,
     pub catalog: Arc<Catalog>,
     pub day: i32,
-    /// The day's files; there may be none.
+    /// The day's files, of which there may be none, and those with corrections of any day.
     pub files: Vec<DataFile>,
     /// The tenants that are known so far, with what they carry into the day.
     pub openings: Arc<Openings>,
@@ -41,7 +41,7 @@ impl DayScan {
     /// What the day came to for each tenant that has events or carries something, in the order of their names.
     pub async fn run(&self) -> Result<Vec<TenantDay>, QuantitiesError> {
         let scan = self.usage_scan();
-        let days = Arc::new(scan.open_days().await?);
+        let days = Arc::new(scan.open_days(Some(self.day)).await?);
         let shares = TenantShare::split(&days, self.threads.max(1), self.tenants.as_ref());
         let tasks: Vec<_> = shares
             .into_iter()
@@ -68,7 +68,12 @@ impl DayScan {
             table: Table::UsageEvents,
             version: 0,
             table_id: String::new(),
-            files: self.files.iter().filter(|file| file.day == self.day).cloned().collect(),
+            files: self
+                .files
+                .iter()
+                .filter(|file| file.day == self.day || file.is_correction())
+                .cloned()
+                .collect(),
         };
         UsageScan {
             table: self.table.clone(),

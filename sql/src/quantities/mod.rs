@@ -10,6 +10,7 @@
 
 mod answers;
 mod arrived;
+mod corrections;
 mod day_scan;
 mod dictionary;
 mod files;
@@ -36,17 +37,21 @@ use rating::usage::{BadDimensions, Demand};
 use crate::lake::{DataFile, LakeError, TableHandle, TableSnapshot};
 
 pub use answers::{Answers, TenantFailure, TenantProblem};
+pub use corrections::{AmendedReading, Arrived, Correction, EventCorrections};
 pub use day_scan::{DayQuestionsOf, DayScan};
 pub use function::QuantitiesFunction;
 pub(crate) use period::demand_of_terms;
 pub use period::{PeriodScan, Question};
 pub use table::{QUANTITIES, QuantityRows};
 
+use corrections::AddedRow;
 use files::LakeFile;
 use shares::TenantShare;
 use tenants::TenantFolds;
 pub(crate) use tenants::signals_in_order;
-pub use tenants::{Openings, RolledDay, RolledOddities, RolledSeries, TenantCarried, TenantDay};
+pub use tenants::{
+    Openings, RolledDay, RolledOddities, RolledSeries, TenantCarried, TenantDay, tells_of_earlier_days,
+};
 use twice::RowsTwice;
 
 /// What is asked of a tenant.
@@ -128,12 +133,14 @@ struct Day {
     is_sorted: bool,
     /// Rows that do not count, by the place of their file.
     twice: Arc<RowsTwice>,
+    /// What stands in the place of amended events.
+    added: Arc<Vec<AddedRow>>,
 }
 
 impl UsageScan {
     /// Reads everything that the demands need and answers them, in the order of the tenants' names.
     pub async fn run(&self) -> Result<Answers, QuantitiesError> {
-        let days = self.open_days().await?;
+        let days = self.open_days(None).await?;
         let shares = TenantShare::split(&days, self.threads.max(1), self.tenants.as_ref());
         let days = Arc::new(days);
         let tasks: Vec<_> = shares
@@ -148,13 +155,17 @@ impl UsageScan {
         Ok(answers)
     }
 
-    async fn open_days(&self) -> Result<Vec<Day>, QuantitiesError> {
+    /// `only_day` if no other is read: the snapshot has nothing else of other days than their corrections.
+    async fn open_days(&self, only_day: Option<i32>) -> Result<Vec<Day>, QuantitiesError> {
+        let table = &self.table;
+        let corrections = EventCorrections::load(table, &self.snapshot.files, self.tenants.as_ref()).await?;
         let mut by_day: BTreeMap<i32, Vec<DataFile>> = BTreeMap::new();
-        for file in self.snapshot.files.iter().filter(|file| self.may_matter(file)) {
+        let usage = self.snapshot.files.iter().filter(|file| !file.is_correction());
+        for file in usage.filter(|file| self.may_matter(file.day)) {
             by_day.entry(file.day).or_default().push(file.clone());
         }
-        let mut days = Vec::new();
-        for mut files in by_day.into_values() {
+        let (mut numbers, mut days) = (Vec::new(), Vec::new());
+        for (number, mut files) in by_day {
             let is_sorted = files.iter().all(DataFile::is_sorted);
             if is_sorted {
                 files.retain(|file| self.may_hold_tenants(file));
@@ -164,15 +175,22 @@ impl UsageScan {
             for file in files {
                 opened.push(Arc::new(LakeFile::open(&self.table, file).await?));
             }
-            days.push(Day { files: opened, is_sorted, twice: Arc::default() });
+            numbers.push(number);
+            days.push(Day { files: opened, is_sorted, ..Day::without_files() });
         }
         twice::find(&mut days, self.threads.max(1)).await?;
-        Ok(days)
+        if corrections.is_empty() {
+            return Ok(days);
+        }
+        let mut days: BTreeMap<i32, Day> = numbers.into_iter().zip(days).collect();
+        let is_read = |day: i32| only_day.is_none_or(|only| only == day) && self.may_matter(day);
+        corrections.apply(&mut days, is_read).await?;
+        Ok(days.into_values().collect())
     }
 
     /// A session may tell on a later day when it began or ended; all else happened on the day of its row.
-    fn may_matter(&self, file: &DataFile) -> bool {
-        let is_later = i64::from(file.day) * DAY_US >= self.until_us;
+    fn may_matter(&self, day: i32) -> bool {
+        let is_later = i64::from(day) * DAY_US >= self.until_us;
         !is_later || self.catalog.meters.iter().any(|meter| !tenants::signals_in_order(meter))
     }
 
@@ -206,8 +224,12 @@ async fn fold_share(
 }
 
 impl Day {
+    fn without_files() -> Self {
+        Self { files: Vec::new(), is_sorted: true, twice: Arc::default(), added: Arc::default() }
+    }
+
     async fn fold(&self, has_sessions: bool, folds: &mut TenantFolds) -> Result<(), QuantitiesError> {
-        if self.is_sorted {
+        if self.is_sorted && self.twice.is_nothing() && self.added.is_empty() {
             sorted::fold_day(self, has_sessions, folds).await
         } else {
             arrived::fold_day(self, has_sessions, folds).await

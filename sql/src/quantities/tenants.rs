@@ -35,6 +35,11 @@ pub(crate) fn signals_in_order(meter: &Meter) -> bool {
     })
 }
 
+/// Whether rows of the meter may tell of what happened on an earlier day than that under which they are stored.
+pub fn tells_of_earlier_days(meter: &Meter) -> bool {
+    matches!(meter.kind, MeterKind::Session { .. }) && !signals_in_order(meter)
+}
+
 /// What a session's row says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SignalWord {

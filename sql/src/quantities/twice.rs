@@ -15,7 +15,7 @@ use super::rows::{ARRIVED, Arrival, ArrivalOf};
 use super::{Day, QuantitiesError};
 
 /// Rows that do not count, in ascending order, by the place of their file in the day.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct RowsTwice {
     files: Vec<Vec<u64>>,
 }
@@ -23,6 +23,20 @@ pub(super) struct RowsTwice {
 impl RowsTwice {
     pub fn is_empty(&self, file: usize) -> bool {
         self.files.get(file).is_none_or(Vec::is_empty)
+    }
+
+    pub fn is_nothing(&self) -> bool {
+        self.files.iter().all(Vec::is_empty)
+    }
+
+    /// A row that does not count for another reason.
+    pub fn add(&mut self, file: usize, row: u64) {
+        if self.files.len() <= file {
+            self.files.resize(file + 1, Vec::new());
+        }
+        if let Err(at) = self.files[file].binary_search(&row) {
+            self.files[file].insert(at, row);
+        }
     }
 
     pub fn contains(&self, file: usize, row: u64) -> bool {

@@ -23,7 +23,7 @@ pub use answer::{AnswersFrom, Source};
 pub use columns::{CarriedRows, DailyRows, TooLarge};
 pub use days::{CarriedDay, DayMarkers, Marker, carried_text};
 pub use questions::{PeriodQuestions, day_questions, question_keys, rules_of};
-pub use touched::{Touch, touched};
+pub use touched::{EVERY_DAY, Touch, tenants_of, touched};
 
 /// The runs that wrote roll-ups; each moves it by one.
 pub const RUNS: &str = "meterhouse/rollup";

@@ -21,6 +21,18 @@ pub enum Touch {
     Everybody,
 }
 
+/// Stands for all days: events that were voided or amended may lie on any of them.
+pub const EVERY_DAY: i32 = i32::MIN;
+
+impl Touch {
+    pub fn is_of(&self, tenant: &str) -> bool {
+        match self {
+            Self::Tenants(tenants) => tenants.contains(tenant),
+            Self::Everybody => true,
+        }
+    }
+}
+
 /// What the commits after one version up to another touched, by day; nothing where the log does not reach back so far.
 pub async fn touched(
     table: &TableHandle,
@@ -33,7 +45,10 @@ pub async fn touched(
         let Ok(entry) = table.store().get(&path).await else { return Ok(None) };
         let Ok(bytes) = entry.bytes().await else { return Ok(None) };
         let Some(changes) = changes(&bytes) else { return Ok(None) };
-        for change in changes {
+        for mut change in changes {
+            if change.is_correction() {
+                change.day = EVERY_DAY;
+            }
             let day = days.entry(change.day).or_insert_with(|| Touch::Tenants(BTreeSet::new()));
             let Touch::Tenants(tenants) = day else { continue };
             match tenants_of(table, change).await {
@@ -73,8 +88,8 @@ fn data_file(action: &Value) -> Option<DataFile> {
     })
 }
 
-/// Nothing where the file is gone or cannot be read.
-async fn tenants_of(table: &TableHandle, file: DataFile) -> Option<BTreeSet<String>> {
+/// The tenants of a file's rows; nothing where it is gone or cannot be read.
+pub async fn tenants_of(table: &TableHandle, file: DataFile) -> Option<BTreeSet<String>> {
     let files = [file];
     let mut batches = table.read_batches(&files, Some(&["tenant"]));
     let mut tenants = BTreeSet::new();

@@ -14,6 +14,7 @@ use parquet::file::properties::WriterProperties;
 use serde_json::json;
 use sql::lake::{Lake, Table, TableHandle, VALUE_PRECISION, VALUE_SCALE};
 
+use crate::corrected::{self, Correction};
 use crate::random::Random;
 use crate::{DAY_US, Event, FIRST_DAY, oracle};
 
@@ -72,6 +73,21 @@ impl World {
             std::iter::once(notes).chain(removes).map(|action| action.to_string()).collect();
         let path = self.add(day, "sorted", &sorted, &actions, random).await;
         self.days.insert(day, (sorted, vec![path]));
+    }
+
+    /// Voids and amendments, in files of their own.
+    pub async fn correct(&mut self, corrections: &[Correction], random: &mut Random) {
+        let mut by_day: BTreeMap<i64, Vec<Correction>> = BTreeMap::new();
+        for correction in corrections {
+            let day = correction.time_us.div_euclid(DAY_US);
+            by_day.entry(day).or_default().push(correction.clone());
+        }
+        for (day, own) in by_day {
+            self.version += 1;
+            let name = format!("corrections-{}", self.version);
+            let rows = corrected::batch(&own);
+            append_batch(&self.table, day, &name, rows, &[], self.version, random).await;
+        }
     }
 
     async fn add(
@@ -134,7 +150,18 @@ async fn append(
     version: u64,
     random: &mut Random,
 ) -> String {
-    let batch = batch(rows);
+    append_batch(table, day, name, (batch(rows), rows.to_vec()), others, version, random).await
+}
+
+async fn append_batch(
+    table: &TableHandle,
+    day: i64,
+    name: &str,
+    (batch, rows): (RecordBatch, Vec<Event>),
+    others: &[String],
+    version: u64,
+    random: &mut Random,
+) -> String {
     let properties =
         WriterProperties::builder().set_max_row_group_row_count(Some(1 + random.below(40) as usize)).build();
     let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();

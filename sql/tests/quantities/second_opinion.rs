@@ -18,6 +18,7 @@ use rating::quantity::{Dimensions, KindName, Measure, MeterKind};
 use rating::usage::{Demand, View, Wanted};
 use sql::quantities::{Asked, UsageScan};
 
+use crate::corrected::{self, Correction};
 use crate::lake::{World, batch};
 use crate::random::Random;
 use crate::{CATALOG, DAY_US, Event, FIRST_DAY, demand, lines, oracle};
@@ -115,14 +116,22 @@ async fn answer(
 }
 
 /// What plain SQL says, a line for each quantity that is not zero.
-async fn lines_by_sql(events: &[Event], catalog: &Catalog, demands: &[Demand]) -> Vec<String> {
+async fn lines_by_sql(
+    events: &[Event],
+    corrections: &[Correction],
+    catalog: &Catalog,
+    demands: &[Demand],
+) -> Vec<String> {
     // Planning takes longer than running here, and these queries gain nothing from a second look by the optimizer.
     let config = SessionConfig::new().with_target_partitions(1);
     let config = config.set_usize("datafusion.optimizer.max_passes", 1);
     let session = SessionContext::new_with_config(config);
     let rows = batch(events);
-    let table = MemTable::try_new(rows.schema(), vec![vec![rows]]).unwrap();
+    let table = MemTable::try_new(rows.schema(), vec![vec![rows, corrected::batch(corrections).0]]).unwrap();
     session.register_table("usage_events", Arc::new(table)).unwrap();
+    let counted = session.sql(include_str!("../../quantities/counted.sql")).await.unwrap();
+    let counted = counted.cache().await.unwrap().into_view();
+    session.register_table("counted_events", counted).unwrap();
     let mut found = BTreeSet::new();
     for demand in demands {
         for wanted in &demand.wanted {
@@ -150,7 +159,9 @@ async fn compare(
     random: &mut Random,
     what: &str,
 ) -> BTreeMap<String, usize> {
-    let world = World::write(events, random).await;
+    let mut world = World::write(events, random).await;
+    let corrections = random.corrections(events, 100_000);
+    world.correct(&corrections, random).await;
     let known = demands.to_vec();
     let scan = UsageScan {
         table: world.table.clone(),
@@ -167,7 +178,7 @@ async fn compare(
     };
     let answers = scan.run().await.unwrap();
     assert_eq!(answers.failed, [], "{what}");
-    let by_sql = lines_by_sql(events, catalog, demands).await;
+    let by_sql = lines_by_sql(events, &corrections, catalog, demands).await;
     let by_engine = lines(&answers.usages);
     let only_in = |these: &[String], those: &[String]| {
         these.iter().filter(|line| !those.contains(line)).take(10).cloned().collect::<Vec<_>>().join("\n")

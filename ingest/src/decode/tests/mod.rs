@@ -5,6 +5,7 @@
 
 mod agreement;
 mod catalogs;
+mod corrections;
 mod damage;
 mod generated;
 mod message;
@@ -123,7 +124,7 @@ fn readings(catalog: &Catalog, message: &Message) -> Vec<String> {
             let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
             let signal_time = reading.signal_time_us.map(|us| jiff::Timestamp::from_microsecond(us).unwrap());
             [
-                catalog.meters[reading.meter].key.clone(),
+                catalog.meters.get(reading.meter).map_or("correction", |meter| meter.key.as_str()).to_owned(),
                 or_dash(reading.value.map(|value| value.to_string())),
                 or_dash(reading.resource.as_deref().map(str::to_owned)),
                 or_dash(reading.dimensions.clone()),

@@ -96,7 +96,12 @@ pub fn plan(
         match plan.sending(line)? {
             None => {}
             Some(StripeSending::Invoices) => on_invoice.push(index),
-            Some(_) if line.quantity.is_none() => records.extend(plan.amount_of_usage(index, line)?),
+            // Money that no usage stands for: what has no quantity, and what an earlier period comes to more or less
+            // than Stripe was told then.
+            Some(_) if line.quantity.is_none() || line.corrects.is_some() => {
+                records.extend(plan.amount_of_usage(index, line)?);
+                records.extend(plan.credit_of_usage(index, line)?);
+            }
             Some(sending) => {
                 records.extend(plan.usage_records(line, &sending, &mut slots)?);
                 records.extend(plan.credit_of_usage(index, line)?);

@@ -1,0 +1,93 @@
+//! Which catalog a period is rated with.
+//!
+//! Owns the rule: once a catalog was applied to the book, the version that is in force at the end of the month that names
+//! the period (UTC, the last instant before the next month) rates all tenants of that month; before, the settings' file
+//! does. A file that the command names comes before both. Prices that change inside a period are the catalog's own
+//! matter: its plans have versions with dates.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use jiff::ToSpan as _;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use rating::catalog::Catalog;
+use rating::period::PeriodChoice;
+
+use crate::book::{AppliedCatalog, Book};
+use crate::cli::read_catalog;
+use crate::config::Config;
+use crate::runs::instant;
+
+/// A catalog, and what people are told of it.
+#[derive(Debug, Clone)]
+pub struct ChosenCatalog {
+    pub catalog: Arc<Catalog>,
+    /// Its name where a line says from where its price is.
+    pub file: String,
+    /// In a sentence: which one, and why.
+    pub told: String,
+}
+
+impl ChosenCatalog {
+    /// The catalog of a file.
+    pub fn of_file(path: &Path, why: &str) -> Result<Self> {
+        let catalog = Arc::new(read_catalog(path)?);
+        let file = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let told = format!("rated with {}: {why}", path.display());
+        Ok(Self { catalog, file, told })
+    }
+
+    /// The catalog for a period; `named` is the file that the command names.
+    pub async fn for_period(
+        book: Option<&Book>,
+        config: &Config,
+        period: PeriodChoice,
+        named: Option<&Path>,
+    ) -> Result<Self> {
+        if let Some(path) = named {
+            return Self::of_file(
+                path,
+                "named by --catalog; what it makes cannot be issued unless it is applied",
+            );
+        }
+        let from_settings = || Self::of_file(&config.catalog, "no catalog was applied to the book yet");
+        let Some(book) = book else { return from_settings() };
+        let at_us = deciding_instant_us(period);
+        if let Some(found) = book.catalog_in_force(at_us).await? {
+            let AppliedCatalog { version, applied_by, .. } = &found.applied;
+            return Ok(Self {
+                file: format!("catalog-{version}.yaml"),
+                told: format!(
+                    "rated with catalog version {version} of the book (applied by {applied_by}), in force at the end of {}",
+                    month_of(period)
+                ),
+                catalog: Arc::new(found.catalog),
+            });
+        }
+        match book.catalog_history().await?.iter().min_by_key(|known| known.effective_from_us) {
+            None => from_settings(),
+            Some(first) => bail!(
+                "no catalog is in force at the end of {}: the first one, version {}, holds from {} on; apply one with an \
+                 earlier --effective-from",
+                month_of(period),
+                first.version,
+                instant(first.effective_from_us)
+            ),
+        }
+    }
+}
+
+/// The last instant of the month that names a period, in UTC.
+pub fn deciding_instant_us(period: PeriodChoice) -> i64 {
+    let (PeriodChoice::Month(day) | PeriodChoice::Day(day)) = period;
+    let next = day.first_of_month().checked_add(1.month()).ok();
+    let end = next.and_then(|next: Date| next.to_zoned(TimeZone::UTC).ok());
+    end.map_or(i64::MAX, |end| end.timestamp().as_microsecond() - 1)
+}
+
+fn month_of(period: PeriodChoice) -> PeriodChoice {
+    let (PeriodChoice::Month(day) | PeriodChoice::Day(day)) = period;
+    PeriodChoice::Month(day.first_of_month())
+}

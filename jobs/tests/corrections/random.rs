@@ -1,0 +1,101 @@
+//! Property: whatever comes late, is voided or amended, after the last invoice each line was billed, over all invoices, exactly
+//! what one rating with everything says.
+
+use serde_json::{Value, json};
+
+use crate::world::{CATALOG, World, event};
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+
+    fn time(&mut self) -> String {
+        let (month, day) = (1 + self.below(3), 1 + self.below(28));
+        format!("2026-{month:02}-{day:02}T{:02}:{:02}:00Z", self.below(24), self.below(60))
+    }
+
+    fn content(&mut self) -> (&'static str, Value) {
+        match self.below(4) {
+            0 => ("stored", json!({ "gb": self.below(40), "disk": format!("d{}", self.below(3)) })),
+            1 | 2 => {
+                let region = ["eu", "us", "ap"][self.below(3) as usize];
+                ("called", json!({ "n": 1 + self.below(300), "region": region }))
+            }
+            _ => {
+                let state = ["begun", "ended"][self.below(2) as usize];
+                ("run", json!({ "run": format!("r{}", self.below(4)), "state": state }))
+            }
+        }
+    }
+
+    fn event(&mut self, number: usize) -> Value {
+        let tenant = ["acme", "globex"][self.below(2) as usize];
+        let id = format!("e{number}");
+        match self.below(10) {
+            0 | 1 if number > 5 => {
+                let target = format!("e{}", self.below(number as u64 + 3));
+                let named = json!({ "source": "/s", "id": target });
+                event(&id, "meterhouse.void", tenant, &self.time(), named)
+            }
+            2 | 3 if number > 5 => {
+                let target = format!("e{}", self.below(number as u64 + 3));
+                let (kind, data) = self.content();
+                let mut named = json!({ "source": "/s", "id": target, "type": kind, "data": data });
+                if self.below(2) == 0 {
+                    named["time"] = json!(self.time());
+                }
+                event(&id, "meterhouse.amend", tenant, &self.time(), named)
+            }
+            _ => {
+                let (kind, data) = self.content();
+                event(&id, kind, tenant, &self.time(), data)
+            }
+        }
+    }
+}
+
+const MONTHS: [&str; 4] = ["2026-01", "2026-02", "2026-03", "2026-04"];
+const BILLED: &str =
+    "SELECT line_key, sum(amount) AS amount FROM invoice_lines GROUP BY 1 HAVING sum(amount) <> 0 ORDER BY 1";
+
+#[test]
+fn the_next_invoice_bills_what_one_rating_with_all_events_would_have() {
+    let seed: u64 =
+        std::env::var("METERHOUSE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20_261_121);
+    let cases: u64 = std::env::var("METERHOUSE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let mut corrected = 0;
+    for round in 0..(cases / 2_000).max(2) {
+        let mut random = Random(seed + round);
+        let (mut step_by_step, mut at_once) = (World::new(CATALOG), World::new(CATALOG));
+        let mut count = 0;
+        for month in MONTHS {
+            let events: Vec<Value> = (0..8 + random.below(30))
+                .map(|_| {
+                    count += 1;
+                    random.event(count)
+                })
+                .collect();
+            step_by_step.ingest(&events);
+            at_once.ingest(&events);
+            if random.below(2) == 0 {
+                step_by_step.run(&["compact"], 0);
+            }
+            step_by_step.bill(month);
+            corrected += step_by_step.corrections("acme", month).len()
+                + step_by_step.corrections("globex", month).len();
+        }
+        for month in MONTHS {
+            at_once.run(&["rate", "--period", month], 0);
+        }
+        assert_eq!(step_by_step.csv(BILLED), at_once.csv(BILLED), "seed {seed}, round {round}");
+        step_by_step.verify(&MONTHS[round as usize % 3 + 1..][..1]);
+    }
+    assert!(corrected > 3, "only {corrected} corrections");
+}

@@ -26,6 +26,9 @@ use uuid::Uuid;
 /// Rows per row group: small enough to decode in cache-sized steps, large enough to compress well.
 const ROW_GROUP_ROWS: usize = 512 * 1024;
 
+/// Roll-ups lie in the order of their tenants and are read for single ones, too.
+const ROLL_UP_ROW_GROUP_ROWS: usize = 8 * 1024;
+
 /// Columns of mostly distinct values, where a dictionary only costs time.
 const WITHOUT_DICTIONARY: [&str; 6] = ["identity", "id", "data", "payload", "key", "document"];
 /// Digests, which no compression makes smaller.
@@ -124,7 +127,11 @@ pub struct FinishedFile {
 
 impl DayFileWriter {
     pub fn new(table: Table, day: i32, kind: FileKind) -> Result<Self, ParquetError> {
-        let properties = writer_properties().build();
+        let mut properties = writer_properties();
+        if kind == FileKind::RollUp {
+            properties = properties.set_max_row_group_row_count(Some(ROLL_UP_ROW_GROUP_ROWS));
+        }
+        let properties = properties.build();
         let writer = ArrowWriter::try_new(Pieces::default(), table.file_schema(), Some(properties))?;
         Ok(Self { table, day, kind, rows: 0, writer })
     }

@@ -34,7 +34,10 @@ const WITHOUT_BOUNDS: [&str; 10] =
 const LENGTHS_APART: [&str; 3] = ["identity", "id", "data"];
 
 fn sorted_properties() -> WriterProperties {
-    let mut properties = writer_properties().set_max_row_group_row_count(None);
+    let mut properties = writer_properties()
+        .set_max_row_group_row_count(None)
+        // The files of a day are put in order by their bounds, and cut ones of long names could be the same.
+        .set_statistics_truncate_length(None);
     for column in WITH_PAGE_BOUNDS {
         properties =
             properties.set_column_statistics_enabled(ColumnPath::from(column), EnabledStatistics::Page);

@@ -33,6 +33,7 @@ pub mod run;
 pub mod runs;
 pub mod schedule;
 pub mod simulate;
+pub mod source;
 pub mod sql;
 pub mod stripe;
 pub mod vacuum;

@@ -22,7 +22,7 @@ use rating::period::{Period, Span};
 use rating::quantity::Quantity;
 use rating::quantity::session::SessionOddities;
 use rating::usage::{Demand, Usage, View, Wanted};
-use sql::quantities::{Answers, Asked, UsageScan};
+use sql::quantities::{Answers, Asked, HELD_BYTES_MAX, UsageScan};
 use sql::rollups::{RollUps, Source, day_questions};
 
 pub use event::*;
@@ -107,6 +107,7 @@ impl Case {
             until_us: self.demands.iter().map(|demand| demand.period.span.end_us).max().unwrap(),
             threads: 2,
             memory: None,
+            held_bytes_max: HELD_BYTES_MAX,
         }
     }
 

@@ -9,7 +9,7 @@ mod snapshot;
 mod store;
 
 pub use read::FileRead;
-pub(crate) use read::StoredFile;
+pub(crate) use read::{StoredFile, holds_any_between, text_bounds};
 pub use schema::{Column, ColumnKind, Table, VALUE_PRECISION, VALUE_SCALE};
 pub(crate) use snapshot::parse_day;
 pub use snapshot::{DataFile, LakeError, TableHandle, TableSnapshot};

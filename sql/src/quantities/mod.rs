@@ -5,8 +5,8 @@
 //! what is asked (the caller's demands).
 //!
 //! Days are read in their order, each tenant's in one task, so that the only thing in memory is each tenant's state. A
-//! compacted day streams through as it lies. A day with newly arrived files is put in order in memory first, and events
-//! that came twice are left out, as compaction would do it.
+//! compacted day streams through as it lies. A day with newly arrived files is put in order in memory first, as much of it
+//! at a time as the caller gives room for, and events that came twice are left out, as compaction would do it.
 
 mod answers;
 mod arrived;
@@ -14,6 +14,7 @@ mod day_scan;
 mod dictionary;
 mod files;
 mod function;
+mod passes;
 mod period;
 mod rows;
 mod shares;
@@ -29,24 +30,25 @@ use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
 use parquet::errors::ParquetError;
-use rating::catalog::{Catalog, MeterKind};
+use rating::catalog::Catalog;
 use rating::period::PeriodError;
 use rating::usage::{BadDimensions, Demand};
 
 use crate::lake::{DataFile, LakeError, TableHandle, TableSnapshot};
 
 pub use answers::{Answers, TenantFailure, TenantProblem};
-pub use day_scan::{DayQuestionsOf, DayScan};
+pub use day_scan::{DayQuestionsOf, DayScan, TenantDays};
 pub use function::QuantitiesFunction;
 pub(crate) use period::demand_of_terms;
 pub use period::{PeriodScan, Question};
 pub use table::{QUANTITIES, QuantityRows};
 
 use files::LakeFile;
+use passes::Pass;
 use shares::TenantShare;
 use tenants::TenantFolds;
 pub(crate) use tenants::signals_in_order;
-pub use tenants::{Openings, RolledDay, RolledOddities, RolledSeries, TenantCarried, TenantDay};
+pub use tenants::{Openings, Portion, RolledDay, RolledOddities, RolledSeries, TenantCarried, TenantDay};
 use twice::RowsTwice;
 
 /// What is asked of a tenant.
@@ -75,7 +77,12 @@ pub struct UsageScan {
     pub threads: usize,
     /// Where the folds' memory is counted, if anywhere.
     pub memory: Option<Arc<dyn MemoryPool>>,
+    /// About how much of days that are not compacted may be held in memory; see `HELD_BYTES_MAX`.
+    pub held_bytes_max: usize,
 }
+
+/// What is held of days that are not compacted, unless the caller says otherwise.
+pub const HELD_BYTES_MAX: usize = 768 * 1024 * 1024;
 
 impl std::fmt::Debug for UsageScan {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -123,11 +130,14 @@ pub enum QuantitiesError {
 /// The files of one day.
 #[derive(Debug, Clone)]
 struct Day {
+    day: i32,
     files: Vec<Arc<LakeFile>>,
     /// Whether the files follow each other in the order of tenant, meter, time and arrival, with each event once.
     is_sorted: bool,
     /// Rows that do not count, by the place of their file.
     twice: Arc<RowsTwice>,
+    /// How a day that is not sorted is taken up.
+    passes: Arc<Vec<Pass>>,
 }
 
 impl UsageScan {
@@ -154,7 +164,7 @@ impl UsageScan {
             by_day.entry(file.day).or_default().push(file.clone());
         }
         let mut days = Vec::new();
-        for mut files in by_day.into_values() {
+        for (day, mut files) in by_day {
             let is_sorted = files.iter().all(DataFile::is_sorted);
             if is_sorted {
                 files.retain(|file| self.may_hold_tenants(file));
@@ -164,9 +174,14 @@ impl UsageScan {
             for file in files {
                 opened.push(Arc::new(LakeFile::open(&self.table, file).await?));
             }
-            days.push(Day { files: opened, is_sorted, twice: Arc::default() });
+            let passes = if is_sorted {
+                Arc::default()
+            } else {
+                Arc::new(passes::of_day(day, &opened, (self.held_bytes_max / arrived::ROW_BYTES) as u64).await?)
+            };
+            days.push(Day { day, files: opened, is_sorted, twice: Arc::default(), passes });
         }
-        twice::find(&mut days, self.threads.max(1)).await?;
+        twice::find(&mut days, self.threads.max(1), self.held_bytes_max).await?;
         Ok(days)
     }
 
@@ -178,10 +193,7 @@ impl UsageScan {
 
     /// Before compaction an event may lie there twice and under different tenants, so that every file of the day counts.
     fn may_hold_tenants(&self, file: &DataFile) -> bool {
-        self.tenants.as_ref().is_none_or(|tenants| {
-            let bounds = file.tenant_bounds();
-            bounds.is_none_or(|(low, high)| tenants.range(low..).next().is_some_and(|tenant| *tenant <= high))
-        })
+        self.tenants.as_ref().is_none_or(|tenants| file.may_hold_any(tenants))
     }
 }
 
@@ -192,10 +204,9 @@ async fn fold_share(
     share: TenantShare,
     days: Arc<Vec<Day>>,
 ) -> Result<Answers, QuantitiesError> {
-    let has_sessions =
-        scan.catalog.meters.iter().any(|meter| matches!(meter.kind, MeterKind::Session { .. }));
     let reservation = scan.memory.as_ref().map(|pool| MemoryConsumer::new("QuantitiesExec").register(pool));
     let mut folds = TenantFolds::new(scan, share);
+    let has_sessions = folds.has_sessions();
     for day in days.iter() {
         if let Some(reservation) = &reservation {
             reservation.try_resize(folds.size_bytes()).map_err(QuantitiesError::Memory)?;
@@ -207,6 +218,7 @@ async fn fold_share(
 
 impl Day {
     async fn fold(&self, has_sessions: bool, folds: &mut TenantFolds) -> Result<(), QuantitiesError> {
+        folds.begin_day(self.day);
         if self.is_sorted {
             sorted::fold_day(self, has_sessions, folds).await
         } else {

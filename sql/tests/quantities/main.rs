@@ -15,7 +15,7 @@ use rating::catalog::Catalog;
 use rating::period::{Period, Span};
 use rating::quantity::Measure;
 use rating::usage::{Demand, Usage, View, Wanted};
-use sql::quantities::{Asked, UsageScan};
+use sql::quantities::{Asked, HELD_BYTES_MAX, UsageScan};
 
 pub use event::*;
 use lake::World;
@@ -125,6 +125,7 @@ async fn the_engine_agrees_with_the_second_opinion() {
                 until_us: demands.iter().map(|demand| demand.period.span.end_us).max().unwrap(),
                 threads,
                 memory: None,
+                held_bytes_max: HELD_BYTES_MAX,
             };
             let answers = scan.run().await.unwrap();
             assert_eq!(answers.failed, []);

@@ -17,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{self, Config, ConfigErrors};
 use crate::{
     bench, book, catalog, close, compact, demo, derive, doctor, explain, generate, ingest, invoice, issue,
-    quantities, rate, rejects, replay, rollup, runs, schedule, simulate, sql, vacuum, verify,
+    quantities, quotas, rate, rejects, replay, rollup, runs, schedule, simulate, sql, vacuum, verify,
 };
 
 /// Usage events in, exact invoices out.
@@ -75,6 +75,7 @@ enum Command {
     Rollup(rollup::RollupArgs),
     Quantities(quantities::QuantitiesArgs),
     Rate(rate::RateArgs),
+    Quotas(quotas::QuotasArgs),
     Invoice(invoice::InvoiceArgs),
     Explain(explain::ExplainArgs),
     Simulate(simulate::SimulateArgs),
@@ -154,6 +155,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Compact(args) => compact::run(&args, &cli.globals),
         Command::Rollup(args) => rollup::run(&args, &cli.globals),
         Command::Quantities(args) => quantities::run(&args, &cli.globals),
+        Command::Quotas(args) => quotas::run(&args, &cli.globals),
         Command::Rate(args) => rate::run(&args, &cli.globals),
         Command::Invoice(args) => invoice::run(&args, &cli.globals),
         Command::Explain(args) => explain::run(&args, &cli.globals),

@@ -24,6 +24,7 @@ pub mod output;
 pub mod paper;
 pub mod push;
 pub mod quantities;
+pub mod quotas;
 pub mod rate;
 pub mod reconcile;
 pub mod rejects;

@@ -17,8 +17,11 @@ use rating::line::LineItem;
 use rating::period::PeriodChoice;
 use sql::lake::Lake;
 
+use crate::book::Book;
 use crate::cli::{Exit, Globals, read_catalog, runtime};
+use crate::config::Config;
 use crate::invoice::{InvoiceChoice, StoredInvoice, steps, stored};
+use crate::issue::catalogs;
 use crate::output::Format;
 
 /// Explain a line of an invoice
@@ -65,7 +68,7 @@ pub fn run(args: &ExplainArgs, globals: &Globals) -> Result<Exit> {
             out.flush()?;
         }
         if args.events || args.format != Format::Table {
-            let catalog = catalog_of(&stored, &config.catalog)?;
+            let catalog = catalog_of(&lake, &config, &stored).await?;
             let events = events::counted(&lake, &catalog, &stored, line).await?;
             if args.format == Format::Table {
                 println!("\nEvents");
@@ -113,17 +116,29 @@ fn find_line<'s>(stored: &'s StoredInvoice, wanted: &str) -> Result<(usize, &'s 
     }
 }
 
-/// The catalog that the invoice was made with, or none that could mislead.
-fn catalog_of(stored: &StoredInvoice, path: &std::path::Path) -> Result<Catalog> {
-    let catalog = read_catalog(path)?;
-    let (made_with, now) = (&stored.invoice.provenance.catalog_hash, catalog.hash.to_hex().to_string());
-    if *made_with != now {
-        bail!(
-            "the invoice was made with catalog {made_with}, but {} is {now}: name the catalog of then in the settings",
-            path.display()
-        );
+/// The catalog that the invoice was made with, wherever it is kept, or none that could mislead.
+async fn catalog_of(lake: &Lake, config: &Config, stored: &StoredInvoice) -> Result<Catalog> {
+    let made_with = stored.invoice.provenance.catalog_hash.as_str();
+    let now = read_catalog(&config.catalog);
+    if let Ok(catalog) = &now
+        && catalog.hash.to_hex().as_str() == made_with
+    {
+        return now;
     }
-    Ok(catalog)
+    if let Some(catalog) = catalogs::load(lake, made_with).await? {
+        return Ok(catalog);
+    }
+    if let Some(book) = Book::existing_of(config).await?
+        && let Ok(content) = book.catalog_content(made_with).await
+    {
+        return Ok(Catalog::parse(&content, made_with)?);
+    }
+    let shown = config.catalog.display();
+    let now = now?.hash.to_hex();
+    bail!(
+        "the invoice was made with catalog {made_with}, which is neither kept in the lake nor in the book, and {shown} \
+         is {now}: name the catalog of then in the settings, or rate the period again"
+    )
 }
 
 fn explanation(stored: &StoredInvoice, number: usize, line: &LineItem) -> String {

@@ -22,8 +22,9 @@ use super::tenants::RatedTenants;
 
 /// Tenants that a thread takes at once.
 const PORTION: usize = 256;
-/// A file ends at about this size, so that rating a few tenants anew rewrites little.
+/// A file ends at about this size or with so many drafts, so that rating a few tenants anew rewrites little.
 const FILE_BYTES: usize = 32 * 1024 * 1024;
+const FILE_DRAFTS: usize = 4 * 1024;
 
 /// What all drafts of a run share.
 #[derive(Debug, Clone)]
@@ -209,7 +210,7 @@ impl Worker<'_> {
             return Ok(());
         }
         open.flush()?;
-        if open.invoices.bytes() >= FILE_BYTES
+        if (open.invoices.bytes() >= FILE_BYTES || open.invoices.rows() >= FILE_DRAFTS)
             && let Some(full) = self.open.remove(&month)
         {
             self.rated.files.push(full.finish()?);

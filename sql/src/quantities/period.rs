@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rating::catalog::{Catalog, Tenant};
 use rating::draft::{Charges, DemandOptions};
 use rating::period::{Period, PeriodChoice, PeriodError};
+use rating::quota;
 use rating::usage::{Demand, Usage, View, Wanted};
 
 use super::{Answers, Asked, HELD_BYTES_MAX, QuantitiesError, UsageScan};
@@ -22,6 +23,8 @@ pub enum Question {
     Prices(DemandOptions),
     /// That, and every meter by all of its dimensions and measures.
     Everything,
+    /// What the quotas need that hold at this instant, or at the end of a period that is over.
+    Quotas { now_us: i64 },
 }
 
 /// A pass over one period.
@@ -122,6 +125,7 @@ pub(crate) fn demand_of_terms(
     let span = period.span;
     let options = match question {
         Question::Prices(options) => options,
+        Question::Quotas { now_us } => return quota::demand(catalog, terms, period, tenant, now_us),
         Question::Everything => DemandOptions { unpriced_usage: false, costs: true },
     };
     let mut demand = Charges::new(catalog, terms, period).demand(tenant, options);

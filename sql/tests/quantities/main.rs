@@ -125,7 +125,7 @@ async fn the_engine_agrees_with_the_second_opinion() {
                 until_us: demands.iter().map(|demand| demand.period.span.end_us).max().unwrap(),
                 threads,
                 memory: None,
-                held_bytes_max: HELD_BYTES_MAX,
+                held_bytes_max: if threads == 2 { HELD_BYTES_MAX } else { 2_000 },
             };
             let answers = scan.run().await.unwrap();
             assert_eq!(answers.failed, []);

@@ -27,7 +27,7 @@ use uuid::Uuid;
 const ROW_GROUP_ROWS: usize = 512 * 1024;
 
 /// Roll-ups lie in the order of their tenants and are read for single ones, too.
-const ROLL_UP_ROW_GROUP_ROWS: usize = 8 * 1024;
+const ROLL_UP_ROW_GROUP_ROWS: usize = 4 * 1024;
 
 /// Columns of mostly distinct values, where a dictionary only costs time.
 const WITHOUT_DICTIONARY: [&str; 6] = ["identity", "id", "data", "payload", "key", "document"];

@@ -20,8 +20,8 @@ use crate::compact::{CompactError, CompactSettings, compact_as_run, settings_of}
 use crate::config::Config;
 use crate::issue::{IssueReport, IssueRequest, issue_as_run};
 use crate::output::{Format, Rows};
-use crate::rollup::{RollUpSettings, roll_up_as_run};
 use crate::rate::{RateReport, RateRequest, catalog_file, rate_as_run};
+use crate::rollup::{RollUpSettings, roll_up_as_run};
 
 /// Close a period: compact, roll up, rate and issue, going on where an earlier attempt stopped
 #[derive(Debug, Clone, Args)]

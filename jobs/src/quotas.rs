@@ -87,7 +87,16 @@ pub fn run(args: &QuotasArgs, globals: &Globals) -> Result<Exit> {
     })?;
     let answers = answers.unwrap_or_default();
     let mut rows = Rows::new(&[
-        "tenant", "quota", "description", "window", "unit", "used", "limit", "percent", "state", "when_reached",
+        "tenant",
+        "quota",
+        "description",
+        "window",
+        "unit",
+        "used",
+        "limit",
+        "percent",
+        "state",
+        "when_reached",
     ]);
     for usage in &answers.usages {
         push(&mut rows, args, &catalog, usage, now_us);
@@ -125,7 +134,10 @@ fn push(rows: &mut Rows, args: &QuotasArgs, catalog: &Catalog, usage: &Usage, no
 }
 
 fn warn_at(quota: &Quota) -> Exact {
-    quota.alert_at_percent.first().map_or_else(|| Exact::from(WARN_AT_PERCENT), |percent| Exact::from(*percent))
+    quota
+        .alert_at_percent
+        .first()
+        .map_or_else(|| Exact::from(WARN_AT_PERCENT), |percent| Exact::from(*percent))
 }
 
 fn state(own: &QuotaUse<'_>, is_near: bool) -> &'static str {

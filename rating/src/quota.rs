@@ -124,8 +124,7 @@ fn raising<'c>(
     quota: &Quota,
     period: Span,
 ) -> impl Iterator<Item = (&'c Item, &'c PricedUsage, Span)> {
-    let raises =
-        |item: &&Item| item.raises.as_ref().is_some_and(|raise| raise.quota == quota.key);
+    let raises = |item: &&Item| item.raises.as_ref().is_some_and(|raise| raise.quota == quota.key);
     let items: Vec<&Item> = catalog.items.iter().filter(raises).collect();
     items.into_iter().filter_map(move |item| {
         let usage = item.price.as_ref()?.usage.as_ref()?;

@@ -24,7 +24,7 @@ use super::tenants::RatedTenants;
 const PORTION: usize = 256;
 /// A file ends at about this size or with so many drafts, so that rating a few tenants anew rewrites little.
 const FILE_BYTES: usize = 32 * 1024 * 1024;
-const FILE_DRAFTS: usize = 4 * 1024;
+const FILE_DRAFTS: usize = 2 * 1024;
 
 /// What all drafts of a run share.
 #[derive(Debug, Clone)]

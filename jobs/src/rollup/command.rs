@@ -12,8 +12,8 @@ use jiff::civil::Date;
 use super::{RollUpReport, RollUpSettings, roll_up};
 use crate::book::Book;
 use crate::cli::{Exit, Globals, read_catalog, runtime, try_again_if_overtaken};
-use crate::output::{Format, Rows};
 use crate::config::Config;
+use crate::output::{Format, Rows};
 use crate::quantities::threads;
 use crate::run::{RunSpec, with_run};
 

@@ -13,10 +13,7 @@ use futures::TryStreamExt;
 use ingest::day_file::FinishedFile;
 
 use super::rows::Files;
-
-/// Files with fewer rows are put together once a day has this many of them.
-const SMALL_FILE_ROWS: u64 = 16 * 1024;
-const SMALL_FILES_MAX: usize = 8;
+use super::write::{SMALL_FILE_ROWS, SMALL_FILES_MAX};
 
 /// What a day's files become without the rows of some tenants.
 #[derive(Debug, Default)]

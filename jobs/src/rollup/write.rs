@@ -1,7 +1,7 @@
 //! The files and commits of a run.
 //!
-//! Owns replacing what a tenant and day had before: rows of a later run count and those before it do not, and a day with
-//! many files is written as one.
+//! Owns replacing what a tenant and day had before: rows of a later run count and those before it do not, and many small
+//! files of a day are put together.
 //! `usage_hourly` has no such numbers (`hourly`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -23,8 +23,9 @@ use super::due::Due;
 use super::hourly::{Without, without};
 use super::rows::{DayFiles, Files};
 
-/// A day that has this many files is written as one.
-const FILES_MAX: usize = 8;
+/// Files with fewer rows are put together once a day has this many of them.
+pub(super) const SMALL_FILE_ROWS: u64 = 16 * 1024;
+pub(super) const SMALL_FILES_MAX: usize = 8;
 
 /// One of the tables in the making.
 #[derive(Debug)]
@@ -187,13 +188,15 @@ impl Part {
         replaced: Option<&BTreeSet<String>>,
     ) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
-        if replaced.is_none() || self.kept.get(&day).map_or(0, Vec::len) >= FILES_MAX {
-            let before = self.kept.remove(&day).unwrap_or_default();
-            if let Some(replaced) = replaced {
-                files.extend(newest_of_others(log.handle(), day, &before, replaced).await?);
+        let mut before = self.kept.remove(&day).unwrap_or_default();
+        if let Some(replaced) = replaced {
+            before.retain(|file| file.rows < SMALL_FILE_ROWS);
+            if before.len() < SMALL_FILES_MAX {
+                before.clear();
             }
-            before.iter().for_each(|file| self.remove(file));
+            files.extend(newest_of_others(log.handle(), day, &before, replaced).await?);
         }
+        before.iter().for_each(|file| self.remove(file));
         self.add(files).await
     }
 
@@ -224,7 +227,8 @@ fn addition(table: Table, file: &DataFile) -> Add {
     }
 }
 
-/// The rows that count of all tenants but those that are replaced, as files.
+/// The rows of some files that count, but for those of tenants that are replaced. Whatever is not the newest among them
+/// does not count either when all files are looked at.
 async fn newest_of_others(
     table: &TableHandle,
     day: i32,

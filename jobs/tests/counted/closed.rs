@@ -17,6 +17,7 @@ tenants:
 fn a_period_is_rolled_up_before_it_is_rated() {
     let folder = folder(CATALOG);
     let folder = folder.path();
+    std::fs::write(folder.join("meterhouse.toml"), "[issuer]\nname = \"Seller\"\n").unwrap();
     ingest(folder, "first.ndjson", &[event("1", "stored", "acme", "2026-01-11T00:00:00", "31")]);
     let close = ["close", "--period", "2026-01", "--grace", "0 s", "--without-papers"];
     run(folder, &close, 0);

@@ -76,10 +76,18 @@ fn an_event_that_comes_again_counts_once() {
     let folder = folder(CATALOG);
     let folder = folder.path();
     let first = event("1", "called", "acme", "2026-03-05T00:00:00", "7");
-    ingest(folder, "first.ndjson", &[first.clone(), event("2", "called", "acme", "2026-03-06T00:00:00", "1")]);
+    ingest(
+        folder,
+        "first.ndjson",
+        &[first.clone(), event("2", "called", "acme", "2026-03-06T00:00:00", "1")],
+    );
     let sum = |step: &str| {
         let march = counted(folder, "2026-03", "acme");
-        assert_eq!(march[..2], ["acme sum 8 2 0E-12 request", "acme count 2 2 0E-12 event"], "{step}");
+        assert_eq!(
+            march[..2],
+            ["acme sum 8 2 0.000000000000 request", "acme count 2 2 0.000000000000 event"],
+            "{step}"
+        );
     };
     sum("as it came");
     run(folder, &["rollup"], 0);
@@ -107,8 +115,8 @@ fn a_month_with_a_missing_hour_is_an_hour_shorter() {
     ingest(folder, "first.ndjson", &[event("1", "stored", "york", "2026-03-08T07:00:00", "1")]);
     for step in ["events", "rolled"] {
         let march = counted(folder, "2026-03", "york");
-        assert_eq!(march[1], "york average 573/743 1 0E-12 GB", "{step}");
-        assert_eq!(march[5], "york unit_hours 573 1 0E-12 GB hour", "{step}");
+        assert_eq!(march[1], "york average 573/743 1 0.000000000000 GB", "{step}");
+        assert_eq!(march[5], "york unit_hours 573 1 0.000000000000 GB hour", "{step}");
         run(folder, &["rollup"], 0);
     }
 }

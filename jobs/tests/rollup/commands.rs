@@ -108,7 +108,8 @@ fn a_run_that_was_cut_short_is_taken_back() {
         ingest(folder, &format!("{id}.ndjson"), &[(id, "acme", "02T08:00:00", id)]);
         run(folder, &["rollup"], 0);
     };
-    let first = [(1, "acme", "01T10:00:00", 100), (3, "beta", "01T00:00:00", 7), (5, "beta", "03T00:00:00", 8)];
+    let first =
+        [(1, "acme", "01T10:00:00", 100), (3, "beta", "01T00:00:00", 7), (5, "beta", "03T00:00:00", 8)];
     ingest(folder, "first.ndjson", &first);
     run(folder, &["rollup"], 0);
     // So often that the days' files are put together, and each time the last of the commits is lost.

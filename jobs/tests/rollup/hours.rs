@@ -25,10 +25,8 @@ impl Case {
                 }
             }
         }
-        let span = Span {
-            start_us: i64::from(*days.start()) * DAY_US,
-            end_us: i64::from(*days.end() + 1) * DAY_US,
-        };
+        let span =
+            Span { start_us: i64::from(*days.start()) * DAY_US, end_us: i64::from(*days.end() + 1) * DAY_US };
         let scan = UsageScan {
             demand_of: Arc::new(move |tenant: &str| {
                 let period = Period { span, name: String::new(), end_date: String::new() };

@@ -70,7 +70,13 @@ fn lake() -> tempfile::TempDir {
     ];
     for day in 1..28 {
         let time = format!("2026-03-{day:02}T{:02}:30:00", day % 24);
-        events.push(event(100 + day, "called", if day % 3 == 0 { "acme" } else { "p" }, &time, &format!("{day}")));
+        events.push(event(
+            100 + day,
+            "called",
+            if day % 3 == 0 { "acme" } else { "p" },
+            &time,
+            &format!("{day}"),
+        ));
     }
     events.push(event(109, "called", "acme", "2026-03-09T09:30:00", "9"));
     ingest(folder.path(), "first.ndjson", &events);
@@ -86,8 +92,7 @@ fn drafts_are_the_same_bytes_from_everywhere() {
     let folder = folder.path();
     let stored = |query| run(folder, &["sql", "--format", "json", query], 0);
     let rate = |from: &str| {
-        let problems =
-            run(folder, &["rate", "--period", "2026-03", "--from", from, "--format", "csv"], 3);
+        let problems = run(folder, &["rate", "--period", "2026-03", "--from", from, "--format", "csv"], 3);
         assert!(problems.contains("huge,2026-03-01,failed,"), "{problems}");
         [stored(DOCUMENTS), stored(LINES), problems]
     };
@@ -123,7 +128,8 @@ fn drafts_are_the_same_bytes_from_everywhere() {
     run(folder, &["rate", "--period", "2026-03", "--from", "rollups", "--tenant", "acme"], 0);
     let simulate = |from: &str| {
         std::fs::write(folder.join("next.yaml"), CATALOG.replace("per_unit: 0.2", "per_unit: 0.3")).unwrap();
-        let arguments = ["simulate", "--catalog", "next.yaml", "--period", "2026-02..2026-04", "--format", "csv"];
+        let arguments =
+            ["simulate", "--catalog", "next.yaml", "--period", "2026-02..2026-04", "--format", "csv"];
         run(folder, &[&arguments[..], &["--from", from]].concat(), 3)
     };
     let (rolled, events) = (simulate("auto"), simulate("events"));

@@ -7,8 +7,8 @@
 use futures::TryStreamExt;
 
 use super::dictionary::Mapped;
-use super::rows::{ARRIVED, Arrival, FOLDED, Rows, SIGNALS, text};
 use super::passes::Pass;
+use super::rows::{ARRIVED, Arrival, FOLDED, Rows, SIGNALS, text};
 use super::tenants::{Figures, LastSlot, NONE, SignalWord, TenantFolds};
 use super::{Day, QuantitiesError};
 
@@ -196,7 +196,8 @@ impl Gathered {
             if is_whole && folds.come_to(run[0].tenant) {
                 folds.hand_over().await;
             }
-            let Some(mut own) = folds.begin(run[0].tenant, run[0].meter, run.len() as u64, run[0].figures.time_us)
+            let Some(mut own) =
+                folds.begin(run[0].tenant, run[0].meter, run.len() as u64, run[0].figures.time_us)
             else {
                 continue;
             };

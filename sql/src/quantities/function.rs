@@ -1,7 +1,8 @@
 //! `quantities('2026-05')` in SQL: a table function with an execution plan of its own.
 //!
 //! Owns: reading its arguments, passing filters on the tenant down, and counting its memory against the session's. It
-//! answers from roll-ups where these do, and from events elsewhere. A second argument pins the version of `usage_events`; otherwise it is the session's.
+//! answers from roll-ups where these do, and from events elsewhere. A second argument pins the version of `usage_events`;
+//! otherwise it is the session's.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -119,7 +120,7 @@ impl TableProvider for QuantitiesTable {
     }
 }
 
-/// The tenants that a filter leaves: of `tenant = 'x'` and `tenant IN ('x', 'y')`.
+/// The tenants that a filter leaves: of `tenant = 'x'`, several of these with `OR`, and `tenant IN ('x', 'y')`.
 fn tenants_of(filter: &Expr) -> Option<BTreeSet<String>> {
     let text = |expression: &Expr| match expression {
         Expr::Literal(ScalarValue::Utf8(Some(text)), _) => Some(text.clone()),
@@ -131,6 +132,10 @@ fn tenants_of(filter: &Expr) -> Option<BTreeSet<String>> {
             (column, value) | (value, column) if is_tenant(column) => Some(BTreeSet::from([text(value)?])),
             _ => None,
         },
+        // A short list becomes this.
+        Expr::BinaryExpr(or) if or.op == Operator::Or => {
+            Some(tenants_of(&or.left)?.union(&tenants_of(&or.right)?).cloned().collect())
+        }
         Expr::InList(list) if !list.negated && is_tenant(&list.expr) => list.list.iter().map(text).collect(),
         _ => None,
     }

@@ -177,7 +177,9 @@ impl UsageScan {
             let passes = if is_sorted {
                 Arc::default()
             } else {
-                Arc::new(passes::of_day(day, &opened, (self.held_bytes_max / arrived::ROW_BYTES) as u64).await?)
+                Arc::new(
+                    passes::of_day(day, &opened, (self.held_bytes_max / arrived::ROW_BYTES) as u64).await?,
+                )
             };
             days.push(Day { day, files: opened, is_sorted, twice: Arc::default(), passes });
         }

@@ -80,8 +80,14 @@ fn cut(by_second: &[u64], start_us: i64, rows_max: u64) -> Vec<Pass> {
     close(from, by_second.len(), rows);
     // A day's rows lie within it; nothing is left out even if a file says otherwise.
     if let (Some(first), Some(last)) = (passes.first().copied(), passes.last().copied()) {
-        passes.iter_mut().filter(|pass| pass.from_us == first.from_us).for_each(|pass| pass.from_us = i64::MIN);
-        passes.iter_mut().filter(|pass| pass.until_us == last.until_us).for_each(|pass| pass.until_us = i64::MAX);
+        passes
+            .iter_mut()
+            .filter(|pass| pass.from_us == first.from_us)
+            .for_each(|pass| pass.from_us = i64::MIN);
+        passes
+            .iter_mut()
+            .filter(|pass| pass.until_us == last.until_us)
+            .for_each(|pass| pass.until_us = i64::MAX);
     }
     passes
 }

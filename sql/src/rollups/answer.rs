@@ -103,8 +103,10 @@ impl RollUps {
         if scan.catalog.meters.iter().any(|meter| !signals_in_order(meter)) && until_day < last_day.into() {
             // Whose first event came later may have told then of the time before.
             let later = self.markers(last_day, only).await?;
-            let known = later.into_iter().filter(|(_, marker)| marker.is_of_known()).map(|(tenant, _)| tenant);
-            let is_new = |name: &String| !work.plans.contains_key(name) && !work.not_set_up.contains_key(name);
+            let known =
+                later.into_iter().filter(|(_, marker)| marker.is_of_known()).map(|(tenant, _)| tenant);
+            let is_new =
+                |name: &String| !work.plans.contains_key(name) && !work.not_set_up.contains_key(name);
             work.unclear.extend(known.filter(|name| is_new(name) && !touched.contains(name)));
         }
         if let Some((first, last)) = work.days(first_day, last_day) {
@@ -118,7 +120,11 @@ impl RollUps {
         if !after.is_empty() {
             // What the last day left was left by the rules of then.
             let is_same = rules_of(&scan.catalog) == self.state.rules;
-            let states = if is_same { self.carried_into(last_day + 1, Some(&after)).await? } else { CarriedDay::default() };
+            let states = if is_same {
+                self.carried_into(last_day + 1, Some(&after)).await?
+            } else {
+                CarriedDay::default()
+            };
             let openings = states.openings().map_err(QuantitiesError::Carried)?.0;
             work.add_rest(end_us, &openings, &scan.catalog);
         }
@@ -154,7 +160,8 @@ struct Work {
 impl Work {
     /// Begins with all tenants that were known by the end of a day.
     fn plan(&mut self, scan: &UsageScan, source: Source, known: &DayMarkers, touched: &BTreeSet<String>) {
-        let known = known.iter().filter(|(tenant, marker)| marker.is_of_known() && !touched.contains(*tenant));
+        let known =
+            known.iter().filter(|(tenant, marker)| marker.is_of_known() && !touched.contains(*tenant));
         for (tenant, _) in known {
             match (scan.demand_of)(tenant) {
                 Asked::Demand(demand) => {
@@ -173,7 +180,8 @@ impl Work {
     fn days(&self, first_day: i32, last_day: i32) -> Option<(i32, i32)> {
         let spans = || self.plans.values().flat_map(Plan::rolled_spans);
         let ends = || self.plans.values().map(|plan| plan.last_day().min(last_day.into()));
-        let first = spans().map(|span| span.start_us.div_euclid(DAY_US)).chain(ends().map(|day| day - 1)).min()?;
+        let first =
+            spans().map(|span| span.start_us.div_euclid(DAY_US)).chain(ends().map(|day| day - 1)).min()?;
         let last = spans().map(|span| (span.end_us - 1).div_euclid(DAY_US)).chain(ends()).max()?;
         let (first, last) = (first.max(first_day.into()), last.min(last_day.into()));
         (first <= last).then_some((first as i32, last as i32))

@@ -73,12 +73,13 @@ impl RollUps {
         let mut batches = self.daily.read_batches_of(&files, Some(&columns), tenants);
         let mut markers = DayMarkers::new();
         while let Some(batch) = batches.try_next().await? {
-            let (names, questions) =
-                (batch.column(0).as_string::<i32>(), batch.column(2).as_string::<i32>());
+            let (names, questions) = (batch.column(0).as_string::<i32>(), batch.column(2).as_string::<i32>());
             let generations = batch.column(1).as_primitive::<Int64Type>();
             let rows = batch.column(3).as_primitive::<Int64Type>();
             for (row, questions) in questions.iter().enumerate() {
-                let Some(questions) = questions.filter(|_| is_asked(tenants, names.value(row))) else { continue };
+                let Some(questions) = questions.filter(|_| is_asked(tenants, names.value(row))) else {
+                    continue;
+                };
                 let generation = generations.value(row);
                 let usage_rows = rows.value(row).cast_unsigned();
                 note(

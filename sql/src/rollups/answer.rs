@@ -5,8 +5,10 @@
 //! that newer commits touched, and measures that do not follow from days, are folded from their events.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures::TryStreamExt;
 use rating::catalog::Catalog;
 use rating::usage::{DAY_US, Demand, Usage, day_span};
 
@@ -110,8 +112,9 @@ impl RollUps {
             work.unclear.extend(known.filter(|name| is_new(name) && !touched.contains(name)));
         }
         if let Some((first, last)) = work.days(first_day, last_day) {
-            for day in first..=last {
-                work.add_day(day, &self.rows(day, only).await?);
+            let mut days = pin!(self.rows_of_days(first..=last, only, scan.threads));
+            while let Some((day, batches)) = days.try_next().await? {
+                work.add_day(day, &batches);
             }
         }
         self.count_not_set_up(&mut work, until_day).await?;

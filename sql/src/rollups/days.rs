@@ -1,10 +1,11 @@
 //! A day of roll-ups as it stands: of each tenant only what the newest generation says.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use futures::TryStreamExt;
+use futures::{Stream, StreamExt, TryStreamExt};
 
 use super::RollUps;
 use super::columns::DailyBatch;
@@ -119,13 +120,22 @@ impl RollUps {
         Ok(CarriedDay { states: known.map(|(tenant, (_, state))| (tenant, state)).collect() })
     }
 
-    /// All rows of a day, older generations included; of some tenants, others' may be among them.
-    pub(super) async fn rows(
+    /// All rows of some days in their order, older generations included; of some tenants, others' may be among them.
+    /// Some days are read at once.
+    pub(super) fn rows_of_days(
         &self,
-        day: i32,
+        days: std::ops::RangeInclusive<i32>,
         tenants: Option<&BTreeSet<String>>,
-    ) -> Result<Vec<DailyBatch>, QuantitiesError> {
-        rows(&self.daily, &files_of_day(&self.daily_files, day), tenants).await
+        at_once: usize,
+    ) -> impl Stream<Item = Result<(i32, Vec<DailyBatch>), QuantitiesError>> {
+        let tenants = tenants.cloned().map(Arc::new);
+        let reads = days.map(move |day| {
+            let (table, tenants) = (self.daily.clone(), tenants.clone());
+            let files = files_of_day(&self.daily_files, day);
+            let read = tokio::spawn(async move { rows(&table, &files, tenants.as_deref()).await });
+            async move { Ok((day, read.await.map_err(QuantitiesError::Stopped)??)) }
+        });
+        futures::stream::iter(reads).buffered(at_once.max(1))
     }
 }
 

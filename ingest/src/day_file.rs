@@ -127,10 +127,13 @@ pub struct FinishedFile {
 
 impl DayFileWriter {
     pub fn new(table: Table, day: i32, kind: FileKind) -> Result<Self, ParquetError> {
-        let mut properties = writer_properties();
-        if kind == FileKind::RollUp {
-            properties = properties.set_max_row_group_row_count(Some(ROLL_UP_ROW_GROUP_ROWS));
-        }
+        let properties = writer_properties();
+        let properties = match kind {
+            // Compaction soon writes these rows anew and small; until then time counts, not room.
+            FileKind::Arrived => properties.set_compression(Compression::SNAPPY),
+            FileKind::RollUp => properties.set_max_row_group_row_count(Some(ROLL_UP_ROW_GROUP_ROWS)),
+            FileKind::Sorted | FileKind::Replaying | FileKind::Drafts => properties,
+        };
         let properties = properties.build();
         let writer = ArrowWriter::try_new(Pieces::default(), table.file_schema(), Some(properties))?;
         Ok(Self { table, day, kind, rows: 0, writer })

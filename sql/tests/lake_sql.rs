@@ -277,7 +277,7 @@ async fn sessions_only_read() {
     let tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1";
     assert_eq!(
         cells(&session, tables).await,
-        ["invoice_lines", "invoices", "rejected_messages", "usage_events"]
+        ["invoice_lines", "invoices", "rejected_messages", "usage_carried", "usage_daily", "usage_events"]
     );
 }
 

@@ -26,6 +26,9 @@ use uuid::Uuid;
 /// Rows per row group: small enough to decode in cache-sized steps, large enough to compress well.
 const ROW_GROUP_ROWS: usize = 512 * 1024;
 
+/// Roll-ups lie in the order of their tenants and are read for single ones, too.
+const ROLL_UP_ROW_GROUP_ROWS: usize = 4 * 1024;
+
 /// Columns of mostly distinct values, where a dictionary only costs time.
 const WITHOUT_DICTIONARY: [&str; 6] = ["identity", "id", "data", "payload", "key", "document"];
 /// Digests, which no compression makes smaller.
@@ -128,11 +131,13 @@ pub struct FinishedFile {
 
 impl DayFileWriter {
     pub fn new(table: Table, day: i32, kind: FileKind) -> Result<Self, ParquetError> {
-        let mut properties = writer_properties();
-        if kind == FileKind::Arrived {
+        let properties = writer_properties();
+        let properties = match kind {
             // Compaction soon writes these rows anew and small; until then time counts, not room.
-            properties = properties.set_compression(Compression::SNAPPY);
-        }
+            FileKind::Arrived => properties.set_compression(Compression::SNAPPY),
+            FileKind::RollUp => properties.set_max_row_group_row_count(Some(ROLL_UP_ROW_GROUP_ROWS)),
+            FileKind::Corrections | FileKind::Sorted | FileKind::Replaying | FileKind::Drafts => properties,
+        };
         let properties = properties.build();
         let writer = ArrowWriter::try_new(Pieces::default(), table.file_schema(), Some(properties))?;
         Ok(Self { table, day, kind, rows: 0, writer })

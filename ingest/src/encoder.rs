@@ -66,7 +66,11 @@ fn finish(writers: BTreeMap<WriterKey, DayFileWriter>, seal: Seal) -> Result<Sea
         match table {
             Table::UsageEvents => batch.usage.push(file),
             Table::RejectedMessages => batch.rejected.push(file),
-            Table::Invoices | Table::InvoiceLines | Table::UsageDaily | Table::UsageCarried => {
+            Table::Invoices
+            | Table::InvoiceLines
+            | Table::UsageHourly
+            | Table::UsageDaily
+            | Table::UsageCarried => {
                 unreachable!("ingest writes only what arrived")
             }
         }

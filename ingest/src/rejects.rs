@@ -204,7 +204,7 @@ async fn read_samples(
         let read = FileRead {
             rows: Some(places.iter().map(|row| *row..row + 1).collect()),
             batch_rows: Some(PAYLOAD_ROWS),
-            columns: None,
+            ..FileRead::default()
         };
         let mut batches = handle.read_file(&files[at], read).await?;
         let mut places = places.into_iter();

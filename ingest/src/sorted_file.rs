@@ -34,7 +34,10 @@ const WITHOUT_BOUNDS: [&str; 10] =
 const LENGTHS_APART: [&str; 3] = ["identity", "id", "data"];
 
 fn sorted_properties() -> WriterProperties {
-    let mut properties = writer_properties().set_max_row_group_row_count(None);
+    let mut properties = writer_properties()
+        .set_max_row_group_row_count(None)
+        // The files of a day are put in order by their bounds, and cut ones of long names could be the same.
+        .set_statistics_truncate_length(None);
     for column in WITH_PAGE_BOUNDS {
         properties =
             properties.set_column_statistics_enabled(ColumnPath::from(column), EnabledStatistics::Page);
@@ -235,5 +238,27 @@ mod tests {
         let read = concat_batches(&read[0].schema(), &read).unwrap();
         assert_eq!(read.columns(), expected.columns());
         assert_eq!(read.column_by_name("id").unwrap().as_string::<i32>().value(50_000), "50000");
+    }
+
+    #[test]
+    fn bounds_of_long_names_are_whole() {
+        let names = ["a", "b"].map(|end| "n".repeat(100) + end);
+        let rows = rows(0..2);
+        let encoders = RowGroupEncoders::new().unwrap();
+        let mut writer = SortedFileWriter::new(0).unwrap();
+        let columns = encoders.row_group().unwrap().into_iter().zip(rows.columns());
+        let schema = rows.schema();
+        let encoded = columns.zip(schema.fields()).map(|((mut encoder, column), field)| {
+            let tenants: ArrayRef = Arc::new(arrow::array::StringArray::from(names.to_vec()));
+            let column = if field.name() == "tenant" { &tenants } else { column };
+            encoder.write(&with_dictionaries(column)).unwrap();
+            encoder.finish().unwrap()
+        });
+        writer.append(encoded.collect::<Vec<_>>()).unwrap();
+        let statistics = writer.finish(7).unwrap().add.stats.unwrap();
+        let statistics: serde_json::Value = serde_json::from_str(&statistics).unwrap();
+        for (bound, name) in ["minValues", "maxValues"].into_iter().zip(&names) {
+            assert_eq!(statistics[bound]["tenant"], name.as_str(), "{statistics}");
+        }
     }
 }

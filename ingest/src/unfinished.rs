@@ -105,6 +105,7 @@ pub async fn stored_rejects(
             columns: Some(&["topic", "partition", "offset", "batch_index", "stamped", "payload"]),
             rows: Some(places),
             batch_rows: Some(PAYLOAD_ROWS),
+            ..FileRead::default()
         };
         let mut batches = handle.read_file(&file, read).await?;
         while let Some(batch) = batches.try_next().await? {

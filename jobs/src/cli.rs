@@ -17,8 +17,8 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{self, Config, ConfigErrors};
 use crate::{
     bench, book, catalog, close, compact, credits, demo, derive, doctor, explain, generate, ingest, invoice,
-    issue, push, quantities, rate, reconcile, rejects, replay, rollup, runs, schedule, simulate, sql, vacuum,
-    verify,
+    issue, push, quantities, quotas, rate, reconcile, rejects, replay, rollup, runs, schedule, simulate, sql,
+    vacuum, verify,
 };
 
 /// Usage events in, exact invoices out.
@@ -76,6 +76,7 @@ enum Command {
     Rollup(rollup::RollupArgs),
     Quantities(quantities::QuantitiesArgs),
     Rate(rate::RateArgs),
+    Quotas(quotas::QuotasArgs),
     Invoice(invoice::InvoiceArgs),
     Explain(explain::ExplainArgs),
     Simulate(simulate::SimulateArgs),
@@ -158,6 +159,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Compact(args) => compact::run(&args, &cli.globals),
         Command::Rollup(args) => rollup::run(&args, &cli.globals),
         Command::Quantities(args) => quantities::run(&args, &cli.globals),
+        Command::Quotas(args) => quotas::run(&args, &cli.globals),
         Command::Rate(args) => rate::run(&args, &cli.globals),
         Command::Invoice(args) => invoice::run(&args, &cli.globals),
         Command::Explain(args) => explain::run(&args, &cli.globals),

@@ -1,11 +1,14 @@
-//! `meterhouse close`: everything that ends a period, in its order: compact, rate, issue, and push if that is wanted.
+//! `meterhouse close`: everything that ends a period, in its order: compact, rollup, rate, issue, and push if that is
+//! wanted.
 //!
 //! Owns the order and nothing else: each step is the job of that name, compares what should be with what is, and is
 //! recorded as a run of its own. So a close that stopped anywhere is simply run again and goes on where it was.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use ::sql::lake::{Lake, LakeError};
+use ::sql::rollups::Source;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use jiff::SignedDuration;
@@ -20,8 +23,9 @@ use crate::issue::{IssueReport, IssueRequest, issue_as_run};
 use crate::output::{Format, Rows};
 use crate::push::{PushReport, push_as_run};
 use crate::rate::{RateReport, RateRequest, rate_as_run};
+use crate::rollup::{RollUpSettings, roll_up_as_run};
 
-/// Close a period: compact, rate, issue and push, going on where an earlier attempt stopped
+/// Close a period: compact, roll up, rate, issue and push, going on where an earlier attempt stopped
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
@@ -135,11 +139,18 @@ pub async fn close(
         Err(error) if is_missing(&error) => {}
         Err(error) => return Err(error).context("the period is not closed: compaction failed"),
     }
+    let rolling = RollUpSettings::of_catalog(Arc::clone(&chosen.catalog), crate::rate::tenants::threads());
+    match roll_up_as_run(book, lake, config, &rolling).await {
+        Ok(_) => {}
+        Err(error) if is_missing(&error) => {}
+        Err(error) => return Err(error).context("the period is not closed: rolling up failed"),
+    }
     let rating = RateRequest {
         period: request.period,
         tenants: request.tenants.clone(),
         as_of: None,
         dry_run: false,
+        source: Source::Auto,
         threads: crate::rate::tenants::threads(),
         book: Some(book.clone()),
         catalog_file: chosen.file.clone(),

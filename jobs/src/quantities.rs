@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use ::sql::lake::{Lake, Table};
 use ::sql::quantities::{Answers, PeriodScan, QUANTITIES, QuantityRows, Question};
-use ::sql::rollups::{RollUps, Source};
 use anyhow::{Context, Result};
 use arrow::array::RecordBatch;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use rating::period::PeriodChoice;
 
 use crate::cli::{Exit, Globals, read_catalog, runtime};
 use crate::output::Format;
+use crate::source::SourceArgs;
 use crate::sql::print;
 
 /// The columns that people look at; the other formats have them all.
@@ -55,35 +55,13 @@ pub struct QuantitiesArgs {
     /// Read usage_events as it was at this version [default: the newest]
     #[arg(long, value_name = "VERSION")]
     as_of: Option<u64>,
-    /// Where to take them from
-    #[arg(long, value_enum, default_value_t)]
-    from: From,
+    #[command(flatten)]
+    source: SourceArgs,
     /// Threads to use [default: one per core]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-}
-
-/// Where quantities come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum From {
-    /// Roll-ups where they answer exactly, events elsewhere
-    #[default]
-    Auto,
-    /// Roll-ups alone: p95 and sum_of_peaks are left out, and tenants that they do not cover fail
-    Rollups,
-    Events,
-}
-
-impl From {
-    fn source(self) -> Source {
-        match self {
-            Self::Auto => Source::Auto,
-            Self::Rollups => Source::RollUps,
-            Self::Events => Source::Events,
-        }
-    }
 }
 
 pub fn run(args: &QuantitiesArgs, globals: &Globals) -> Result<Exit> {
@@ -102,9 +80,7 @@ pub fn run(args: &QuantitiesArgs, globals: &Globals) -> Result<Exit> {
             tenants: (!args.tenant.is_empty()).then(|| args.tenant.iter().cloned().collect::<BTreeSet<_>>()),
             threads: args.threads.map_or_else(threads, usize::from),
         };
-        let roll_ups = RollUps::open(&lake).await?;
-        let found = RollUps::answer(roll_ups.as_ref(), &scan.usage_scan()?, args.from.source()).await?;
-        let answers = scan.complete(found.answers)?;
+        let answers = scan.run_from(&lake, args.source.source()).await?;
         let mut rows = QuantityRows::default();
         for usage in &answers.usages {
             rows.push_usage(usage, &catalog);

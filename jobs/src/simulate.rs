@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ::sql::lake::{Lake, TableSnapshot};
 use ::sql::quantities::Answers;
+use ::sql::rollups::Source;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use rating::catalog::Catalog;
@@ -29,6 +30,7 @@ use crate::cli::{Exit, Globals, read_catalog, runtime};
 use crate::output::{Format, Rows};
 use crate::rate::drafts::chain;
 use crate::rate::tenants::{RatedTenants, threads, usage_snapshot};
+use crate::source::SourceArgs;
 
 /// Tenants that a thread takes at once.
 const PORTION: usize = 256;
@@ -62,6 +64,8 @@ pub struct SimulateArgs {
     /// What the differences are summed up by
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [By::Tenant, By::Plan, By::Meter])]
     by: Vec<By>,
+    #[command(flatten)]
+    source: SourceArgs,
     /// What is printed
     #[arg(long, value_enum, default_value_t)]
     show: Show,
@@ -107,7 +111,8 @@ pub fn run(args: &SimulateArgs, globals: &Globals) -> Result<Exit> {
     let only = (!args.tenant.is_empty()).then(|| args.tenant.iter().cloned().collect());
     let mut outcome = runtime()?.block_on(async {
         let snapshot = usage_snapshot(&lake, args.as_of).await?;
-        let simulation = Simulation { lake: &lake, snapshot, only: only.as_ref(), show: args.show };
+        let (source, show) = (args.source.source(), args.show);
+        let simulation = Simulation { lake: &lake, snapshot, only: only.as_ref(), source, show };
         let mut outcome = Outcome::default();
         let book = Book::existing_of(&config).await?;
         for choice in &args.period.0 {
@@ -134,6 +139,7 @@ struct Simulation<'s> {
     lake: &'s Lake,
     snapshot: Option<Arc<TableSnapshot>>,
     only: Option<&'s std::collections::BTreeSet<String>>,
+    source: Source,
     show: Show,
 }
 
@@ -179,7 +185,9 @@ impl Simulation<'_> {
         for &(side, catalog) in sides {
             let tenants = RatedTenants::new(catalog, choice, self.only)?;
             let options = DemandOptions::default();
-            let found = tenants.usage(self.lake, catalog, self.snapshot.as_ref(), options, threads()).await?;
+            let snapshot = self.snapshot.as_ref();
+            let found =
+                tenants.usage_from(self.source, self.lake, catalog, snapshot, options, threads()).await?;
             let side_outcome =
                 tokio::task::block_in_place(|| self.rate(&tenants, catalog, &found, side, choice));
             outcome.add(side_outcome);

@@ -148,7 +148,10 @@ async fn print_table(mut answer: SendableRecordBatchStream, out: &mut dyn Write)
                 if column.is_null(row) {
                     return Ok(Value::Null);
                 }
-                let text = texts.value(row).try_to_string()?;
+                let mut text = texts.value(row).try_to_string()?;
+                if column.data_type().is_decimal() {
+                    without_trailing_zeros(&mut text);
+                }
                 let number = column.data_type().is_numeric().then(|| text.parse::<Number>().ok()).flatten();
                 Ok(number.map_or(Value::String(text), Value::Number))
             });
@@ -163,6 +166,14 @@ async fn print_table(mut answer: SendableRecordBatchStream, out: &mut dyn Write)
         rows.write(Format::Table, out)?;
     }
     Ok(())
+}
+
+/// What people read is as short as it can be; the other formats keep the digits of the column.
+fn without_trailing_zeros(decimal: &mut String) {
+    if decimal.contains('.') {
+        let digits = decimal.trim_end_matches('0').trim_end_matches('.').len();
+        decimal.truncate(digits);
+    }
 }
 
 fn table_of(schema: &SchemaRef) -> Rows {

@@ -12,6 +12,8 @@ pub mod quantity;
 
 pub mod usage;
 
+pub mod quota;
+
 pub mod price;
 
 pub mod money;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ::sql::lake::{Lake, Table, TableHandle, TableSnapshot};
-use ::sql::quantities::{Asked, UsageScan};
+use ::sql::quantities::{Asked, HELD_BYTES_MAX, UsageScan};
 use anyhow::{Context, Result};
 use rating::catalog::Catalog;
 use rating::invoice::Invoice;
@@ -128,6 +128,7 @@ pub async fn usage_of(
         until_us: demands.iter().map(|demand| demand.period.span.end_us).max().unwrap_or(i64::MIN),
         threads: threads(),
         memory: None,
+        held_bytes_max: HELD_BYTES_MAX,
     };
     let answers = scan.run().await.context("cannot read usage by days or hours for stripe")?;
     if let Some(failure) = answers.failed.into_iter().next() {

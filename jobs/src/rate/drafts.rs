@@ -24,8 +24,9 @@ use super::tenants::RatedTenants;
 
 /// Tenants that a thread takes at once.
 const PORTION: usize = 256;
-/// A file ends at about this size, so that rating a few tenants anew rewrites little.
+/// A file ends at about this size or with so many drafts, so that rating a few tenants anew rewrites little.
 const FILE_BYTES: usize = 32 * 1024 * 1024;
+const FILE_DRAFTS: usize = 2 * 1024;
 
 /// What the drafts of a run are made from, beside the usage.
 #[derive(Debug, Clone, Default)]
@@ -240,7 +241,7 @@ impl Worker<'_> {
             return Ok(());
         }
         open.flush()?;
-        if open.invoices.bytes() >= FILE_BYTES
+        if (open.invoices.bytes() >= FILE_BYTES || open.invoices.rows() >= FILE_DRAFTS)
             && let Some(full) = self.open.remove(&month)
         {
             self.rated.files.push(full.finish()?);

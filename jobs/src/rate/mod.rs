@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use ::sql::lake::{Lake, TableSnapshot};
 use ::sql::quantities::Answers;
+use ::sql::rollups::Source;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -33,6 +34,7 @@ use crate::cli::{Exit, Globals, runtime, try_again_if_overtaken};
 use crate::config::Config;
 use crate::output::{Format, Rows};
 use crate::run::{RunSpec, with_run};
+use crate::source::SourceArgs;
 
 use corrections::CorrectionSearch;
 use drafts::{Problem, ProblemKind, Rated, RunInputs, chain, month};
@@ -72,6 +74,8 @@ pub struct RateArgs {
     /// Rate with this catalog instead of the one in force; for drafts only
     #[arg(long, value_name = "FILE")]
     catalog: Option<PathBuf>,
+    #[command(flatten)]
+    source: SourceArgs,
     /// How the table of warnings is printed
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -85,6 +89,7 @@ pub struct RateRequest {
     pub tenants: Option<BTreeSet<String>>,
     pub as_of: Option<u64>,
     pub dry_run: bool,
+    pub source: Source,
     pub threads: usize,
     /// Knows which invoices are no drafts any more, if there is one.
     pub book: Option<Book>,
@@ -116,6 +121,7 @@ pub fn run(args: &RateArgs, globals: &Globals) -> Result<Exit> {
         tenants: (!args.tenant.is_empty()).then(|| args.tenant.iter().cloned().collect()),
         as_of: args.as_of,
         dry_run: args.dry_run,
+        source: args.source.source(),
         threads: threads(),
         catalog_file: String::new(),
         look_back: config.issuer.correct_periods,
@@ -198,7 +204,8 @@ pub async fn rate(
     let tenants = RatedTenants::new(catalog, request.period, only)?;
     let snapshot = usage_snapshot(lake, request.as_of).await?;
     let options = DemandOptions::default();
-    let found = tenants.usage(lake, catalog, snapshot.as_ref(), options, request.threads).await?;
+    let (source, threads) = (request.source, request.threads);
+    let found = tenants.usage_from(source, lake, catalog, snapshot.as_ref(), options, threads).await?;
     progress(Progress::Tenants(found.usages.len() as u64));
     let months: BTreeSet<i32> = tenants.all_charges().map(|charges| month(charges.period())).collect();
     let tables = if request.dry_run { None } else { Some(DraftTables::open(lake).await?) };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ::sql::lake::{Lake, LakeError, Table, TableSnapshot};
 use ::sql::quantities::{Answers, PeriodScan, Question};
+use ::sql::rollups::Source;
 use anyhow::{Context, Result};
 use rating::catalog::{Catalog, Tenant};
 use rating::draft::{Charges, DemandOptions};
@@ -60,9 +61,22 @@ impl<'c> RatedTenants<'c> {
         self.named.values().chain(&self.others)
     }
 
-    /// Asks the lake what all of them used.
+    /// Asks the events of the lake what all of them used.
     pub async fn usage(
         &self,
+        lake: &Lake,
+        catalog: &Arc<Catalog>,
+        snapshot: Option<&Arc<TableSnapshot>>,
+        options: DemandOptions,
+        threads: usize,
+    ) -> Result<Answers> {
+        self.usage_from(Source::Events, lake, catalog, snapshot, options, threads).await
+    }
+
+    /// The same from roll-ups, as far as the source says so.
+    pub async fn usage_from(
+        &self,
+        source: Source,
         lake: &Lake,
         catalog: &Arc<Catalog>,
         snapshot: Option<&Arc<TableSnapshot>>,
@@ -79,7 +93,7 @@ impl<'c> RatedTenants<'c> {
             tenants: self.only.cloned(),
             threads,
         };
-        scan.run().await.context("cannot read what was used")
+        scan.run_from(lake, source).await.context("cannot read what was used")
     }
 
     /// Before the first event: the tenants of the catalog have their fees all the same.

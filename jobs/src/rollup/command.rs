@@ -9,10 +9,13 @@ use clap::Args;
 use indicatif::ProgressBar;
 use jiff::civil::Date;
 
-use super::{RollUpSettings, roll_up};
+use super::{RollUpReport, RollUpSettings, roll_up};
+use crate::book::Book;
 use crate::cli::{Exit, Globals, read_catalog, runtime, try_again_if_overtaken};
+use crate::config::Config;
 use crate::output::{Format, Rows};
 use crate::quantities::threads;
+use crate::run::{RunSpec, with_run};
 
 /// Keep each day's totals, so that periods close without reading their events again
 #[derive(Debug, Clone, Args)]
@@ -22,10 +25,10 @@ Examples:
   meterhouse rollup --dry-run --format json
   meterhouse rollup --from 2026-05-01
 
-Brings usage_daily and usage_carried up to the newest events. Only what new commits touched is folded anew: an event \
+Brings usage_hourly, usage_daily and usage_carried up to the newest events. Only what new commits touched is folded anew: an event \
 that comes late changes its tenant's day, and the days after it as far as they open differently. A changed catalog \
-adds the questions that are new; other rules of a meter roll everything again. `meterhouse quantities` uses roll-ups \
-where they answer exactly.
+adds the questions that are new; other rules of a meter roll everything again. `quantities`, `rate` and `simulate` use \
+roll-ups where they answer exactly; usage_hourly is there for charts and reports.
 
 Exit code 3 says that the days of some tenants cannot be rolled; their quantities are read from events.")]
 pub struct RollupArgs {
@@ -42,6 +45,39 @@ pub struct RollupArgs {
     format: Format,
 }
 
+/// Rolls up within a run of the book.
+pub async fn roll_up_as_run(
+    book: &Book,
+    lake: &Lake,
+    config: &Config,
+    settings: &RollUpSettings,
+) -> Result<RollUpReport> {
+    with_run(book, RunSpec::of_job("rollup", config), async |run| {
+        let report = roll_up_with_bar(lake, settings).await?;
+        run.input("usage_events", report.version);
+        run.count("days", report.days);
+        run.count("tenant_days", report.tenant_days);
+        run.count("rows", report.rows);
+        if !report.failed.is_empty() {
+            run.has_rejects();
+        }
+        Ok(report)
+    })
+    .await
+}
+
+async fn roll_up_with_bar(lake: &Lake, settings: &RollUpSettings) -> Result<RollUpReport> {
+    let bar =
+        if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    let rolled = roll_up(lake, settings, |report| {
+        bar.set_message(format!("{} days, {} rows", report.days, report.rows));
+        bar.tick();
+    });
+    let rolled = rolled.await;
+    bar.finish_and_clear();
+    rolled
+}
+
 pub fn run(args: &RollupArgs, globals: &Globals) -> Result<Exit> {
     let config = globals.load_config()?;
     let catalog = Arc::new(read_catalog(&config.catalog)?);
@@ -54,19 +90,19 @@ pub fn run(args: &RollupArgs, globals: &Globals) -> Result<Exit> {
         dry_run: args.dry_run,
         ..RollUpSettings::of_catalog(catalog, threads)
     };
-    let bar =
-        if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-    let rolled = runtime()?.block_on(roll_up(&lake, &settings, |report| {
-        bar.set_message(format!("{} days, {} rows", report.days, report.rows));
-        bar.tick();
-    }));
-    bar.finish_and_clear();
+    let rolled = runtime()?.block_on(async {
+        if args.dry_run {
+            return roll_up_with_bar(&lake, &settings).await;
+        }
+        let book = Book::of(&config).await?;
+        roll_up_as_run(&book, &lake, &config, &settings).await
+    });
     let report = rolled.map_err(try_again_if_overtaken)?;
     if args.dry_run {
         eprintln!("nothing was changed (--dry-run)");
     }
-    for (tenant, why) in report.failed.iter().filter(|(_, why)| !why.is_empty()) {
-        eprintln!("error: the days of tenant {tenant} cannot be rolled from here on: {why}");
+    for (tenant, why) in report.reasons() {
+        eprintln!("error: days of tenant {tenant} cannot be rolled: {why}");
     }
     let mut rows = Rows::new(&["version", "days", "tenants", "tenant_days", "rows", "failed_tenants"]);
     rows.push(vec![

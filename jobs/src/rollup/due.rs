@@ -50,11 +50,12 @@ impl Due {
             return Ok(Some(anew()));
         };
         let last_day = last.max(state.last_day);
+        let first = first.min(state.first_day);
         match due.remove(&EVERY_DAY) {
             None => {}
             Some(Touch::Everybody) => return Ok(Some(anew())),
             Some(Touch::Tenants(corrected)) => {
-                for day in state.first_day..=last_day {
+                for day in first..=last_day {
                     if let Touch::Tenants(known) =
                         due.entry(day).or_insert_with(|| Touch::Tenants(BTreeSet::new()))
                     {
@@ -62,10 +63,6 @@ impl Due {
                     }
                 }
             }
-        }
-        // A day before all others would have to be known to everybody.
-        if first < state.first_day || due.keys().next().is_some_and(|day| *day < state.first_day) {
-            return Ok(Some(anew()));
         }
         due.extend(everybody(settings.from.unwrap_or(i32::MAX), last_day));
         due.extend(everybody(state.last_day + 1, last_day));
@@ -76,7 +73,9 @@ impl Due {
         if due.is_empty() && state.usage_version == usage.version && state.questions == settings.questions {
             return Ok(None);
         }
-        Ok(Some(Due { days: due, first_day: state.first_day, last_day, kept: Some(kept), run }))
+        // Before the first day so far nobody else had used anything.
+        let first_day = due.keys().next().map_or(state.first_day, |day| state.first_day.min(*day));
+        Ok(Some(Due { days: due, first_day, last_day, kept: Some(kept), run }))
     }
 
     /// The number of this run.
@@ -96,10 +95,6 @@ impl Due {
         }
     }
 
-    pub fn is_everybody(&self, day: i32) -> bool {
-        self.days.get(&day) == Some(&Touch::Everybody)
-    }
-
     /// The roll-ups, if they say what a day opens with.
     pub fn kept_on(&self, day: i32) -> Option<&RollUps> {
         self.kept.as_ref().filter(|kept| day <= kept.state.last_day + 1)
@@ -116,9 +111,10 @@ async fn add_new_questions(
         if due.get(&day) == Some(&Touch::Everybody) {
             continue;
         }
-        let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for (tenant, marker) in kept.markers(day).await? {
-            let rolled = known
+        let mut names: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let known = kept.markers(day, None).await?.into_iter().filter(|(_, marker)| marker.is_of_known());
+        for (tenant, marker) in known {
+            let rolled = names
                 .entry(marker.questions)
                 .or_insert_with_key(|text| serde_json::from_str(text).unwrap_or_default());
             let asked = (settings.questions_of)(&tenant, day);

@@ -1,27 +1,31 @@
 //! The files and commits of a run.
 //!
-//! Owns replacing what a tenant and day had before: rows of a later run count and those before it do not, and a day with
-//! many files is written as one.
+//! Owns replacing what a tenant and day had before: rows of a later run count and those before it do not, and many small
+//! files of a day are put together.
+//! `usage_hourly` has no such numbers (`hourly`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ::sql::lake::{DataFile, Lake, Table, TableHandle, TableSnapshot};
 use ::sql::rollups::{RUNS, RollUpState, RollUps};
 use anyhow::Result;
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
-use deltalake_core::kernel::Action;
+use deltalake_core::kernel::{Action, Add};
 use futures::TryStreamExt;
 use ingest::commit::{Commit, Position, TableLog};
-use ingest::day_file::{DayFileWriter, FileKind};
+use ingest::day_file::{FinishedFile, day_text};
 use ingest::day_files::removal;
 use serde_json::json;
 
 use super::due::Due;
+use super::hourly::{Without, without};
+use super::rows::{DayFiles, Files};
 
-/// A day that has this many files is written as one.
-const FILES_MAX: usize = 8;
+/// Files with fewer rows are put together once a day has this many of them.
+pub(super) const SMALL_FILE_ROWS: u64 = 16 * 1024;
+pub(super) const SMALL_FILES_MAX: usize = 8;
 
 /// One of the tables in the making.
 #[derive(Debug)]
@@ -36,6 +40,7 @@ struct Part {
 
 #[derive(Debug)]
 pub struct Writer {
+    hourly: Part,
     daily: Part,
     carried: Part,
 }
@@ -43,40 +48,42 @@ pub struct Writer {
 impl Writer {
     pub async fn open(lake: &Lake, dry_run: bool) -> Result<Writer> {
         Ok(Writer {
+            hourly: Part::open(lake.table(Table::UsageHourly), dry_run).await?,
             carried: Part::open(lake.table(Table::UsageCarried), dry_run).await?,
             daily: Part::open(lake.table(Table::UsageDaily), dry_run).await?,
         })
     }
 
-    /// Takes up the files that the run goes on from, and takes out all others.
+    /// Takes up the files that the run goes on from, and takes back what belongs to no roll-ups.
     pub async fn begin(&mut self, due: &Due) -> Result<()> {
         let kept = due.kept.as_ref();
+        let hourly = match (kept, &self.hourly.log) {
+            (Some(kept), Some(log)) => Some(log.handle().snapshot(Some(kept.state.hourly_version)).await?),
+            _ => None,
+        };
+        self.hourly.begin(hourly.as_ref()).await?;
         self.daily.begin(kept.map(|kept| &kept.daily_files)).await?;
         self.carried.begin(kept.map(|kept| &kept.carried_files)).await
     }
 
-    /// Writes rows of a day in the place of those of some tenants, or of all.
-    pub async fn write(
+    /// Puts a day's files in the place of the rows of some tenants, or of all.
+    pub async fn write_day(
         &mut self,
-        table: Table,
         day: i32,
-        rows: RecordBatch,
+        files: DayFiles,
         replaced: Option<&BTreeSet<String>>,
     ) -> Result<()> {
-        let part = if table == Table::UsageDaily { &mut self.daily } else { &mut self.carried };
-        part.write(table, day, rows, replaced).await
+        self.hourly.take_out_hours(day, replaced).await?;
+        self.hourly.add(files.hourly).await?;
+        self.daily.write(day, files.daily, replaced).await?;
+        self.carried.write(day + 1, files.carried, replaced).await
     }
 
     pub async fn commit(&mut self, mut state: RollUpState, kept: Option<&RollUps>) -> Result<()> {
-        let Some(carried) = &mut self.carried.log else { return Ok(()) };
-        state.carried_version = if self.carried.actions.is_empty() {
-            kept.map_or(0, |kept| kept.state.carried_version)
-        } else {
-            let next = self.carried.run.unwrap_or(0) + 1;
-            let position = Position { application: RUNS.to_owned(), expected: self.carried.run, next };
-            let actions = std::mem::take(&mut self.carried.actions);
-            carried.commit(&commit(vec![position], actions, &state)).await?.version
-        };
+        state.hourly_version =
+            self.hourly.commit_before(&state, kept.map(|kept| kept.state.hourly_version)).await?;
+        state.carried_version =
+            self.carried.commit_before(&state, kept.map(|kept| kept.state.carried_version)).await?;
         let Some(daily) = &mut self.daily.log else { return Ok(()) };
         let before: HashMap<String, i64> =
             kept.map(|kept| kept.state.positions().into_iter().collect()).unwrap_or_default();
@@ -93,8 +100,11 @@ impl Writer {
         });
         let actions = std::mem::take(&mut self.daily.actions);
         daily.commit(&commit(positions.collect(), actions, &state)).await?;
-        daily.settle().await;
-        carried.settle().await;
+        for part in [&mut self.daily, &mut self.carried, &mut self.hourly] {
+            if let Some(log) = &mut part.log {
+                log.settle().await;
+            }
+        }
         Ok(())
     }
 }
@@ -126,84 +136,132 @@ impl Part {
     async fn begin(&mut self, kept: Option<&TableSnapshot>) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
         let table = log.handle().table();
-        let newest = log.handle().snapshot(None).await?;
-        let is_kept =
-            |file: &DataFile| kept.is_some_and(|kept| kept.files.iter().any(|own| own.path == file.path));
-        for file in newest.files {
-            if is_kept(&file) {
-                self.kept.entry(file.day).or_default().push(file);
-            } else {
-                self.actions.push(removal(table, &file));
+        let newest = log.handle().snapshot(None).await?.files;
+        let kept = kept.map(|kept| kept.files.as_slice()).unwrap_or_default();
+        let is_among = |files: &[DataFile], file: &DataFile| files.iter().any(|own| own.path == file.path);
+        for file in newest.iter().filter(|file| !is_among(kept, file)) {
+            self.actions.push(removal(table, file));
+        }
+        for file in kept {
+            if !is_among(&newest, file) {
+                self.actions.push(Action::Add(addition(table, file)));
             }
+            self.kept.entry(file.day).or_default().push(file.clone());
         }
         Ok(())
+    }
+
+    async fn add(&mut self, files: Vec<FinishedFile>) -> Result<()> {
+        let Some(log) = &self.log else { return Ok(()) };
+        log.upload(&files).await?;
+        self.actions.extend(files.into_iter().map(|file| Action::Add(file.add)));
+        Ok(())
+    }
+
+    /// Takes out a file that the run began with.
+    fn remove(&mut self, file: &DataFile) {
+        let is_added_back = |action: &Action| matches!(action, Action::Add(add) if add.path == file.path);
+        match self.actions.iter().position(is_added_back) {
+            Some(at) => drop(self.actions.remove(at)),
+            None => {
+                let table = self.log.as_ref().expect("only files of the log are removed").handle().table();
+                self.actions.push(removal(table, file));
+            }
+        }
+    }
+
+    async fn take_out_hours(&mut self, day: i32, replaced: Option<&BTreeSet<String>>) -> Result<()> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let files = self.kept.remove(&day).unwrap_or_default();
+        let without = match replaced {
+            None => Without { removed: files, rewritten: Vec::new() },
+            Some(replaced) => without(log.handle(), day, &files, replaced).await?,
+        };
+        without.removed.iter().for_each(|file| self.remove(file));
+        self.add(without.rewritten).await
     }
 
     async fn write(
         &mut self,
-        table: Table,
         day: i32,
-        rows: RecordBatch,
+        mut files: Vec<FinishedFile>,
         replaced: Option<&BTreeSet<String>>,
     ) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
-        let kept = self.kept.get(&day).map_or(0, Vec::len);
-        let mut batches = vec![rows];
-        if replaced.is_none() || kept >= FILES_MAX {
-            let files = self.kept.remove(&day).unwrap_or_default();
-            if let Some(replaced) = replaced {
-                batches.extend(newest_of_others(log.handle(), &files, replaced).await?);
+        let mut before = self.kept.remove(&day).unwrap_or_default();
+        if let Some(replaced) = replaced {
+            before.retain(|file| file.rows < SMALL_FILE_ROWS);
+            if before.len() < SMALL_FILES_MAX {
+                before.clear();
             }
-            self.actions.extend(files.iter().map(|file| removal(table, file)));
+            files.extend(newest_of_others(log.handle(), day, &before, replaced).await?);
         }
-        let mut writer = DayFileWriter::new(table, day, FileKind::RollUp)?;
-        for batch in &batches {
-            writer.write(batch)?;
+        before.iter().for_each(|file| self.remove(file));
+        self.add(files).await
+    }
+
+    /// Commits before the table that says what belongs together; answers with the version.
+    async fn commit_before(&mut self, state: &RollUpState, kept_version: Option<u64>) -> Result<u64> {
+        let Some(log) = &mut self.log else { return Ok(0) };
+        if self.actions.is_empty() {
+            return Ok(kept_version.unwrap_or_else(|| log.version()));
         }
-        if writer.rows() > 0 {
-            let file = writer.finish(jiff::Timestamp::now().as_millisecond())?;
-            log.upload(std::slice::from_ref(&file)).await?;
-            self.actions.push(Action::Add(file.add));
-        }
-        Ok(())
+        let next = self.run.unwrap_or(0) + 1;
+        let position = Position { application: RUNS.to_owned(), expected: self.run, next };
+        let actions = std::mem::take(&mut self.actions);
+        Ok(log.commit(&commit(vec![position], actions, state)).await?.version)
     }
 }
 
-/// The rows that count of all tenants but those that are replaced.
+/// Puts a file back that a run took out which never ended.
+fn addition(table: Table, file: &DataFile) -> Add {
+    let partition = (table.partition_column().to_owned(), Some(day_text(file.day)));
+    Add {
+        path: file.path.clone(),
+        partition_values: HashMap::from([partition]),
+        size: file.size_bytes as i64,
+        modification_time: file.modified_at_ms,
+        data_change: true,
+        stats: file.statistics.clone(),
+        ..Add::default()
+    }
+}
+
+/// The rows of some files that count, but for those of tenants that are replaced. Whatever is not the newest among them
+/// does not count either when all files are looked at.
 async fn newest_of_others(
     table: &TableHandle,
+    day: i32,
     files: &[DataFile],
     replaced: &BTreeSet<String>,
-) -> Result<Vec<RecordBatch>> {
-    let schema = table.table().file_schema();
-    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    let batches: Vec<RecordBatch> = table.read_batches(files, Some(&names)).try_collect().await?;
-    let keys = |batch: &RecordBatch| {
-        let column = |name: &str| batch.column_by_name(name).expect("both tables have it").clone();
-        (
-            column("tenant").as_string::<i32>().clone(),
-            column("generation").as_primitive::<Int64Type>().clone(),
-        )
-    };
+) -> Result<Vec<FinishedFile>> {
     let mut newest: HashMap<String, i64> = HashMap::new();
-    for (tenants, generations) in batches.iter().map(keys) {
+    let mut keys = table.read_batches(files, Some(&["tenant", "generation"]));
+    while let Some(batch) = keys.try_next().await? {
+        let (tenants, generations) = keys_of(&batch);
         for (tenant, generation) in tenants.iter().flatten().zip(generations.values()) {
             match newest.get_mut(tenant) {
                 Some(known) => *known = (*known).max(*generation),
-                None => {
-                    newest.insert(tenant.to_owned(), *generation);
-                }
+                None => drop(newest.insert(tenant.to_owned(), *generation)),
             }
         }
     }
-    let counting = |batch: &RecordBatch| {
-        let (tenants, generations) = keys(batch);
+    let schema = table.table().file_schema();
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let mut batches = table.read_batches(files, Some(&names));
+    let mut written = Files::new(table.table(), day);
+    while let Some(batch) = batches.try_next().await? {
+        let (tenants, generations) = keys_of(&batch);
         let counts = (0..batch.num_rows()).map(|row| {
             let tenant = tenants.value(row);
-            !replaced.contains(tenant) && newest.get(tenant) == Some(&generations.value(row))
+            Some(!replaced.contains(tenant) && newest.get(tenant) == Some(&generations.value(row)))
         });
-        let counts: BooleanArray = counts.map(Some).collect();
-        filter_record_batch(batch, &counts)
-    };
-    Ok(batches.iter().map(counting).collect::<Result<_, _>>()?)
+        written.write(&filter_record_batch(&batch, &counts.collect::<BooleanArray>())?)?;
+    }
+    written.finish()
+}
+
+fn keys_of(batch: &RecordBatch) -> (&StringArray, &Int64Array) {
+    let column = |name: &str| batch.column_by_name(name).expect("both tables have it");
+    (column("tenant").as_string(), column("generation").as_primitive::<Int64Type>())
 }

@@ -14,7 +14,7 @@ other_tenants: { subscriptions: [] }
 ";
 
 #[track_caller]
-fn run(folder: &Path, arguments: &[&str], code: i32) -> String {
+pub fn run(folder: &Path, arguments: &[&str], code: i32) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meterhouse"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("METERHOUSE_") {
@@ -95,4 +95,32 @@ fn a_late_event_rolls_its_tenant_anew() {
     assert_same(folder, true);
     let sql = "SELECT count(*) AS n FROM usage_daily WHERE meter IS NULL AND usage_day = DATE '2026-05-03'";
     assert_eq!(run(folder, &["sql", "--format", "csv", sql], 0), "n\n2\n");
+}
+
+#[test]
+fn a_run_that_was_cut_short_is_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("catalog.yaml"), CATALOG).unwrap();
+    let mut id = 100;
+    let mut late = |folder: &Path| {
+        id += 2;
+        ingest(folder, &format!("{id}.ndjson"), &[(id, "acme", "02T08:00:00", id)]);
+        run(folder, &["rollup"], 0);
+    };
+    let first =
+        [(1, "acme", "01T10:00:00", 100), (3, "beta", "01T00:00:00", 7), (5, "beta", "03T00:00:00", 8)];
+    ingest(folder, "first.ndjson", &first);
+    run(folder, &["rollup"], 0);
+    // So often that the days' files are put together, and each time the last of the commits is lost.
+    for _ in 0..11 {
+        late(folder);
+        let log = folder.join("lake/usage_daily/_delta_log");
+        let newest = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+        std::fs::remove_file(newest).unwrap();
+        run(folder, &["rollup"], 0);
+        assert_same(folder, true);
+    }
+    let sql = "SELECT tenant, count(*) AS n FROM usage_hourly WHERE meter = 'writes' GROUP BY 1 ORDER BY 1";
+    assert_eq!(run(folder, &["sql", "--format", "csv", sql], 0), "tenant,n\nacme,2\nbeta,2\n");
 }

@@ -42,7 +42,12 @@ pub struct MeterFold {
     series: Folds,
     /// Only where the next day will be folded from what this one leaves.
     memory: Option<Memory>,
+    is_extreme: bool,
 }
+
+/// Ten billion values that are no larger than this never overflow, in whatever order they are added. Beyond it, a fold over a
+/// period could overflow on its way where the totals of its days fit.
+const ADDED_SAFELY_NANO: u128 = 10_u128.pow(28);
 
 #[derive(Debug)]
 struct Resource {
@@ -89,6 +94,7 @@ impl MeterFold {
             dimension_numbers: HashMap::new(),
             series,
             memory: None,
+            is_extreme: false,
         }
     }
 
@@ -125,7 +131,10 @@ impl MeterFold {
                     let (session, dimensions) = self.slots[slot as usize];
                     fold.event(time_us, session, dimensions, event)?;
                 }
-                (memory, Reading::Value { nano }) => memory.note(time_us, slot, nano),
+                (memory, Reading::Value { nano }) => {
+                    self.is_extreme |= nano.unsigned_abs() > ADDED_SAFELY_NANO;
+                    memory.note(time_us, slot, nano);
+                }
                 (_, Reading::Session(_)) => {}
             }
         }
@@ -143,6 +152,12 @@ impl MeterFold {
             // A value of a session meter, or a signal of another: the row was written under another catalog.
             _ => Ok(()),
         }
+    }
+
+    /// Whether there are values whose sums in one order may overflow while those in another do not; told only of a fold
+    /// that was resumed.
+    pub fn is_extreme(&self) -> bool {
+        self.is_extreme
     }
 
     /// About what the fold takes in memory.

@@ -11,7 +11,7 @@ mod store;
 
 pub use corrections::{AMEND, VOID};
 pub use read::FileRead;
-pub(crate) use read::StoredFile;
+pub(crate) use read::{StoredFile, holds_any_between, text_bounds};
 pub use schema::{Column, ColumnKind, Table, VALUE_PRECISION, VALUE_SCALE};
 pub(crate) use snapshot::parse_day;
 pub use snapshot::{DataFile, LakeError, TableHandle, TableSnapshot};

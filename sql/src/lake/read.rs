@@ -1,6 +1,7 @@
 //! Reading the rows of a table's files, without a query engine.
 
-use std::ops::Range;
+use std::collections::BTreeSet;
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Date32Array, RecordBatch, RecordBatchOptions, new_null_array};
@@ -17,7 +18,8 @@ use parquet::arrow::arrow_reader::{ArrowReaderOptions, RowSelection};
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::statistics::Statistics;
 
 use super::{DataFile, LakeError, TableHandle};
 
@@ -33,6 +35,9 @@ pub struct FileRead<'r> {
     pub batch_rows: Option<usize>,
     /// Only these rows, as ascending ranges of their positions in the file.
     pub rows: Option<Vec<Range<usize>>>,
+    /// Row groups that hold none of these tenants are passed over, where the file says so and `rows` does not choose;
+    /// rows of others may be among those that are left.
+    pub tenants: Option<&'r BTreeSet<String>>,
 }
 
 impl TableHandle {
@@ -50,6 +55,10 @@ impl TableHandle {
         let mut builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(&failed)?;
         let names = schema.fields().iter().map(|field| field.name().as_str());
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+        if let (None, Some(tenants)) = (&read.rows, read.tenants) {
+            let groups = groups_of_tenants(builder.metadata(), tenants);
+            builder = builder.with_row_groups(groups);
+        }
         if let Some(ranges) = read.rows {
             let rows = builder.metadata().file_metadata().num_rows() as usize;
             let selection = RowSelection::from_consecutive_ranges(ranges.into_iter(), rows);
@@ -82,9 +91,19 @@ impl TableHandle {
         files: &'a [DataFile],
         columns: Option<&'a [&'a str]>,
     ) -> BoxStream<'a, Result<RecordBatch, LakeError>> {
-        let streams = futures::stream::iter(files)
-            .then(move |file| self.read_file(file, FileRead { columns, ..FileRead::default() }));
-        streams.try_flatten().boxed()
+        self.read_batches_of(files, columns, None)
+    }
+
+    /// The same without files and row groups that hold none of some tenants; rows of others may be among the rest.
+    pub fn read_batches_of<'a>(
+        &'a self,
+        files: &'a [DataFile],
+        columns: Option<&'a [&'a str]>,
+        tenants: Option<&'a BTreeSet<String>>,
+    ) -> BoxStream<'a, Result<RecordBatch, LakeError>> {
+        let read = move |file| self.read_file(file, FileRead { columns, tenants, ..FileRead::default() });
+        let files = files.iter().filter(move |file| tenants.is_none_or(|tenants| file.may_hold_any(tenants)));
+        futures::stream::iter(files).then(read).try_flatten().boxed()
     }
 
     fn read_schema(&self, columns: Option<&[&str]>) -> Result<SchemaRef, ArrowError> {
@@ -93,6 +112,29 @@ impl TableHandle {
         let indices = columns.iter().map(|name| schema.index_of(name)).collect::<Result<Vec<_>, _>>()?;
         Ok(Arc::new(schema.project(&indices)?))
     }
+}
+
+/// The row groups whose bounds do not rule out all of the tenants.
+fn groups_of_tenants(metadata: &ParquetMetaData, tenants: &BTreeSet<String>) -> Vec<usize> {
+    let schema = metadata.file_metadata().schema_descr();
+    let tenant = (0..schema.num_columns()).find(|at| schema.column(*at).name() == "tenant");
+    let bounds = |group: &RowGroupMetaData| text_bounds(group.column(tenant?).statistics()?);
+    let groups = metadata.row_groups().iter().enumerate();
+    let may_hold = |(_, group): &(usize, &RowGroupMetaData)| {
+        bounds(group).is_none_or(|(low, high)| holds_any_between(tenants, &low, &high))
+    };
+    groups.filter(may_hold).map(|(at, _)| at).collect()
+}
+
+/// The smallest and largest text of a column chunk. Long texts are cut, but a bound never lies within what it bounds.
+pub(crate) fn text_bounds(statistics: &Statistics) -> Option<(String, String)> {
+    let text = |bytes: Option<&[u8]>| Some(std::str::from_utf8(bytes?).ok()?.to_owned());
+    Some((text(statistics.min_bytes_opt())?, text(statistics.max_bytes_opt())?))
+}
+
+pub(crate) fn holds_any_between(tenants: &BTreeSet<String>, low: &str, high: &str) -> bool {
+    let from_low = (Bound::Included(low), Bound::Unbounded);
+    tenants.range::<str, _>(from_low).next().is_some_and(|tenant| tenant.as_str() <= high)
 }
 
 /// Brings a file's batch to the table's columns and types.

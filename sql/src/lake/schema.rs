@@ -16,16 +16,18 @@ pub enum Table {
     RejectedMessages,
     Invoices,
     InvoiceLines,
+    UsageHourly,
     UsageDaily,
     UsageCarried,
 }
 
 impl Table {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::UsageEvents,
         Self::RejectedMessages,
         Self::Invoices,
         Self::InvoiceLines,
+        Self::UsageHourly,
         Self::UsageDaily,
         Self::UsageCarried,
     ];
@@ -36,6 +38,7 @@ impl Table {
             Self::RejectedMessages => "rejected_messages",
             Self::Invoices => "invoices",
             Self::InvoiceLines => "invoice_lines",
+            Self::UsageHourly => "usage_hourly",
             Self::UsageDaily => "usage_daily",
             Self::UsageCarried => "usage_carried",
         }
@@ -47,7 +50,7 @@ impl Table {
             Self::UsageEvents => "event_day",
             Self::RejectedMessages => "rejected_day",
             Self::Invoices | Self::InvoiceLines => "period_month",
-            Self::UsageDaily | Self::UsageCarried => "usage_day",
+            Self::UsageHourly | Self::UsageDaily | Self::UsageCarried => "usage_day",
         }
     }
 
@@ -60,6 +63,7 @@ impl Table {
             Self::RejectedMessages
             | Self::Invoices
             | Self::InvoiceLines
+            | Self::UsageHourly
             | Self::UsageDaily
             | Self::UsageCarried => None,
         }
@@ -71,6 +75,10 @@ impl Table {
             Self::RejectedMessages => "messages that could not be counted, with their bytes and the reason",
             Self::Invoices => "one row per invoice, with all that explains it",
             Self::InvoiceLines => "one row per invoice line",
+            Self::UsageHourly => {
+                "what each tenant used of each meter in each clock hour (UTC), with its dimensions and over all of them; an hour \
+                 without a row had nothing"
+            }
             Self::UsageDaily => {
                 "roll-ups: a row per tenant, day, question and its part of the day, and one per tenant and day that says \
                  what is there; of each tenant and day only the highest generation counts"
@@ -88,6 +96,7 @@ impl Table {
             Self::UsageEvents => &["time", "tenant", "meter"],
             Self::RejectedMessages => &["arrival"],
             Self::Invoices | Self::InvoiceLines => &["tenant", "invoice"],
+            Self::UsageHourly => &["tenant", "meter", "hour"],
             Self::UsageDaily | Self::UsageCarried => &["tenant"],
         }
     }
@@ -99,6 +108,7 @@ impl Table {
             Self::RejectedMessages => REJECTED_MESSAGES,
             Self::Invoices => INVOICES,
             Self::InvoiceLines => INVOICE_LINES,
+            Self::UsageHourly => USAGE_HOURLY,
             Self::UsageDaily => USAGE_DAILY,
             Self::UsageCarried => USAGE_CARRIED,
         }
@@ -280,6 +290,39 @@ const INVOICE_LINES: &[Column] = &[
     optional("billable_exact", ColumnKind::Text, "the same without rounding"),
     column("currency", ColumnKind::Text, "ISO 4217 code"),
     column("amount", ColumnKind::Value, "what the line costs"),
+];
+
+const USAGE_HOURLY: &[Column] = &[
+    column("usage_day", ColumnKind::Date, "the UTC day of `hour`; the table's partition"),
+    column("tenant", ColumnKind::Text, "whose usage it is"),
+    column("meter", ColumnKind::Text, "the meter"),
+    optional(
+        "dimensions",
+        ColumnKind::Text,
+        "the values of the meter's dimensions as a JSON object with sorted keys; null in the row over all of them, which \
+         every meter has: add up either kind of rows, never both",
+    ),
+    column("hour", ColumnKind::Time, "when the clock hour (UTC) starts"),
+    column("samples", ColumnKind::Long, "how many samples the hour has"),
+    optional("first_sample", ColumnKind::Time, "the first of them"),
+    optional("last_sample", ColumnKind::Time, "the last of them"),
+    optional("opening", ColumnKind::Value, "gauge: the sum over the resources when the hour starts"),
+    optional("closing", ColumnKind::Value, "gauge: the sum over the resources when it ends"),
+    optional("net_change", ColumnKind::Value, "gauge: closing - opening"),
+    optional("highest", ColumnKind::Value, "gauge: the highest sum over the resources"),
+    optional("lowest", ColumnKind::Value, "gauge: the lowest sum over the resources"),
+    optional(
+        "integral",
+        ColumnKind::Value,
+        "gauge: level times time, in units times microseconds; divided by 3600000000 it is the hour's average",
+    ),
+    optional("sum", ColumnKind::Value, "delta: all values added"),
+    optional("max", ColumnKind::Value, "delta: the highest value"),
+    optional("increase", ColumnKind::Value, "cumulative: growth, resets seen through"),
+    optional("resets", ColumnKind::Long, "cumulative: how often a counter dropped"),
+    optional("billed_us", ColumnKind::Long, "session: billed time in microseconds"),
+    optional("started", ColumnKind::Long, "session: how many began"),
+    optional("resource_hours", ColumnKind::Long, "unique: distinct resources in the hour"),
 ];
 
 const USAGE_DAILY: &[Column] = &[

@@ -1,6 +1,6 @@
 //! A table of the lake, and one pinned version of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::Field;
@@ -248,6 +248,12 @@ impl DataFile {
     /// The first and last tenant of the file, if the log says.
     pub fn tenant_bounds(&self) -> Option<(String, String)> {
         Some((self.bound("minValues", "tenant")?, self.bound("maxValues", "tenant")?))
+    }
+
+    /// Whether the log does not rule out that one of these tenants has rows in the file.
+    pub fn may_hold_any(&self, tenants: &BTreeSet<String>) -> bool {
+        let bounds = self.tenant_bounds();
+        bounds.is_none_or(|(low, high)| super::holds_any_between(tenants, &low, &high))
     }
 
     fn bound(&self, bound: &str, column: &str) -> Option<String> {

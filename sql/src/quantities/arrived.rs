@@ -1,12 +1,14 @@
 //! A day with newly arrived files: its rows are put in order in memory before they are folded.
 //!
 //! Rows are first dealt out to their tenants and meters, where they mostly lie in the order of time already, so that
-//! sorting them is cheap.
+//! sorting them is cheap. A day that does not fit into the given memory is folded in several passes, one stretch of time
+//! after the other (`passes`).
 
 use futures::TryStreamExt;
 
 use super::corrections::AddedRow;
 use super::dictionary::Mapped;
+use super::passes::Pass;
 use super::rows::{ARRIVED, Arrival, FOLDED, Rows, SIGNALS, text};
 use super::tenants::{Figures, LastSlot, NONE, SignalWord, TenantFolds};
 use super::{Day, QuantitiesError};
@@ -25,6 +27,9 @@ struct ArrivedRow {
     offset: i64,
     batch_index: i32,
 }
+
+/// What a row takes while it is held, with the room that the growing of lists and sorting need.
+pub(super) const ROW_BYTES: usize = 2 * size_of::<ArrivedRow>();
 
 /// Texts that rows of the day name by number.
 #[derive(Debug, Default)]
@@ -58,21 +63,25 @@ pub(super) async fn fold_day(
     has_sessions: bool,
     folds: &mut TenantFolds,
 ) -> Result<(), QuantitiesError> {
-    let mut gathered = Gathered::default();
-    // The first of each is what stands for none.
-    gathered.resources.number("");
-    gathered.dimensions.number("");
-    for place in 0..day.files.len() {
-        gather_file(day, place, has_sessions, folds, &mut gathered).await?;
+    for pass in day.passes.iter() {
+        let mut gathered = Gathered::default();
+        // The first of each is what stands for none.
+        gathered.resources.number("");
+        gathered.dimensions.number("");
+        for place in 0..day.files.len() {
+            gather_file(day, place, pass, has_sessions, folds, &mut gathered).await?;
+        }
+        gathered.add(&day.added, pass, folds);
+        gathered.put_in_order(&folds.ranks());
+        gathered.fold(folds, day.passes.len() == 1).await?;
     }
-    gathered.add(&day.added, folds);
-    gathered.put_in_order();
-    gathered.fold(folds)
+    Ok(())
 }
 
 async fn gather_file(
     day: &Day,
     place: usize,
+    pass: &Pass,
     has_sessions: bool,
     folds: &mut TenantFolds,
     gathered: &mut Gathered,
@@ -82,17 +91,19 @@ async fn gather_file(
     if has_sessions {
         columns.extend(SIGNALS);
     }
-    // Rows that came twice are named by their place in the file, so all row groups are read.
-    let row_groups = if day.twice.is_empty(place) {
-        folds.share().row_groups(file)
-    } else {
-        (0..file.row_groups().len()).collect()
-    };
-    let mut batches = file.read(&columns, row_groups)?;
+    let bounds = file.row_groups();
+    let mut row_groups = folds.share().row_groups(file);
+    row_groups.retain(|group| pass.may_take(&bounds[*group]));
+    if row_groups.is_empty() {
+        return Ok(());
+    }
+    // Rows that came twice are named by their place in the file.
+    let rows_of = |group: usize| bounds[group].first_row..bounds[group].first_row + bounds[group].rows;
+    let mut batches = file.read(&columns, row_groups.clone())?;
+    let mut places = row_groups.into_iter().flat_map(rows_of);
     let (mut tenants, mut meters) = (Mapped::default(), Mapped::default());
     let (mut resources, mut dimensions) = (Mapped::default(), Mapped::default());
     let (mut signals, mut topics) = (Mapped::default(), Mapped::default());
-    let mut first_row = 0;
     while let Some(batch) = batches.try_next().await? {
         let rows = Rows::of(file, &batch, has_sessions)?;
         let arrival = Arrival::of(file, &batch)?;
@@ -104,13 +115,14 @@ async fn gather_file(
         if let Some((signal, _)) = &rows.signals {
             signals.map(signal, SignalWord::of);
         }
-        for row in 0..rows.len() {
+        for (row, place_in_file) in (0..rows.len()).zip(&mut places) {
             let number = |column: &super::dictionary::Texts, mapped: &Mapped<u32>, none: u32| {
                 use arrow::array::Array;
                 if column.is_null(row) { none } else { mapped.numbers[column.keys().value(row) as usize] }
             };
             let tenant = number(&rows.tenant, &tenants, NONE);
-            if tenant == NONE || day.twice.contains(place, first_row + row as u64) {
+            let is_taken = tenant != NONE && pass.takes(rows.time.value(row), tenant);
+            if !is_taken || day.twice.contains(place, place_in_file) {
                 continue;
             }
             gathered.rows.push(ArrivedRow {
@@ -126,7 +138,6 @@ async fn gather_file(
                 batch_index: arrival.batch_index.value(row),
             });
         }
-        first_row += rows.len() as u64;
     }
     Ok(())
 }
@@ -153,10 +164,10 @@ fn figures(rows: &Rows, signals: &Mapped<SignalWord>, row: usize) -> Figures {
 
 impl Gathered {
     /// What stands in the place of amended events, at their place in the order.
-    fn add(&mut self, added: &[AddedRow], folds: &mut TenantFolds) {
+    fn add(&mut self, added: &[AddedRow], pass: &Pass, folds: &mut TenantFolds) {
         for AddedRow { tenant, time_us, arrived, reading } in added {
             let tenant = folds.tenant_number(tenant);
-            if tenant == NONE {
+            if tenant == NONE || !pass.takes(*time_us, tenant) {
                 continue;
             }
             self.rows.push(ArrivedRow {
@@ -179,11 +190,11 @@ impl Gathered {
         }
     }
 
-    /// By tenant and meter, then by time and arrival.
-    fn put_in_order(&mut self) {
+    /// By tenant (in the order of names, as compacted days are) and meter, then by time and arrival.
+    fn put_in_order(&mut self, ranks: &[u32]) {
         let topics = &self.topics.texts;
         // Stable sorts that use what lies in order already; a tenant's rows of a meter mostly do.
-        self.rows.sort_by_key(|row| (row.tenant, row.meter));
+        self.rows.sort_by_key(|row| (ranks[row.tenant as usize], row.meter));
         for run in
             self.rows.chunk_by_mut(|left, right| (left.tenant, left.meter) == (right.tenant, right.meter))
         {
@@ -203,14 +214,22 @@ impl Gathered {
         }
     }
 
-    fn fold(&self, folds: &mut TenantFolds) -> Result<(), QuantitiesError> {
+    /// `is_whole` says that no rows of the day come after these.
+    async fn fold(&self, folds: &mut TenantFolds, is_whole: bool) -> Result<(), QuantitiesError> {
         let dimension_numbers: Vec<u32> =
             self.dimensions.texts.iter().map(|text| folds.dimension_number(text)).collect();
         let mut last = vec![LastSlot::NOWHERE; self.resources.texts.len()];
         let mut last_without_resource = vec![LastSlot::NOWHERE; self.dimensions.texts.len()];
         for run in self.rows.chunk_by(|left, right| (left.tenant, left.meter) == (right.tenant, right.meter))
         {
-            let Some(mut own) = folds.begin(run[0].tenant, run[0].meter, run.len() as u64) else { continue };
+            if is_whole && folds.come_to(run[0].tenant) {
+                folds.hand_over().await;
+            }
+            let Some(mut own) =
+                folds.begin(run[0].tenant, run[0].meter, run.len() as u64, run[0].figures.time_us)
+            else {
+                continue;
+            };
             for row in run {
                 if own.is_over(&row.figures) {
                     continue;

@@ -171,7 +171,7 @@ impl EventCorrections {
         }
         for (day, mut rows) in added.into_iter().filter(|(_, rows)| !rows.is_empty()) {
             rows.sort_by(|left, right| left.arrived.cmp(&right.arrived));
-            days.entry(day).or_insert_with(Day::without_files).added = Arc::new(rows);
+            days.entry(day).or_insert_with(|| Day::without_files(day)).added = Arc::new(rows);
         }
         Ok(())
     }

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rating::catalog::{Catalog, MeterKind};
+use rating::catalog::Catalog;
 use rating::period::Period;
 use rating::usage::{DAY_US, Demand, Wanted, day_span};
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::task::JoinHandle;
 
 use super::shares::TenantShare;
-use super::tenants::{Openings, TenantDay, TenantFolds};
-use super::{Asked, Day, QuantitiesError, UsageScan};
+use super::tenants::{Openings, Portion, TenantFolds};
+use super::{Asked, Day, HELD_BYTES_MAX, QuantitiesError, UsageScan};
 use crate::lake::{DataFile, Table, TableHandle, TableSnapshot};
 
 /// The questions about a tenant's day; no span of them reaches out of it.
@@ -37,25 +39,42 @@ impl std::fmt::Debug for DayScan {
     }
 }
 
+/// Days of tenants as they are finished.
+#[derive(Debug)]
+pub struct TenantDays {
+    portions: Receiver<Portion>,
+    tasks: Vec<JoinHandle<Result<(), QuantitiesError>>>,
+}
+
+impl TenantDays {
+    /// Some tenants, with the number of the share that they are of; within a share, those with rows come first and those
+    /// that only carry something after them, both in the order of their names. Nothing when all were there.
+    pub async fn next(&mut self) -> Result<Option<Portion>, QuantitiesError> {
+        if let Some(portion) = self.portions.recv().await {
+            return Ok(Some(portion));
+        }
+        for task in self.tasks.drain(..) {
+            task.await.map_err(QuantitiesError::Stopped)??;
+        }
+        Ok(None)
+    }
+}
+
 impl DayScan {
-    /// What the day came to for each tenant that has events or carries something, in the order of their names.
-    pub async fn run(&self) -> Result<Vec<TenantDay>, QuantitiesError> {
+    /// What the day came to for each tenant that has events or carries something. Few tenants are in memory at a time
+    /// where the day is sorted.
+    pub async fn start(&self) -> Result<TenantDays, QuantitiesError> {
         let scan = self.usage_scan();
         let days = Arc::new(scan.open_days(Some(self.day)).await?);
         let shares = TenantShare::split(&days, self.threads.max(1), self.tenants.as_ref());
-        let tasks: Vec<_> = shares
-            .into_iter()
-            .map(|share| {
-                let (scan, openings, days) = (scan.clone(), Arc::clone(&self.openings), Arc::clone(&days));
-                tokio::spawn(fold_share(scan, share, openings, days, day_span(self.day).end_us))
-            })
-            .collect();
-        let mut tenants = Vec::new();
-        for task in tasks {
-            tenants.extend(task.await.map_err(QuantitiesError::Stopped)??);
-        }
-        tenants.sort_by(|left, right| left.tenant.cmp(&right.tenant));
-        Ok(tenants)
+        let (to, portions) = channel(shares.len());
+        let end_us = day_span(self.day).end_us;
+        let tasks = shares.into_iter().enumerate().map(|(at, share)| {
+            let mut folds = TenantFolds::new(scan.clone(), share);
+            folds.hand_over_to(to.clone(), at, end_us);
+            tokio::spawn(fold_share(folds, Arc::clone(&self.openings), Arc::clone(&days)))
+        });
+        Ok(TenantDays { portions, tasks: tasks.collect() })
     }
 
     fn usage_scan(&self) -> UsageScan {
@@ -84,23 +103,21 @@ impl DayScan {
             until_us: i64::from(self.day) * DAY_US + DAY_US,
             threads: self.threads,
             memory: None,
+            held_bytes_max: HELD_BYTES_MAX,
         }
     }
 }
 
 async fn fold_share(
-    scan: UsageScan,
-    share: TenantShare,
+    mut folds: TenantFolds,
     openings: Arc<Openings>,
     days: Arc<Vec<Day>>,
-    end_us: i64,
-) -> Result<Vec<TenantDay>, QuantitiesError> {
-    let has_sessions =
-        scan.catalog.meters.iter().any(|meter| matches!(meter.kind, MeterKind::Session { .. }));
-    let mut folds = TenantFolds::new(scan, share);
+) -> Result<(), QuantitiesError> {
+    let has_sessions = folds.has_sessions();
     folds.open(&openings);
     for day in days.iter() {
         day.fold(has_sessions, &mut folds).await?;
     }
-    Ok(folds.finish_day(end_us))
+    folds.hand_over_rest().await;
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! A file of `usage_events` as the engine reads it: only the columns that it needs, texts as dictionaries.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
@@ -8,15 +9,17 @@ use arrow::datatypes::{DataType, Field, Schema};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::errors::ParquetError;
 use parquet::file::statistics::Statistics;
 
 use super::QuantitiesError;
-use crate::lake::{DataFile, StoredFile, Table, TableHandle};
+use crate::lake::{DataFile, StoredFile, Table, TableHandle, text_bounds};
 
 const BATCH_ROWS: usize = 16 * 1024;
+
+type Builder = ParquetRecordBatchStreamBuilder<StoredFile>;
 
 /// Columns of text; each is read as a dictionary.
 const TEXTS: [&str; 6] = ["tenant", "meter", "resource", "dimensions", "signal", "topic"];
@@ -29,12 +32,15 @@ pub(super) struct LakeFile {
     metadata: ArrowReaderMetadata,
 }
 
-/// The tenants of a row group, by its statistics.
+/// A row group by its statistics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct GroupBounds {
+    /// The place of its first row in the file.
+    pub first_row: u64,
     pub rows: u64,
     /// Nothing when the file does not say.
     pub tenants: Option<(String, String)>,
+    pub times_us: Option<(i64, i64)>,
 }
 
 impl LakeFile {
@@ -51,12 +57,24 @@ impl LakeFile {
     pub fn row_groups(&self) -> Vec<GroupBounds> {
         let metadata = self.metadata.metadata();
         let schema = metadata.file_metadata().schema_descr();
-        let tenant = (0..schema.num_columns()).find(|at| schema.column(*at).name() == "tenant");
-        let bounds = metadata.row_groups().iter().map(|group| GroupBounds {
-            rows: group.num_rows() as u64,
-            tenants: tenant.and_then(|at| text_bounds(group.column(at).statistics()?)),
+        let column = |name: &str| (0..schema.num_columns()).find(|at| schema.column(*at).name() == name);
+        let (tenant, time) = (column("tenant"), column("time"));
+        let mut first_row = 0;
+        let bounds = metadata.row_groups().iter().map(|group| {
+            let rows = group.num_rows() as u64;
+            first_row += rows;
+            GroupBounds {
+                first_row: first_row - rows,
+                rows,
+                tenants: tenant.and_then(|at| text_bounds(group.column(at).statistics()?)),
+                times_us: time.and_then(|at| time_bounds(group.column(at).statistics()?)),
+            }
         });
         bounds.collect()
+    }
+
+    pub fn all_row_groups(&self) -> Vec<usize> {
+        (0..self.metadata.metadata().num_row_groups()).collect()
     }
 
     /// Streams some columns of some row groups, in the file's order.
@@ -65,18 +83,31 @@ impl LakeFile {
         columns: &[&'static str],
         row_groups: Vec<usize>,
     ) -> Result<BoxStream<'static, Result<RecordBatch, QuantitiesError>>, QuantitiesError> {
+        self.stream(columns, |builder| builder.with_row_groups(row_groups))
+    }
+
+    /// Streams some columns of some rows, given as ascending ranges.
+    pub fn read_rows(
+        &self,
+        columns: &[&'static str],
+        rows: Vec<Range<usize>>,
+    ) -> Result<BoxStream<'static, Result<RecordBatch, QuantitiesError>>, QuantitiesError> {
+        let selection = RowSelection::from_consecutive_ranges(rows.into_iter(), self.file.rows as usize);
+        self.stream(columns, |builder| builder.with_row_selection(selection))
+    }
+
+    fn stream(
+        &self,
+        columns: &[&'static str],
+        choose: impl FnOnce(Builder) -> Builder,
+    ) -> Result<BoxStream<'static, Result<RecordBatch, QuantitiesError>>, QuantitiesError> {
         let path = self.file.path.clone();
         let failed = move |source: ParquetError| QuantitiesError::Parquet { path: path.clone(), source };
         let builder =
             ParquetRecordBatchStreamBuilder::new_with_metadata(self.stored.clone(), self.metadata.clone());
         let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
-        let stream = builder
-            .with_projection(mask)
-            .with_row_groups(row_groups)
-            .with_batch_size(BATCH_ROWS)
-            .build()
-            .map_err(&failed)?;
-        Ok(stream.map_err(failed).boxed())
+        let builder = choose(builder.with_projection(mask).with_batch_size(BATCH_ROWS));
+        Ok(builder.build().map_err(&failed)?.map_err(failed).boxed())
     }
 
     /// A column in the type that the engine works with, whatever the file's writer made of it.
@@ -88,9 +119,11 @@ impl LakeFile {
     }
 }
 
-fn text_bounds(statistics: &Statistics) -> Option<(String, String)> {
-    let text = |bytes: Option<&[u8]>| Some(std::str::from_utf8(bytes?).ok()?.to_owned());
-    Some((text(statistics.min_bytes_opt())?, text(statistics.max_bytes_opt())?))
+fn time_bounds(statistics: &Statistics) -> Option<(i64, i64)> {
+    match statistics {
+        Statistics::Int64(times) => Some((*times.min_opt()?, *times.max_opt()?)),
+        _ => None,
+    }
 }
 
 fn dictionary() -> DataType {

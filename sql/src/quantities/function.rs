@@ -1,7 +1,8 @@
 //! `quantities('2026-05')` in SQL: a table function with an execution plan of its own.
 //!
-//! Owns: reading its arguments, passing filters on the tenant down, and counting its memory against the session's. A
-//! second argument pins the version of `usage_events`; otherwise it is the session's.
+//! Owns: reading its arguments, passing filters on the tenant down, and counting its memory against the session's. It
+//! answers from roll-ups where these do, and from events elsewhere. A second argument pins the version of `usage_events`;
+//! otherwise it is the session's.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -27,14 +28,15 @@ use rating::period::PeriodChoice;
 
 use super::period::{PeriodScan, Question};
 use super::table::{QUANTITIES, QuantityRows};
-use crate::lake::{LakeError, TableHandle, TableSnapshot};
+use crate::lake::{Lake, LakeError, Table, TableSnapshot};
+use crate::rollups::{RollUps, Source};
 
 const BATCH_ROWS: usize = 8 * 1024;
 
 /// The function, over one lake and catalog.
 #[derive(Debug, Clone)]
 pub struct QuantitiesFunction {
-    pub table: TableHandle,
+    pub lake: Lake,
     /// None while the table does not exist.
     pub snapshot: Option<Arc<TableSnapshot>>,
     pub catalog: Arc<Catalog>,
@@ -68,7 +70,7 @@ struct QuantitiesTable {
 
 impl QuantitiesTable {
     async fn snapshot(&self) -> Result<Arc<TableSnapshot>> {
-        let table = &self.function.table;
+        let table = self.function.lake.table(Table::UsageEvents);
         let found = match (self.version, &self.function.snapshot) {
             (None, Some(snapshot)) => Ok(Arc::clone(snapshot)),
             (None, None) => Err(LakeError::Missing(table.table().name())),
@@ -106,7 +108,7 @@ impl TableProvider for QuantitiesTable {
         let tenants = filters.iter().filter_map(tenants_of);
         let tenants = tenants.reduce(|left, right| left.intersection(&right).cloned().collect());
         let scan = PeriodScan {
-            table: self.function.table.clone(),
+            table: self.function.lake.table(Table::UsageEvents),
             snapshot: self.snapshot().await?,
             catalog: Arc::clone(&self.function.catalog),
             period: self.period,
@@ -114,11 +116,11 @@ impl TableProvider for QuantitiesTable {
             tenants,
             threads: state.config().target_partitions(),
         };
-        Ok(Arc::new(QuantitiesExec::new(scan, projection.cloned())?))
+        Ok(Arc::new(QuantitiesExec::new(self.function.lake.clone(), scan, projection.cloned())?))
     }
 }
 
-/// The tenants that a filter leaves: of `tenant = 'x'` and `tenant IN ('x', 'y')`.
+/// The tenants that a filter leaves: of `tenant = 'x'`, several of these with `OR`, and `tenant IN ('x', 'y')`.
 fn tenants_of(filter: &Expr) -> Option<BTreeSet<String>> {
     let text = |expression: &Expr| match expression {
         Expr::Literal(ScalarValue::Utf8(Some(text)), _) => Some(text.clone()),
@@ -130,6 +132,10 @@ fn tenants_of(filter: &Expr) -> Option<BTreeSet<String>> {
             (column, value) | (value, column) if is_tenant(column) => Some(BTreeSet::from([text(value)?])),
             _ => None,
         },
+        // A short list becomes this.
+        Expr::BinaryExpr(or) if or.op == Operator::Or => {
+            Some(tenants_of(&or.left)?.union(&tenants_of(&or.right)?).cloned().collect())
+        }
         Expr::InList(list) if !list.negated && is_tenant(&list.expr) => list.list.iter().map(text).collect(),
         _ => None,
     }
@@ -138,13 +144,14 @@ fn tenants_of(filter: &Expr) -> Option<BTreeSet<String>> {
 /// The pass over the lake as an operator.
 #[derive(Debug)]
 pub struct QuantitiesExec {
+    lake: Lake,
     scan: PeriodScan,
     projection: Option<Vec<usize>>,
     properties: Arc<PlanProperties>,
 }
 
 impl QuantitiesExec {
-    fn new(scan: PeriodScan, projection: Option<Vec<usize>>) -> Result<Self> {
+    fn new(lake: Lake, scan: PeriodScan, projection: Option<Vec<usize>>) -> Result<Self> {
         let schema = project_schema(&QUANTITIES, projection.as_ref())?;
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
@@ -152,7 +159,7 @@ impl QuantitiesExec {
             EmissionType::Final,
             Boundedness::Bounded,
         );
-        Ok(Self { scan, projection, properties: Arc::new(properties) })
+        Ok(Self { lake, scan, projection, properties: Arc::new(properties) })
     }
 }
 
@@ -195,12 +202,14 @@ impl ExecutionPlan for QuantitiesExec {
     }
 
     fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let (scan, projection) = (self.scan.clone(), self.projection.clone());
+        let (lake, scan, projection) = (self.lake.clone(), self.scan.clone(), self.projection.clone());
         let pool = Arc::clone(context.memory_pool());
         let batches = async move {
             let mut scan_of_all = scan.usage_scan().map_err(external)?;
             scan_of_all.memory = Some(pool);
-            let answers = scan.complete(scan_of_all.run().await.map_err(external)?).map_err(external)?;
+            let roll_ups = RollUps::open(&lake).await.map_err(external)?;
+            let found = RollUps::answer(roll_ups.as_ref(), &scan_of_all, Source::Auto).await;
+            let answers = scan.complete(found.map_err(external)?.answers).map_err(external)?;
             if let Some(failure) = answers.failed.into_iter().next() {
                 return Err(DataFusionError::External(Box::new(failure)));
             }

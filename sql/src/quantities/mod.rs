@@ -5,8 +5,8 @@
 //! what is asked (the caller's demands).
 //!
 //! Days are read in their order, each tenant's in one task, so that the only thing in memory is each tenant's state. A
-//! compacted day streams through as it lies. A day with newly arrived files is put in order in memory first, and events
-//! that came twice are left out, as compaction would do it.
+//! compacted day streams through as it lies. A day with newly arrived files is put in order in memory first, as much of it
+//! at a time as the caller gives room for, and events that came twice are left out, as compaction would do it.
 
 mod answers;
 mod arrived;
@@ -15,6 +15,7 @@ mod day_scan;
 mod dictionary;
 mod files;
 mod function;
+mod passes;
 mod period;
 mod rows;
 mod shares;
@@ -30,7 +31,7 @@ use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
 use parquet::errors::ParquetError;
-use rating::catalog::{Catalog, MeterKind};
+use rating::catalog::Catalog;
 use rating::period::PeriodError;
 use rating::usage::{BadDimensions, Demand};
 
@@ -38,7 +39,7 @@ use crate::lake::{DataFile, LakeError, TableHandle, TableSnapshot};
 
 pub use answers::{Answers, TenantFailure, TenantProblem};
 pub use corrections::{AmendedReading, Arrived, Correction, EventCorrections};
-pub use day_scan::{DayQuestionsOf, DayScan};
+pub use day_scan::{DayQuestionsOf, DayScan, TenantDays};
 pub use function::QuantitiesFunction;
 pub(crate) use period::demand_of_terms;
 pub use period::{PeriodScan, Question};
@@ -46,11 +47,12 @@ pub use table::{QUANTITIES, QuantityRows};
 
 use corrections::AddedRow;
 use files::LakeFile;
+use passes::Pass;
 use shares::TenantShare;
 use tenants::TenantFolds;
 pub(crate) use tenants::signals_in_order;
 pub use tenants::{
-    Openings, RolledDay, RolledOddities, RolledSeries, TenantCarried, TenantDay, tells_of_earlier_days,
+    Openings, Portion, RolledDay, RolledOddities, RolledSeries, TenantCarried, TenantDay, tells_of_earlier_days,
 };
 use twice::RowsTwice;
 
@@ -80,7 +82,12 @@ pub struct UsageScan {
     pub threads: usize,
     /// Where the folds' memory is counted, if anywhere.
     pub memory: Option<Arc<dyn MemoryPool>>,
+    /// About how much of days that are not compacted may be held in memory; see `HELD_BYTES_MAX`.
+    pub held_bytes_max: usize,
 }
+
+/// What is held of days that are not compacted, unless the caller says otherwise.
+pub const HELD_BYTES_MAX: usize = 768 * 1024 * 1024;
 
 impl std::fmt::Debug for UsageScan {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -128,6 +135,7 @@ pub enum QuantitiesError {
 /// The files of one day.
 #[derive(Debug, Clone)]
 struct Day {
+    day: i32,
     files: Vec<Arc<LakeFile>>,
     /// Whether the files follow each other in the order of tenant, meter, time and arrival, with each event once.
     is_sorted: bool,
@@ -135,6 +143,8 @@ struct Day {
     twice: Arc<RowsTwice>,
     /// What stands in the place of amended events.
     added: Arc<Vec<AddedRow>>,
+    /// How a day is taken up whose rows have to be put in order.
+    passes: Arc<Vec<Pass>>,
 }
 
 impl UsageScan {
@@ -164,8 +174,8 @@ impl UsageScan {
         for file in usage.filter(|file| self.may_matter(file.day)) {
             by_day.entry(file.day).or_default().push(file.clone());
         }
-        let (mut numbers, mut days) = (Vec::new(), Vec::new());
-        for (number, mut files) in by_day {
+        let mut days = Vec::new();
+        for (day, mut files) in by_day {
             let is_sorted = files.iter().all(DataFile::is_sorted);
             if is_sorted {
                 files.retain(|file| self.may_hold_tenants(file));
@@ -175,17 +185,21 @@ impl UsageScan {
             for file in files {
                 opened.push(Arc::new(LakeFile::open(&self.table, file).await?));
             }
-            numbers.push(number);
-            days.push(Day { files: opened, is_sorted, ..Day::without_files() });
+            let files = opened;
+            days.push(Day { files, is_sorted, ..Day::without_files(day) });
         }
-        twice::find(&mut days, self.threads.max(1)).await?;
-        if corrections.is_empty() {
-            return Ok(days);
+        twice::find(&mut days, self.threads.max(1), self.held_bytes_max).await?;
+        if !corrections.is_empty() {
+            let mut by_day = days.into_iter().map(|day| (day.day, day)).collect();
+            let is_read = |day: i32| only_day.is_none_or(|only| only == day) && self.may_matter(day);
+            corrections.apply(&mut by_day, is_read).await?;
+            days = by_day.into_values().collect();
         }
-        let mut days: BTreeMap<i32, Day> = numbers.into_iter().zip(days).collect();
-        let is_read = |day: i32| only_day.is_none_or(|only| only == day) && self.may_matter(day);
-        corrections.apply(&mut days, is_read).await?;
-        Ok(days.into_values().collect())
+        let rows_max = (self.held_bytes_max / arrived::ROW_BYTES) as u64;
+        for day in days.iter_mut().filter(|day| !day.is_in_order()) {
+            day.passes = Arc::new(passes::of_day(day.day, &day.files, rows_max).await?);
+        }
+        Ok(days)
     }
 
     /// A session may tell on a later day when it began or ended; all else happened on the day of its row.
@@ -196,10 +210,7 @@ impl UsageScan {
 
     /// Before compaction an event may lie there twice and under different tenants, so that every file of the day counts.
     fn may_hold_tenants(&self, file: &DataFile) -> bool {
-        self.tenants.as_ref().is_none_or(|tenants| {
-            let bounds = file.tenant_bounds();
-            bounds.is_none_or(|(low, high)| tenants.range(low..).next().is_some_and(|tenant| *tenant <= high))
-        })
+        self.tenants.as_ref().is_none_or(|tenants| file.may_hold_any(tenants))
     }
 }
 
@@ -210,10 +221,9 @@ async fn fold_share(
     share: TenantShare,
     days: Arc<Vec<Day>>,
 ) -> Result<Answers, QuantitiesError> {
-    let has_sessions =
-        scan.catalog.meters.iter().any(|meter| matches!(meter.kind, MeterKind::Session { .. }));
     let reservation = scan.memory.as_ref().map(|pool| MemoryConsumer::new("QuantitiesExec").register(pool));
     let mut folds = TenantFolds::new(scan, share);
+    let has_sessions = folds.has_sessions();
     for day in days.iter() {
         if let Some(reservation) = &reservation {
             reservation.try_resize(folds.size_bytes()).map_err(QuantitiesError::Memory)?;
@@ -224,12 +234,25 @@ async fn fold_share(
 }
 
 impl Day {
-    fn without_files() -> Self {
-        Self { files: Vec::new(), is_sorted: true, twice: Arc::default(), added: Arc::default() }
+    fn without_files(day: i32) -> Self {
+        Self {
+            day,
+            files: Vec::new(),
+            is_sorted: true,
+            twice: Arc::default(),
+            added: Arc::default(),
+            passes: Arc::default(),
+        }
+    }
+
+    /// Whether all rows count, in the order in which they lie.
+    fn is_in_order(&self) -> bool {
+        self.is_sorted && self.twice.is_nothing() && self.added.is_empty()
     }
 
     async fn fold(&self, has_sessions: bool, folds: &mut TenantFolds) -> Result<(), QuantitiesError> {
-        if self.is_sorted && self.twice.is_nothing() && self.added.is_empty() {
+        folds.begin_day(self.day);
+        if self.is_in_order() {
             sorted::fold_day(self, has_sessions, folds).await
         } else {
             arrived::fold_day(self, has_sessions, folds).await

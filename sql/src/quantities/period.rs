@@ -3,16 +3,18 @@
 //! Owns: which tenants and spans a period means, and that a tenant of the catalog has an answer even without any event.
 //! Does not own: what a price asks (`rating::draft`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rating::catalog::{Catalog, Tenant};
 use rating::draft::{Charges, DemandOptions};
 use rating::period::{Period, PeriodChoice, PeriodError};
+use rating::quota;
 use rating::usage::{Demand, Usage, View, Wanted};
 
-use super::{Answers, Asked, QuantitiesError, UsageScan};
-use crate::lake::{TableHandle, TableSnapshot};
+use super::{Answers, Asked, HELD_BYTES_MAX, QuantitiesError, UsageScan};
+use crate::lake::{Lake, TableHandle, TableSnapshot};
+use crate::rollups::{RollUps, Source};
 
 /// What is asked about a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub enum Question {
     Prices(DemandOptions),
     /// That, and every meter by all of its dimensions and measures.
     Everything,
+    /// What the quotas need that hold at this instant, or at the end of a period that is over.
+    Quotas { now_us: i64 },
 }
 
 /// A pass over one period.
@@ -41,6 +45,13 @@ impl PeriodScan {
         self.complete(self.usage_scan()?.run().await?)
     }
 
+    /// The same from the lake's roll-ups, as far as the source says so.
+    pub async fn run_from(&self, lake: &Lake, source: Source) -> Result<Answers, QuantitiesError> {
+        let roll_ups = if source == Source::Events { None } else { RollUps::open(lake).await? };
+        let found = RollUps::answer(roll_ups.as_ref(), &self.usage_scan()?, source).await?;
+        self.complete(found.answers)
+    }
+
     pub fn usage_scan(&self) -> Result<UsageScan, QuantitiesError> {
         let terms = self.catalog.tenants.iter().chain(&self.catalog.other_tenants);
         let ends = terms.map(|terms| Ok(self.period_of(terms)?.map(|period| period.span.end_us)));
@@ -51,9 +62,10 @@ impl PeriodScan {
             None => None,
         };
         let scan = self.clone();
+        let places: HashMap<String, usize> =
+            self.catalog.tenants.iter().enumerate().map(|(at, terms)| (terms.key.clone(), at)).collect();
         let demand_of = move |tenant: &str| {
-            let named = scan.catalog.tenants.iter().find(|terms| terms.key == tenant);
-            let demand = match named {
+            let demand = match places.get(tenant).map(|at| &scan.catalog.tenants[*at]) {
                 // The calendar was tried above.
                 Some(terms) => scan.demand(terms, tenant).ok().flatten(),
                 None if scan.catalog.other_tenants.is_none() => return Asked::NotSetUp,
@@ -70,6 +82,7 @@ impl PeriodScan {
             until_us: ends.into_iter().flatten().max().unwrap_or(i64::MIN),
             threads: self.threads,
             memory: None,
+            held_bytes_max: HELD_BYTES_MAX,
         })
     }
 
@@ -112,6 +125,7 @@ pub(crate) fn demand_of_terms(
     let span = period.span;
     let options = match question {
         Question::Prices(options) => options,
+        Question::Quotas { now_us } => return quota::demand(catalog, terms, period, tenant, now_us),
         Question::Everything => DemandOptions { unpriced_usage: false, costs: true },
     };
     let mut demand = Charges::new(catalog, terms, period).demand(tenant, options);

@@ -95,14 +95,6 @@ pub(super) struct ArrivalOf<'r> {
     pub batch_index: i32,
 }
 
-impl ArrivalOf<'_> {
-    /// Rows of one event came in one message, even if a replay stored some of them at another time.
-    pub fn is_same_event(&self, other: &Self) -> bool {
-        (self.topic, self.partition, self.offset, self.batch_index)
-            == (other.topic, other.partition, other.offset, other.batch_index)
-    }
-}
-
 /// A text of a column; empty where there is none.
 pub(super) fn text(column: &Texts, row: usize) -> &str {
     if column.is_null(row) {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Day;
 use super::files::{GroupBounds, LakeFile};
+use crate::lake::holds_any_between;
 
 /// The tenants of one task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,10 +52,7 @@ impl TenantShare {
             Some((low, high)) => {
                 self.from.as_deref().is_none_or(|from| from <= high.as_str())
                     && self.until.as_deref().is_none_or(|until| low.as_str() < until)
-                    && self
-                        .only
-                        .as_ref()
-                        .is_none_or(|only| only.range(low.clone()..).next().is_some_and(|at| at <= high))
+                    && self.only.as_ref().is_none_or(|only| holds_any_between(only, low, high))
             }
         };
         (0..groups.len()).filter(|at| may_hold(&groups[*at])).collect()

@@ -24,6 +24,7 @@ pub(super) async fn fold_day(
         while let Some(batch) = batches.try_next().await? {
             let rows = Rows::of(file, &batch, has_sessions)?;
             folds.take_in_order(&rows)?;
+            folds.hand_over().await;
         }
     }
     Ok(())

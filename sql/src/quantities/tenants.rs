@@ -20,9 +20,10 @@ use super::answers::{Answers, TenantFailure, TenantProblem};
 use super::dictionary::{Mapped, Numbers};
 use super::rows::{Rows, text};
 use super::shares::TenantShare;
-use super::{Asked, QuantitiesError, UsageScan};
+use super::{Asked, DAY_US, QuantitiesError, UsageScan};
 
-pub use rolled::{Openings, RolledDay, RolledOddities, RolledSeries, TenantCarried, TenantDay};
+use rolled::Passed;
+pub use rolled::{Openings, Portion, RolledDay, RolledOddities, RolledSeries, TenantCarried, TenantDay};
 
 /// A tenant of another share, or a meter that the catalog does not have.
 pub(super) const NONE: u32 = u32::MAX;
@@ -97,7 +98,11 @@ struct TenantState {
     /// By meter.
     folds: Vec<MeterState>,
     problem: Option<TenantProblem>,
+    /// Whether something was used before the end of the tenant's period.
+    is_seen: bool,
     rows: u64,
+    /// Its day was handed over.
+    is_finished: bool,
 }
 
 #[derive(Debug)]
@@ -125,6 +130,9 @@ pub(super) struct TenantFolds {
     columns: ColumnMaps,
     /// Where the folds go on from what an earlier day left.
     openings: Option<Arc<Openings>>,
+    /// Whether rows of the current day are counted.
+    counts_rows: bool,
+    passed: Passed,
 }
 
 /// What the dictionaries of the current row group stand for.
@@ -184,7 +192,18 @@ impl TenantFolds {
             dimension_numbers,
             columns: ColumnMaps::default(),
             openings: None,
+            counts_rows: true,
+            passed: Passed::default(),
         }
+    }
+
+    /// Later days are only read for what they tell of earlier ones.
+    pub fn begin_day(&mut self, day: i32) {
+        self.counts_rows = i64::from(day) * DAY_US < self.scan.until_us;
+    }
+
+    pub fn has_sessions(&self) -> bool {
+        self.meters.iter().any(|meter| matches!(meter.fold, FoldKind::Session(_)))
     }
 
     pub fn share(&self) -> &TenantShare {
@@ -200,7 +219,16 @@ impl TenantFolds {
         if number != NONE {
             let demand = (self.scan.demand_of)(name);
             let folds = self.meters.iter().map(|_| MeterState::NotSeen).collect();
-            self.tenants.push(TenantState { name: name.to_owned(), demand, folds, problem: None, rows: 0 });
+            let name = name.to_owned();
+            self.tenants.push(TenantState {
+                name,
+                demand,
+                folds,
+                problem: None,
+                is_seen: false,
+                rows: 0,
+                is_finished: false,
+            });
         }
         number
     }
@@ -234,6 +262,7 @@ impl TenantFolds {
             let end = (start + 1..rows.len()).find(|row| !continues(row)).unwrap_or(rows.len());
             let meter = if without_meter { NONE } else { columns.meters.numbers[meter as usize] };
             let tenant = columns.tenants.numbers[tenant as usize];
+            self.passed.come_to(tenant);
             self.take_run(tenant, meter, rows, start..end, &mut columns)?;
             start = end;
         }
@@ -250,11 +279,10 @@ impl TenantFolds {
         run: Range<usize>,
         columns: &mut ColumnMaps,
     ) -> Result<(), QuantitiesError> {
-        let count = run.len() as u64;
-        let Some(mut own) = self.begin(tenant, meter, count) else {
+        let (times, values) = (rows.time.values(), rows.value.values());
+        let Some(mut own) = self.begin(tenant, meter, run.len() as u64, times[run.start]) else {
             return Ok(());
         };
-        let (times, values) = (rows.time.values(), rows.value.values());
         let (resource_keys, dimension_keys) =
             (rows.resource.keys().values(), rows.dimensions.keys().values());
         let no_values = rows.value.nulls().filter(|nulls| nulls.null_count() > 0);
@@ -297,14 +325,18 @@ impl TenantFolds {
         Ok(())
     }
 
-    /// The fold of a tenant's meter; nothing where its rows do not matter.
-    pub fn begin(&mut self, tenant: u32, meter: u32, rows: u64) -> Option<Open<'_>> {
+    /// The fold of a tenant's meter for so many rows, the first of them at an instant; nothing where they do not matter.
+    pub fn begin(&mut self, tenant: u32, meter: u32, rows: u64, first_us: i64) -> Option<Open<'_>> {
         if tenant == NONE {
             return None;
         }
         let state = &mut self.tenants[tenant as usize];
-        state.rows += rows;
+        assert!(!state.is_finished, "rows of {} stand apart from each other in a sorted day", state.name);
+        if self.counts_rows {
+            state.rows += rows;
+        }
         let Asked::Demand(demand) = &state.demand else { return None };
+        state.is_seen |= first_us < demand.period.span.end_us;
         if meter == NONE || state.problem.is_some() {
             return None;
         }
@@ -342,10 +374,11 @@ impl TenantFolds {
     pub fn finish(self) -> Answers {
         let mut answers = Answers::default();
         for tenant in self.tenants {
-            let TenantState { name, demand, folds, problem, rows } = tenant;
+            let TenantState { name, demand, folds, problem, is_seen, rows, .. } = tenant;
             let demand = match demand {
                 Asked::Demand(demand) => demand,
                 Asked::Nothing => continue,
+                Asked::NotSetUp if rows == 0 => continue,
                 Asked::NotSetUp => {
                     answers.not_set_up.insert(name, rows);
                     continue;
@@ -356,6 +389,8 @@ impl TenantFolds {
                 None => finish_tenant(demand, folds, &self.meters),
             };
             match usage {
+                // Whoever comes later is no tenant of this period yet, unless its first event tells of it.
+                Ok(usage) if !is_seen && usage.answers.iter().all(Vec::is_empty) => {}
                 Ok(usage) => answers.usages.push(usage),
                 Err(source) => answers.failed.push(TenantFailure { tenant: name, source }),
             }

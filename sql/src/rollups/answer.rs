@@ -5,17 +5,21 @@
 //! that newer commits touched, and measures that do not follow from days, are folded from their events.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures::TryStreamExt;
 use rating::catalog::Catalog;
 use rating::usage::{DAY_US, Demand, Usage, day_span};
 
 use super::columns::DailyBatch;
 use super::days::note;
-use super::plan::{Keys, Plan};
+use super::plan::{Answered, Keys, Plan};
 use super::questions::rules_of;
-use super::{DayMarkers, Marker, RollUps, Touch, touched};
-use crate::quantities::{Answers, Asked, Openings, QuantitiesError, TenantFailure, TenantProblem, UsageScan};
+use super::{CarriedDay, DayMarkers, Marker, RollUpState, RollUps, Touch, touched};
+use crate::quantities::{
+    Answers, Asked, Openings, QuantitiesError, TenantFailure, TenantProblem, UsageScan, signals_in_order,
+};
 
 /// Where quantities come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,7 +75,7 @@ impl RollUps {
     /// nothing about it.
     async fn touched_for(&self, scan: &UsageScan) -> Result<Option<BTreeSet<String>>, QuantitiesError> {
         let (rolled, wanted) = (self.state.usage_version, scan.snapshot.version);
-        if wanted < rolled || rules_of(&scan.catalog) != self.state.rules {
+        if wanted < rolled {
             return Ok(None);
         }
         let Some(days) = touched(&scan.table, rolled, wanted).await? else { return Ok(None) };
@@ -91,61 +95,110 @@ impl RollUps {
         source: Source,
         touched: BTreeSet<String>,
     ) -> Result<AnswersFrom, QuantitiesError> {
-        let is_asked = |name: &String| scan.tenants.as_ref().is_none_or(|tenants| tenants.contains(name));
-        let carried = self.carried_into(self.state.last_day + 1).await?;
-        let mut work = Work { keys: Keys::default(), plans: HashMap::new(), not_set_up: BTreeMap::new() };
-        let known = carried.states.keys().filter(|name| is_asked(name) && !touched.contains(*name));
-        for tenant in known {
-            match (scan.demand_of)(tenant) {
-                Asked::Demand(demand) => {
-                    let plan = Plan::new(demand, &scan.catalog, source, &mut work.keys);
-                    work.plans.insert(tenant.clone(), plan);
-                }
-                Asked::NotSetUp => {
-                    work.not_set_up.insert(tenant.clone(), 0);
-                }
-                Asked::Nothing => {}
+        let only = scan.tenants.as_ref();
+        let RollUpState { first_day, last_day, .. } = self.state;
+        let until_day = (scan.until_us - 1).div_euclid(DAY_US).min(last_day.into());
+        let mut work = Work::default();
+        if until_day >= first_day.into() {
+            work.plan(scan, source, &self.markers(until_day as i32, only).await?, &touched);
+        }
+        if scan.catalog.meters.iter().any(|meter| !signals_in_order(meter)) && until_day < last_day.into() {
+            // Whose first event came later may have told then of the time before.
+            let later = self.markers(last_day, only).await?;
+            let known =
+                later.into_iter().filter(|(_, marker)| marker.is_of_known()).map(|(tenant, _)| tenant);
+            let is_new =
+                |name: &String| !work.plans.contains_key(name) && !work.not_set_up.contains_key(name);
+            work.unclear.extend(known.filter(|name| is_new(name) && !touched.contains(name)));
+        }
+        if let Some((first, last)) = work.days(first_day, last_day) {
+            let mut days = pin!(self.rows_of_days(first..=last, only, scan.threads));
+            while let Some((day, batches)) = days.try_next().await? {
+                work.add_day(day, &batches);
             }
         }
-        if let Some((first, last)) = self.days_of(&work) {
-            for day in first..=last {
-                work.add_day(day, &self.rows(day).await?);
-            }
+        self.count_not_set_up(&mut work, until_day).await?;
+        let end_us = day_span(last_day).end_us;
+        let after: BTreeSet<String> = work.reaching_after(end_us);
+        if !after.is_empty() {
+            // What the last day left was left by the rules of then.
+            let is_same = rules_of(&scan.catalog) == self.state.rules;
+            let states = if is_same {
+                self.carried_into(last_day + 1, Some(&after)).await?
+            } else {
+                CarriedDay::default()
+            };
+            let openings = states.openings().map_err(QuantitiesError::Carried)?.0;
+            work.add_rest(end_us, &openings, &scan.catalog);
         }
-        let end_us = day_span(self.state.last_day).end_us;
-        if work.plans.values().any(|plan| plan.reaches_after(end_us)) {
-            let states = carried.openings().map_err(QuantitiesError::Carried)?;
-            work.add_rest(end_us, &states.0, &scan.catalog);
-        }
+        let is_asked = |name: &String| only.is_none_or(|tenants| tenants.contains(name));
         let touched = touched.into_iter().filter(is_asked).collect();
         work.finish(scan, source, touched).await
     }
 
-    /// The rolled days that questions reach into; tenants that are not set up are counted in them.
-    fn days_of(&self, work: &Work) -> Option<(i32, i32)> {
-        let spans = || work.plans.values().flat_map(Plan::rolled_spans);
-        let first = spans().map(|span| span.start_us).min()?.div_euclid(DAY_US);
-        let last = (spans().map(|span| span.end_us).max()? - 1).div_euclid(DAY_US);
-        let first = first.max(self.state.first_day.into());
-        let last = last.min(self.state.last_day.into());
-        (first <= last).then_some((first as i32, last as i32))
+    /// All rows of tenants that are not set up, up to a day.
+    async fn count_not_set_up(&self, work: &mut Work, until_day: i64) -> Result<(), QuantitiesError> {
+        let names: BTreeSet<String> = work.not_set_up.keys().cloned().collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        for day in self.state.first_day..=until_day as i32 {
+            for (tenant, marker) in self.markers(day, Some(&names)).await? {
+                *work.not_set_up.entry(tenant).or_default() += marker.usage_rows;
+            }
+        }
+        Ok(())
     }
 }
 
+#[derive(Default)]
 struct Work {
     keys: Keys,
     plans: HashMap<String, Plan>,
     not_set_up: BTreeMap<String, u64>,
+    /// Tenants of whom only events tell whether they were there.
+    unclear: BTreeSet<String>,
 }
 
 impl Work {
+    /// Begins with all tenants that were known by the end of a day.
+    fn plan(&mut self, scan: &UsageScan, source: Source, known: &DayMarkers, touched: &BTreeSet<String>) {
+        let known =
+            known.iter().filter(|(tenant, marker)| marker.is_of_known() && !touched.contains(*tenant));
+        for (tenant, _) in known {
+            match (scan.demand_of)(tenant) {
+                Asked::Demand(demand) => {
+                    let plan = Plan::new(demand, &scan.catalog, source, &mut self.keys);
+                    self.plans.insert(tenant.clone(), plan);
+                }
+                Asked::NotSetUp => {
+                    self.not_set_up.insert(tenant.clone(), 0);
+                }
+                Asked::Nothing => {}
+            }
+        }
+    }
+
+    /// The rolled days that questions reach into, and those that tell who was there when periods end.
+    fn days(&self, first_day: i32, last_day: i32) -> Option<(i32, i32)> {
+        let spans = || self.plans.values().flat_map(Plan::rolled_spans);
+        let ends = || self.plans.values().map(|plan| plan.last_day().min(last_day.into()));
+        let first =
+            spans().map(|span| span.start_us.div_euclid(DAY_US)).chain(ends().map(|day| day - 1)).min()?;
+        let last = spans().map(|span| (span.end_us - 1).div_euclid(DAY_US)).chain(ends()).max()?;
+        let (first, last) = (first.max(first_day.into()), last.min(last_day.into()));
+        (first <= last).then_some((first as i32, last as i32))
+    }
+
+    fn reaching_after(&self, at_us: i64) -> BTreeSet<String> {
+        let reaching = self.plans.iter().filter(|(_, plan)| plan.reaches_after(at_us));
+        reaching.map(|(tenant, _)| tenant.clone()).collect()
+    }
+
     fn add_day(&mut self, day: i32, batches: &[DailyBatch]) {
         let markers = markers(batches);
         let mut questions: HashMap<&str, HashSet<String>> = HashMap::new();
-        for (tenant, marker) in &markers {
-            if let Some(rows) = self.not_set_up.get_mut(tenant) {
-                *rows += marker.usage_rows;
-            }
+        for (tenant, marker) in markers.iter().filter(|(_, marker)| marker.is_of_known()) {
             let Some(plan) = self.plans.get_mut(tenant) else { continue };
             let known = questions
                 .entry(&marker.questions)
@@ -165,7 +218,7 @@ impl Work {
 
     /// What comes after the last rolled day: no event of these tenants.
     fn add_rest(&mut self, from_us: i64, openings: &Openings, catalog: &Catalog) {
-        for (tenant, plan) in &mut self.plans {
+        for (tenant, plan) in self.plans.iter_mut().filter(|(_, plan)| plan.reaches_after(from_us)) {
             match openings.get(tenant) {
                 Some(opening) => plan.add_rest(from_us, opening, catalog),
                 None => plan.give_up(),
@@ -183,8 +236,16 @@ impl Work {
         found.answers.not_set_up = self.not_set_up;
         let mut left: HashMap<String, Demand> = HashMap::new();
         let mut begun: HashMap<String, (Usage, Vec<usize>)> = HashMap::new();
+        let mut unclear = self.unclear;
         for (tenant, plan) in self.plans {
-            let (usage, open) = plan.finish();
+            let (usage, open) = match plan.finish() {
+                Answered::Usage(usage, open) => (usage, open),
+                Answered::NotSeen => continue,
+                Answered::Unclear => {
+                    unclear.insert(tenant);
+                    continue;
+                }
+            };
             if open.is_empty() {
                 found.answers.usages.push(usage);
                 found.rolled_tenants += 1;
@@ -198,9 +259,9 @@ impl Work {
         }
         if source == Source::RollUps {
             let failure = |tenant| TenantFailure { tenant, source: TenantProblem::NotRolled };
-            found.answers.failed.extend(touched.into_iter().map(failure));
-        } else if !(left.is_empty() && touched.is_empty()) {
-            let names: BTreeSet<String> = left.keys().chain(&touched).cloned().collect();
+            found.answers.failed.extend(touched.into_iter().chain(unclear).map(failure));
+        } else if !(left.is_empty() && touched.is_empty() && unclear.is_empty()) {
+            let names: BTreeSet<String> = left.keys().chain(&touched).chain(&unclear).cloned().collect();
             found.event_tenants = names.len();
             let answers = from_events(scan, names, left).await?;
             merge(&mut found.answers, answers, begun);

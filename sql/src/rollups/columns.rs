@@ -1,9 +1,9 @@
-//! The rows of `usage_daily` and `usage_carried` in the making, and read back.
+//! The rows of `usage_hourly`, `usage_daily` and `usage_carried` in the making, and those of `usage_daily` read back.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Decimal128Builder, Int64Builder, RecordBatch, StringBuilder,
+    Array, ArrayBuilder, ArrayRef, AsArray, Decimal128Builder, Int64Builder, RecordBatch, StringBuilder,
     TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType};
@@ -16,6 +16,7 @@ use rating::quantity::unique::UniqueTotals;
 use rating::quantity::{Dimensions, KindName, Samples, WideSum};
 use rating::usage::{DeltaTotals, Totals, View};
 
+use super::days::VANISHED;
 use crate::lake::{Table, VALUE_PRECISION, VALUE_SCALE};
 
 /// A total has more digits than the table's columns.
@@ -37,7 +38,7 @@ const LONGS: [&str; 10] = [
     "timed_out",
     "resource_hours",
 ];
-const VALUES: [&str; 10] = [
+const VALUES: [&str; 11] = [
     "opening",
     "closing",
     "highest",
@@ -48,9 +49,12 @@ const VALUES: [&str; 10] = [
     "busiest_hour",
     "increase",
     "largest_step",
+    "net_change",
 ];
+/// What a table calls a column of its own.
+const NAMES: [(&str, &str); 1] = [("hour", "segment_start")];
 
-/// A row of `usage_daily`, column by column; what is not set is null.
+/// A row of totals, column by column; what is not set is null.
 #[derive(Debug, Clone, Default)]
 struct Row<'r> {
     texts: [Option<&'r str>; TEXTS.len()],
@@ -59,9 +63,10 @@ struct Row<'r> {
     values: [Option<i128>; VALUES.len()],
 }
 
-/// The rows of a day of `usage_daily`.
+/// Rows of totals, of which each table has the columns that its schema names.
 #[derive(Debug)]
-pub struct DailyRows {
+struct TotalsRows {
+    table: Table,
     generation: i64,
     texts: [StringBuilder; TEXTS.len()],
     times: [TimestampMicrosecondBuilder; TIMES.len()],
@@ -70,13 +75,14 @@ pub struct DailyRows {
     rows: usize,
 }
 
-impl DailyRows {
-    pub fn new(generation: i64) -> Self {
+impl TotalsRows {
+    fn new(table: Table, generation: i64) -> Self {
         let value = || {
             use arrow::datatypes::DataType;
             Decimal128Builder::new().with_data_type(DataType::Decimal128(VALUE_PRECISION, VALUE_SCALE))
         };
         Self {
+            table,
             generation,
             texts: std::array::from_fn(|_| StringBuilder::new()),
             times: std::array::from_fn(|_| TimestampMicrosecondBuilder::new().with_timezone("UTC")),
@@ -86,12 +92,56 @@ impl DailyRows {
         }
     }
 
+    fn push(&mut self, row: &Row<'_>) {
+        self.rows += 1;
+        let generation = [Some(self.generation)];
+        self.texts.iter_mut().zip(row.texts).for_each(|(builder, text)| builder.append_option(text));
+        self.times.iter_mut().zip(row.times).for_each(|(builder, time)| builder.append_option(time));
+        let longs = generation.into_iter().chain(row.longs.into_iter().skip(1));
+        self.longs.iter_mut().zip(longs).for_each(|(builder, long)| builder.append_option(long));
+        self.values.iter_mut().zip(row.values).for_each(|(builder, value)| builder.append_option(value));
+    }
+
+    fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+        self.rows = 0;
+        let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
+        for (name, builder) in TEXTS.iter().zip(&mut self.texts) {
+            columns.push((name, Arc::new(builder.finish())));
+        }
+        for (name, builder) in TIMES.iter().zip(&mut self.times) {
+            columns.push((name, Arc::new(builder.finish())));
+        }
+        for (name, builder) in LONGS.iter().zip(&mut self.longs) {
+            columns.push((name, Arc::new(builder.finish())));
+        }
+        for (name, builder) in VALUES.iter().zip(&mut self.values) {
+            columns.push((name, Arc::new(builder.finish())));
+        }
+        let schema = self.table.file_schema();
+        let in_order = schema.fields().iter().filter_map(|field| {
+            let own = NAMES.iter().find(|(own, _)| own == field.name());
+            let name = own.map_or(field.name().as_str(), |(_, name)| *name);
+            columns.iter().find(|(known, _)| *known == name).map(|(_, column)| Arc::clone(column))
+        });
+        RecordBatch::try_new(Arc::clone(&schema), in_order.collect())
+    }
+}
+
+/// The rows of a day of `usage_daily`.
+#[derive(Debug)]
+pub struct DailyRows(TotalsRows);
+
+impl DailyRows {
+    pub fn new(generation: i64) -> Self {
+        Self(TotalsRows::new(Table::UsageDaily, generation))
+    }
+
     pub fn len(&self) -> usize {
-        self.rows
+        self.0.rows
     }
 
     pub fn is_empty(&self) -> bool {
-        self.rows == 0
+        self.0.rows == 0
     }
 
     /// Says what is there of a tenant's day.
@@ -101,7 +151,16 @@ impl DailyRows {
         row.texts[0] = Some(tenant);
         row.texts[1] = Some(&questions);
         row.longs[1] = Some(usage_rows as i64);
-        self.push(&row);
+        self.0.push(&row);
+    }
+
+    /// Says that nothing is known of a tenant any more.
+    pub fn push_vanished(&mut self, tenant: &str) {
+        let mut row = Row::default();
+        row.texts[0] = Some(tenant);
+        row.texts[1] = Some(VANISHED);
+        row.longs[1] = Some(0);
+        self.0.push(&row);
     }
 
     pub fn push_totals(
@@ -119,7 +178,7 @@ impl DailyRows {
         let mut row = Row::of(tenant, view, &view_text, span);
         row.texts[4] = Some(&dimensions);
         row.set_totals(totals, &seen)?;
-        self.push(&row);
+        self.0.push(&row);
         Ok(())
     }
 
@@ -130,40 +189,56 @@ impl DailyRows {
         row.longs[6] = Some(oddities.stops_without_start as i64);
         row.longs[7] = Some(oddities.ends_before_start as i64);
         row.longs[8] = Some(oddities.timed_out as i64);
-        self.push(&row);
-    }
-
-    fn push(&mut self, row: &Row<'_>) {
-        self.rows += 1;
-        let generation = [Some(self.generation)];
-        self.texts.iter_mut().zip(row.texts).for_each(|(builder, text)| builder.append_option(text));
-        self.times.iter_mut().zip(row.times).for_each(|(builder, time)| builder.append_option(time));
-        let longs = generation.into_iter().chain(row.longs.into_iter().skip(1));
-        self.longs.iter_mut().zip(longs).for_each(|(builder, long)| builder.append_option(long));
-        self.values.iter_mut().zip(row.values).for_each(|(builder, value)| builder.append_option(value));
+        self.0.push(&row);
     }
 
     /// The rows so far; the builders are empty again.
     pub fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
-        self.rows = 0;
-        let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
-        for (name, builder) in TEXTS.iter().zip(&mut self.texts) {
-            columns.push((name, Arc::new(builder.finish())));
-        }
-        for (name, builder) in TIMES.iter().zip(&mut self.times) {
-            columns.push((name, Arc::new(builder.finish())));
-        }
-        for (name, builder) in LONGS.iter().zip(&mut self.longs) {
-            columns.push((name, Arc::new(builder.finish())));
-        }
-        for (name, builder) in VALUES.iter().zip(&mut self.values) {
-            columns.push((name, Arc::new(builder.finish())));
-        }
-        let schema = Table::UsageDaily.file_schema();
-        let in_order = schema.fields().iter().filter_map(|field| {
-            columns.iter().find(|(name, _)| name == field.name()).map(|(_, column)| Arc::clone(column))
-        });
-        RecordBatch::try_new(Arc::clone(&schema), in_order.collect())
+        self.0.finish()
+    }
+}
+
+/// The rows of a day of `usage_hourly`.
+#[derive(Debug)]
+pub struct HourlyRows(TotalsRows);
+
+impl Default for HourlyRows {
+    fn default() -> Self {
+        // A plain table: rows that are replaced are taken out.
+        Self(TotalsRows::new(Table::UsageHourly, 0))
+    }
+}
+
+impl HourlyRows {
+    pub fn len(&self) -> usize {
+        self.0.rows
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.rows == 0
+    }
+
+    /// Adds an hour; none for the dimensions of the whole meter.
+    pub fn push(
+        &mut self,
+        tenant: &str,
+        meter: &str,
+        dimensions: Option<&Dimensions>,
+        hour: Span,
+        totals: &Totals,
+    ) -> Result<(), TooLarge> {
+        let dimensions = dimensions.map(|values| serde_json::to_string(values).unwrap_or_default());
+        let mut row = Row::default();
+        (row.texts[0], row.texts[2], row.texts[4]) = (Some(tenant), Some(meter), dimensions.as_deref());
+        row.times[0] = Some(hour.start_us);
+        row.set_totals(totals, "")?;
+        self.0.push(&row);
+        Ok(())
+    }
+
+    /// The rows so far; the builders are empty again.
+    pub fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+        self.0.finish()
     }
 }
 
@@ -207,6 +282,7 @@ impl<'r> Row<'r> {
                 for (place, value) in self.values.iter_mut().zip(values) {
                     *place = fits(value)?;
                 }
+                self.values[10] = rollup.net_change_nano().map_or(Err(TooLarge), fits)?;
                 self.longs[2] = long(rollup.negative_samples)?;
             }
             Totals::Delta(DeltaTotals { rollup, .. }) => {
@@ -255,7 +331,7 @@ impl DailyBatch {
                 .map(|column| column.as_primitive::<TimestampMicrosecondType>().clone())
                 .collect(),
             longs: columns(&LONGS)?.iter().map(|column| column.as_primitive::<Int64Type>().clone()).collect(),
-            values: columns(&VALUES)?
+            values: columns(VALUES.split_last()?.1)?
                 .iter()
                 .map(|column| column.as_primitive::<Decimal128Type>().clone())
                 .collect(),
@@ -396,6 +472,14 @@ pub struct CarriedRows {
 impl CarriedRows {
     pub fn new(generation: i64) -> Self {
         Self { generation, ..Self::default() }
+    }
+
+    pub fn len(&self) -> usize {
+        self.tenants.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     pub fn push(&mut self, tenant: &str, state: &str) {

@@ -1,15 +1,16 @@
 //! A day of roll-ups as it stands: of each tenant only what the newest generation says.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use futures::TryStreamExt;
+use futures::{Stream, StreamExt, TryStreamExt};
 
 use super::RollUps;
 use super::columns::DailyBatch;
 use crate::lake::{DataFile, LakeError, TableHandle, TableSnapshot};
-use crate::quantities::{Openings, QuantitiesError};
+use crate::quantities::{Openings, QuantitiesError, TenantCarried};
 
 /// What is there of one tenant's day.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub struct Marker {
 /// By tenant.
 pub type DayMarkers = HashMap<String, Marker>;
 
-/// What a day opens with, as texts; nothing for a tenant whose days cannot be folded.
+/// What a day opens with, as texts, for each tenant that is known by then.
 #[derive(Debug, Clone, Default)]
 pub struct CarriedDay {
     pub states: HashMap<String, String>,
@@ -32,6 +33,15 @@ pub struct CarriedDay {
 
 /// The state of a tenant whose days cannot be folded.
 const NO_STATE: &str = "null";
+/// Instead of questions or a state: the tenant's events, which were there once, are none of its own any more.
+pub(super) const VANISHED: &str = "";
+
+impl Marker {
+    /// Whether the tenant had an event up to the end of the day.
+    pub fn is_of_known(&self) -> bool {
+        self.questions != VANISHED
+    }
+}
 
 impl CarriedDay {
     /// The states that can be gone on from, and the tenants that have none.
@@ -53,23 +63,29 @@ fn files_of_day(snapshot: &TableSnapshot, day: i32) -> Vec<DataFile> {
 }
 
 impl RollUps {
-    pub async fn markers(&self, day: i32) -> Result<DayMarkers, QuantitiesError> {
+    /// What is there of a day for some tenants, or for all.
+    pub async fn markers(
+        &self,
+        day: i32,
+        tenants: Option<&BTreeSet<String>>,
+    ) -> Result<DayMarkers, QuantitiesError> {
         let columns = ["tenant", "generation", "questions", "samples"];
         let files = files_of_day(&self.daily_files, day);
-        let mut batches = self.daily.read_batches(&files, Some(&columns));
+        let mut batches = self.daily.read_batches_of(&files, Some(&columns), tenants);
         let mut markers = DayMarkers::new();
         while let Some(batch) = batches.try_next().await? {
-            let (tenants, questions) =
-                (batch.column(0).as_string::<i32>(), batch.column(2).as_string::<i32>());
+            let (names, questions) = (batch.column(0).as_string::<i32>(), batch.column(2).as_string::<i32>());
             let generations = batch.column(1).as_primitive::<Int64Type>();
             let rows = batch.column(3).as_primitive::<Int64Type>();
             for (row, questions) in questions.iter().enumerate() {
-                let Some(questions) = questions else { continue };
+                let Some(questions) = questions.filter(|_| is_asked(tenants, names.value(row))) else {
+                    continue;
+                };
                 let generation = generations.value(row);
                 let usage_rows = rows.value(row).cast_unsigned();
                 note(
                     &mut markers,
-                    tenants.value(row),
+                    names.value(row),
                     Marker { generation, questions: questions.to_owned(), usage_rows },
                 );
             }
@@ -77,32 +93,62 @@ impl RollUps {
         Ok(markers)
     }
 
-    pub async fn carried_into(&self, day: i32) -> Result<CarriedDay, QuantitiesError> {
+    /// What a day opens with for some tenants, or for all.
+    pub async fn carried_into(
+        &self,
+        day: i32,
+        tenants: Option<&BTreeSet<String>>,
+    ) -> Result<CarriedDay, QuantitiesError> {
         let files = files_of_day(&self.carried_files, day);
-        let mut batches = self.carried.read_batches(&files, Some(&["tenant", "generation", "state"]));
+        let columns = ["tenant", "generation", "state"];
+        let mut batches = self.carried.read_batches_of(&files, Some(&columns), tenants);
         let mut newest: HashMap<String, (i64, String)> = HashMap::new();
         while let Some(batch) = batches.try_next().await? {
-            let (tenants, states) = (batch.column(0).as_string::<i32>(), batch.column(2).as_string::<i32>());
+            let (names, states) = (batch.column(0).as_string::<i32>(), batch.column(2).as_string::<i32>());
             let generations = batch.column(1).as_primitive::<Int64Type>();
             for row in 0..batch.num_rows() {
-                let (tenant, generation) = (tenants.value(row), generations.value(row));
+                let (tenant, generation) = (names.value(row), generations.value(row));
+                if !is_asked(tenants, tenant) {
+                    continue;
+                }
                 if newest.get(tenant).is_none_or(|(known, _)| *known < generation) {
                     newest.insert(tenant.to_owned(), (generation, states.value(row).to_owned()));
                 }
             }
         }
-        let states = newest.into_iter().map(|(tenant, (_, state))| (tenant, state)).collect();
-        Ok(CarriedDay { states })
+        let known = newest.into_iter().filter(|(_, (_, state))| state != VANISHED);
+        Ok(CarriedDay { states: known.map(|(tenant, (_, state))| (tenant, state)).collect() })
     }
 
-    /// All rows of a day, older generations included.
-    pub(super) async fn rows(&self, day: i32) -> Result<Vec<DailyBatch>, QuantitiesError> {
-        rows(&self.daily, files_of_day(&self.daily_files, day)).await
+    /// All rows of some days in their order, older generations included; of some tenants, others' may be among them.
+    /// Some days are read at once.
+    pub(super) fn rows_of_days(
+        &self,
+        days: std::ops::RangeInclusive<i32>,
+        tenants: Option<&BTreeSet<String>>,
+        at_once: usize,
+    ) -> impl Stream<Item = Result<(i32, Vec<DailyBatch>), QuantitiesError>> {
+        let tenants = tenants.cloned().map(Arc::new);
+        let reads = days.map(move |day| {
+            let (table, tenants) = (self.daily.clone(), tenants.clone());
+            let files = files_of_day(&self.daily_files, day);
+            let read = tokio::spawn(async move { rows(&table, &files, tenants.as_deref()).await });
+            async move { Ok((day, read.await.map_err(QuantitiesError::Stopped)??)) }
+        });
+        futures::stream::iter(reads).buffered(at_once.max(1))
     }
 }
 
-async fn rows(table: &TableHandle, files: Vec<DataFile>) -> Result<Vec<DailyBatch>, QuantitiesError> {
-    let batches: Vec<_> = table.read_batches(&files, None).try_collect().await?;
+fn is_asked(tenants: Option<&BTreeSet<String>>, tenant: &str) -> bool {
+    tenants.is_none_or(|tenants| tenants.contains(tenant))
+}
+
+async fn rows(
+    table: &TableHandle,
+    files: &[DataFile],
+    tenants: Option<&BTreeSet<String>>,
+) -> Result<Vec<DailyBatch>, QuantitiesError> {
+    let batches: Vec<_> = table.read_batches_of(files, None, tenants).try_collect().await?;
     let missing = || LakeError::Incomplete {
         table: table.table().name(),
         path: files.first().map(|file| file.path.clone()).unwrap_or_default(),
@@ -122,7 +168,23 @@ pub(super) fn note(markers: &mut DayMarkers, tenant: &str, marker: Marker) {
     }
 }
 
-/// What a fold left to the next day, as `usage_carried` keeps it; nothing where the day could not be folded.
-pub fn carried_text(carried: Option<&crate::quantities::TenantCarried>) -> Result<String, serde_json::Error> {
-    carried.map_or_else(|| Ok(NO_STATE.to_owned()), serde_json::to_string)
+/// What a tenant's day leaves to the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Left {
+    State(TenantCarried),
+    /// The day could not be folded.
+    NoState,
+    /// There is no event of the tenant any more.
+    Vanished,
+}
+
+impl Left {
+    /// As `usage_carried` keeps it.
+    pub fn text(&self) -> Result<String, serde_json::Error> {
+        match self {
+            Self::State(carried) => serde_json::to_string(carried),
+            Self::NoState => Ok(NO_STATE.to_owned()),
+            Self::Vanished => Ok(VANISHED.to_owned()),
+        }
+    }
 }

@@ -1,8 +1,18 @@
 //! Roll-ups: what each tenant's UTC days came to, and quantities that are put together from them.
 //!
-//! Owns: the questions that a day has (`questions`), the rows of `usage_daily` and `usage_carried` (`columns`), which days
-//! new commits touched (`touched`), and answering demands from what is rolled (`answer`). Does not own: folding a day
-//! (`quantities`) and writing (`jobs`). What roll-ups cannot answer exactly is answered from events.
+//! Owns: the questions that a day has (`questions`), the rows of `usage_hourly`, `usage_daily` and `usage_carried`
+//! (`columns`), which days new commits touched (`touched`), and answering demands from `usage_daily` (`answer`). Does not
+//! own: folding a day (`quantities`) and writing (`jobs`). `usage_hourly` is for charts and reports: a plain table in
+//! which a row is an hour of a meter, made from the same folds.
+//!
+//! What roll-ups cannot answer exactly is answered from events, for those tenants and meters that are asked for it:
+//! - p95 needs the averages of all 5-minute buckets of a period, since even the highest twentieth of a month's are more
+//!   than a whole day has. That is 288 numbers a day for each series and way to look at it, as much as most meters'
+//!   events;
+//! - the sum of peaks needs the highest level of each resource in each day: a row per resource and day, where all else
+//!   needs a row per tenant and day;
+//! - single transactions are the events themselves;
+//! - sessions whose events tell of earlier days cannot be folded in the order of days.
 //!
 //! Every tenant that is known has a row in each day from its first on that says what is there, so a day without one
 //! lies before all of the tenant's events.
@@ -20,9 +30,9 @@ use crate::lake::{Lake, LakeError, Table, TableHandle, TableSnapshot};
 use crate::quantities::QuantitiesError;
 
 pub use answer::{AnswersFrom, Source};
-pub use columns::{CarriedRows, DailyRows, TooLarge};
-pub use days::{CarriedDay, DayMarkers, Marker, carried_text};
-pub use questions::{PeriodQuestions, day_questions, question_keys, rules_of};
+pub use columns::{CarriedRows, DailyRows, HourlyRows, TooLarge};
+pub use days::{CarriedDay, DayMarkers, Left, Marker};
+pub use questions::{PeriodQuestions, day_questions, hour_questions, question_keys, rules_of};
 pub use touched::{EVERY_DAY, Touch, tenants_of, touched};
 
 /// The runs that wrote roll-ups; each moves it by one.
@@ -37,15 +47,16 @@ pub struct RollUpState {
     /// Every day from this to the last is rolled; nothing was used before it.
     pub first_day: i32,
     pub last_day: i32,
-    /// The version of `usage_carried` that belongs to it.
+    /// The versions of `usage_carried` and `usage_hourly` that belong to it.
     pub carried_version: u64,
+    pub hourly_version: u64,
     /// A hash of the rules by which the meters count.
     pub rules: i64,
     /// A hash of what asks the questions: the catalog and this program.
     pub questions: i64,
 }
 
-const FIELDS: [&str; 7] = [
+const FIELDS: [&str; 8] = [
     RUNS,
     "meterhouse/rollup/usage_version",
     "meterhouse/rollup/first_day",
@@ -53,6 +64,7 @@ const FIELDS: [&str; 7] = [
     "meterhouse/rollup/carried_version",
     "meterhouse/rollup/rules",
     "meterhouse/rollup/questions",
+    "meterhouse/rollup/hourly_version",
 ];
 
 impl RollUpState {
@@ -66,6 +78,7 @@ impl RollUpState {
             self.carried_version as i64,
             self.rules,
             self.questions,
+            self.hourly_version as i64,
         ];
         FIELDS.iter().map(|field| (*field).to_owned()).zip(figures).collect()
     }
@@ -80,6 +93,7 @@ impl RollUpState {
             carried_version: u64::try_from(figure(4)?).ok()?,
             rules: figure(5)?,
             questions: figure(6)?,
+            hourly_version: u64::try_from(figure(7)?).ok()?,
         })
     }
 }

@@ -8,7 +8,8 @@ use rating::quantity::rollup::RollupError;
 use rating::quantity::session::SessionOddities;
 use rating::quantity::{Dimensions, KindName, MeterKind as FoldKind};
 use rating::usage::{
-    CarriedState, Demand, MeterFold, SeriesSpan, SpanInParts, Usage, View, Wanted, day_span, question_key,
+    CarriedState, DAY_US, Demand, MeterFold, SeriesSpan, SpanInParts, Usage, View, Wanted, day_span,
+    question_key,
 };
 
 use super::Source;
@@ -49,6 +50,19 @@ pub(super) struct Plan {
     demand: Demand,
     /// By question; nothing where it has to be answered from events.
     rolled: Vec<Option<Rolled>>,
+    /// The first of the days that were looked at by the end of which the tenant was known.
+    known_from: Option<i32>,
+}
+
+/// What roll-ups say of a tenant's demand.
+#[derive(Debug)]
+pub(super) enum Answered {
+    /// The answers so far, and the questions that are open.
+    Usage(Usage, Vec<usize>),
+    /// The tenant came after its period.
+    NotSeen,
+    /// It cannot be told whether it was there before its period ended.
+    Unclear,
 }
 
 /// A question in the making.
@@ -80,7 +94,7 @@ impl Plan {
             })
         });
         let rolled = rolled.collect();
-        Self { demand, rolled }
+        Self { demand, rolled, known_from: None }
     }
 
     pub fn rolled_spans(&self) -> impl Iterator<Item = &Span> {
@@ -92,13 +106,19 @@ impl Plan {
         self.rolled_spans().any(|span| span.end_us > at_us)
     }
 
+    /// The last day that lies in the tenant's period, if only in part.
+    pub fn last_day(&self) -> i64 {
+        (self.demand.period.span.end_us - 1).div_euclid(DAY_US)
+    }
+
     /// Everything has to come from events.
     pub fn give_up(&mut self) {
         self.rolled.iter_mut().for_each(|rolled| *rolled = None);
     }
 
-    /// Leaves to the events what a day does not answer.
+    /// Leaves to the events what a day does not answer. Days come in their order.
     pub fn check_day(&mut self, day: i32, known: &HashSet<String>, keys: &mut Keys) {
+        self.known_from = self.known_from.or(Some(day));
         for (wanted, place) in self.demand.wanted.iter().zip(&mut self.rolled) {
             let Some(rolled) = place else { continue };
             let parts = rating::usage::parts_of_day(&wanted.spans, day);
@@ -155,8 +175,13 @@ impl Plan {
         }
     }
 
-    /// The answers so far, and the questions that are open.
-    pub fn finish(self) -> (Usage, Vec<usize>) {
+    pub fn finish(self) -> Answered {
+        let end_us = self.demand.period.span.end_us;
+        match self.known_from {
+            Some(day) if day_span(day).end_us <= end_us => {}
+            Some(day) if day_span(day).start_us < end_us => return Answered::Unclear,
+            _ => return Answered::NotSeen,
+        }
         let mut usage = Usage::unused(self.demand);
         let mut open = Vec::new();
         for (at, rolled) in self.rolled.into_iter().enumerate() {
@@ -175,7 +200,7 @@ impl Plan {
                 }
             }
         }
-        (usage, open)
+        Answered::Usage(usage, open)
     }
 }
 

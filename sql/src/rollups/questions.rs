@@ -1,13 +1,13 @@
 //! What is asked about each tenant's day: the questions of all periods that the day lies in.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use rating::catalog::{Catalog, Tenant};
 use rating::draft::DemandOptions;
-use rating::period::{Period, PeriodError};
+use rating::period::{MICROSECONDS_PER_HOUR, Period, PeriodError, Span};
 use rating::quantity::Measure;
-use rating::usage::{Demand, Wanted, day_span, parts_of_day, question_key};
+use rating::usage::{Demand, View, Wanted, day_span, parts_of_day, question_key};
 
 use crate::quantities::{Question, demand_of_terms, signals_in_order};
 
@@ -17,19 +17,22 @@ type PeriodOf = (Option<String>, i64);
 #[derive(Debug)]
 pub struct PeriodQuestions {
     catalog: Arc<Catalog>,
+    /// The places of the tenants that the catalog names.
+    places: HashMap<String, usize>,
     /// By the key of a tenant (nothing for those that the catalog does not name) and the start of a period.
     known: Mutex<HashMap<PeriodOf, Arc<Demand>>>,
 }
 
 impl PeriodQuestions {
     pub fn new(catalog: Arc<Catalog>) -> Self {
-        Self { catalog, known: Mutex::default() }
+        let places = catalog.tenants.iter().enumerate().map(|(at, terms)| (terms.key.clone(), at)).collect();
+        Self { catalog, places, known: Mutex::default() }
     }
 
     /// The questions about a tenant's day. Nothing is asked about a tenant that is not set up; a day that the tenant's
     /// calendar does not reach is not rolled.
     pub fn of_day(&self, tenant: &str, day: i32) -> Vec<Wanted> {
-        let named = self.catalog.tenants.iter().find(|terms| terms.key == tenant);
+        let named = self.places.get(tenant).map(|at| &self.catalog.tenants[*at]);
         let Some(terms) = named.or(self.catalog.other_tenants.as_ref()) else { return Vec::new() };
         let key = named.map(|terms| terms.key.clone());
         let Ok(demands) = self.demands(terms, key.as_deref(), day) else { return Vec::new() };
@@ -77,6 +80,30 @@ pub fn day_questions<'d>(
         if !spans.is_empty() && !is_known {
             let view = wanted.view.clone();
             questions.push(Wanted { view, spans, measures: BTreeSet::new(), transactions: false });
+        }
+    }
+    questions
+}
+
+/// What is asked of every tenant about each hour of a day: each meter over all of its dimensions, and by all of them.
+pub fn hour_questions(catalog: &Catalog, day: i32) -> Vec<Wanted> {
+    let start_us = day_span(day).start_us;
+    let hours = (0..24).map(|hour| Span {
+        start_us: start_us + hour * MICROSECONDS_PER_HOUR,
+        end_us: start_us + (hour + 1) * MICROSECONDS_PER_HOUR,
+    });
+    let spans: Vec<Span> = hours.collect();
+    let question = |meter: &str, by: Vec<String>| Wanted {
+        view: View { meter: meter.to_owned(), only: BTreeMap::new(), by },
+        spans: spans.clone(),
+        measures: BTreeSet::new(),
+        transactions: false,
+    };
+    let mut questions = Vec::new();
+    for meter in catalog.meters.iter().filter(|meter| signals_in_order(meter)) {
+        questions.push(question(&meter.key, Vec::new()));
+        if !meter.dimensions.is_empty() {
+            questions.push(question(&meter.key, meter.dimensions.keys().cloned().collect()));
         }
     }
     questions

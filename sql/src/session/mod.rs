@@ -89,7 +89,7 @@ impl LakeSession {
     /// Lets queries ask for `quantities('2026-05')`, as the catalog's meters and prices count them.
     pub fn add_quantities(&self, lake: &Lake, catalog: Arc<Catalog>) {
         let snapshot = self.snapshots.get(&Table::UsageEvents).cloned();
-        let function = QuantitiesFunction { table: lake.table(Table::UsageEvents), snapshot, catalog };
+        let function = QuantitiesFunction { lake: lake.clone(), snapshot, catalog };
         self.context.register_udtf("quantities", Arc::new(function));
     }
 

@@ -16,7 +16,7 @@ use rating::catalog::Catalog;
 use rating::period::{Period, Span};
 use rating::quantity::Measure;
 use rating::usage::{Demand, Usage, View, Wanted};
-use sql::quantities::{Asked, UsageScan};
+use sql::quantities::{Asked, HELD_BYTES_MAX, UsageScan};
 
 pub use event::*;
 use lake::World;
@@ -130,6 +130,7 @@ async fn the_engine_agrees_with_the_second_opinion() {
                 until_us: demands.iter().map(|demand| demand.period.span.end_us).max().unwrap(),
                 threads,
                 memory: None,
+                held_bytes_max: if threads == 2 { HELD_BYTES_MAX } else { 2_000 },
             };
             let answers = scan.run().await.unwrap();
             assert_eq!(answers.failed, []);

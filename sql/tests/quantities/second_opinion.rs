@@ -16,7 +16,7 @@ use rating::exact::Exact;
 use rating::period::{Period, Span};
 use rating::quantity::{Dimensions, KindName, Measure, MeterKind};
 use rating::usage::{Demand, View, Wanted};
-use sql::quantities::{Asked, UsageScan};
+use sql::quantities::{Asked, HELD_BYTES_MAX, UsageScan};
 
 use crate::corrected::{self, Correction};
 use crate::lake::{World, batch};
@@ -175,6 +175,7 @@ async fn compare(
         until_us: demands.iter().map(|demand| demand.period.span.end_us).max().unwrap(),
         threads: 2,
         memory: None,
+        held_bytes_max: HELD_BYTES_MAX,
     };
     let answers = scan.run().await.unwrap();
     assert_eq!(answers.failed, [], "{what}");

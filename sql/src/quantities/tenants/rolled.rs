@@ -8,7 +8,9 @@ use rating::quantity::Dimensions;
 use rating::quantity::session::SessionOddities;
 use rating::usage::{CarriedState, Demand, MeterFold, ResumeError, SeriesSpan, Totals, Wanted};
 
-use super::{Asked, MeterRules, MeterState, OwnFold, TenantFolds, TenantProblem, TenantState};
+use tokio::sync::mpsc::Sender;
+
+use super::{Asked, MeterRules, MeterState, NONE, OwnFold, TenantFolds, TenantProblem};
 
 /// By meter: what a tenant's day opens with. Meters that carry nothing may be left out.
 pub type TenantCarried = BTreeMap<String, CarriedState>;
@@ -33,6 +35,8 @@ pub struct RolledDay {
     pub oddities: Vec<RolledOddities>,
     /// What the next day opens with.
     pub carried: TenantCarried,
+    /// Whether values are so large that what days come to says nothing about sums on the way there.
+    pub is_extreme: bool,
 }
 
 /// The totals of one series in one part of the day.
@@ -83,28 +87,107 @@ impl TenantFolds {
     /// Goes on from what an earlier day left; tenants without any event take part too.
     pub fn open(&mut self, openings: &Arc<Openings>) {
         self.openings = Some(Arc::clone(openings));
-        for (tenant, meters) in openings.iter() {
+        let mut in_order: Vec<_> = openings.iter().collect();
+        in_order.sort_unstable_by_key(|(tenant, _)| *tenant);
+        for (tenant, meters) in in_order {
             let number = self.tenant_number(tenant);
             for meter in meters.keys() {
                 let meter = self.meter_number(meter);
-                self.begin(number, meter, 0);
+                self.begin(number, meter, 0, i64::MAX);
             }
         }
     }
 
-    /// Ends the day.
-    pub fn finish_day(self, end_us: i64) -> Vec<TenantDay> {
-        let meters = self.meters;
-        let finish = |tenant: TenantState| {
-            let TenantState { name, demand, folds, problem, rows } = tenant;
-            let rolled = match (problem, demand) {
-                (Some(problem), _) => Err(problem),
-                (None, Asked::Demand(demand)) => finish(demand, folds, &meters, end_us),
-                (None, Asked::Nothing | Asked::NotSetUp) => Ok(RolledDay::default()),
-            };
-            TenantDay { tenant: name, rows, rolled }
+    /// Days of tenants are handed over here, a portion at a time, as soon as no more rows of theirs can come.
+    pub fn hand_over_to(&mut self, to: Sender<Portion>, share: usize, end_us: i64) {
+        self.passed.handing = Some(Handing { to, share, end_us });
+    }
+
+    /// Says that all rows of the tenant before were taken; answers whether there is a portion to hand over.
+    pub fn come_to(&mut self, tenant: u32) -> bool {
+        self.passed.come_to(tenant);
+        self.passed.tenants.len() >= PORTION
+    }
+
+    /// The places of tenants in the order of their names, by number.
+    pub fn ranks(&self) -> Vec<u32> {
+        let mut in_order: Vec<u32> = (0..self.tenants.len() as u32).collect();
+        in_order.sort_unstable_by(|left, right| {
+            self.tenants[*left as usize].name.cmp(&self.tenants[*right as usize].name)
+        });
+        let mut ranks = vec![0; in_order.len()];
+        for (rank, tenant) in in_order.into_iter().enumerate() {
+            ranks[tenant as usize] = rank as u32;
+        }
+        ranks
+    }
+
+    /// Ends the day of all tenants that were passed, if days are handed over at all.
+    pub async fn hand_over(&mut self) {
+        let Some(handing) = self.passed.handing.clone() else { return };
+        let tenants = std::mem::take(&mut self.passed.tenants);
+        for portion in tenants.chunks(PORTION) {
+            let days = portion.iter().map(|tenant| self.finish_day(*tenant, handing.end_us)).collect();
+            // Whoever takes them has given up if nobody does, and says why.
+            let _ = handing.to.send((handing.share, days)).await;
+        }
+    }
+
+    /// Ends the day of all others.
+    pub async fn hand_over_rest(&mut self) {
+        self.passed.come_to(NONE);
+        self.hand_over().await;
+        let mut rest: Vec<u32> = (0..self.tenants.len() as u32).collect();
+        rest.retain(|tenant| !self.tenants[*tenant as usize].is_finished);
+        rest.sort_unstable_by(|left, right| {
+            self.tenants[*left as usize].name.cmp(&self.tenants[*right as usize].name)
+        });
+        self.passed.tenants = rest;
+        self.hand_over().await;
+    }
+
+    fn finish_day(&mut self, tenant: u32, end_us: i64) -> TenantDay {
+        let state = &mut self.tenants[tenant as usize];
+        state.is_finished = true;
+        let folds = std::mem::take(&mut state.folds);
+        let rolled = match (state.problem.take(), std::mem::replace(&mut state.demand, Asked::Nothing)) {
+            (Some(problem), _) => Err(problem),
+            (None, Asked::Demand(demand)) => finish(demand, folds, &self.meters, end_us),
+            (None, Asked::Nothing | Asked::NotSetUp) => Ok(RolledDay::default()),
         };
-        self.tenants.into_iter().map(finish).collect()
+        TenantDay { tenant: state.name.clone(), rows: state.rows, rolled }
+    }
+}
+
+/// Days of some tenants of a share.
+pub type Portion = (usize, Vec<TenantDay>);
+
+/// Tenants whose days are handed over at once.
+const PORTION: usize = 128;
+
+/// Tenants of whom no more rows come, in the order in which they were passed.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    handing: Option<Handing>,
+    current: Option<u32>,
+    tenants: Vec<u32>,
+}
+
+#[derive(Debug, Clone)]
+struct Handing {
+    to: Sender<Portion>,
+    share: usize,
+    end_us: i64,
+}
+
+impl Passed {
+    #[inline]
+    pub fn come_to(&mut self, tenant: u32) {
+        if self.current == Some(tenant) || self.handing.is_none() {
+            return;
+        }
+        let before = self.current.replace(tenant).filter(|before| *before != NONE);
+        self.tenants.extend(before);
     }
 }
 
@@ -122,6 +205,7 @@ fn finish(
         if !carried.is_empty() {
             day.carried.insert(rules.key.clone(), carried);
         }
+        day.is_extreme |= own.fold.is_extreme();
         let found = own.fold.finish().map_err(problem)?;
         for (question, answer) in found.answers {
             let view = &demand.wanted[question].view;

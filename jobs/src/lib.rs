@@ -28,6 +28,7 @@ pub mod rate;
 pub mod reconcile;
 pub mod rejects;
 pub mod replay;
+pub mod reporting;
 pub mod rollup;
 pub mod run;
 pub mod runs;

@@ -2,10 +2,9 @@
 
 use std::io::{self, BufWriter, Read, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use ::sql::lake::{Lake, Table};
-use ::sql::session::{SessionSettings, open_session};
+use ::sql::lake::Table;
+use ::sql::session::SessionSettings;
 use anyhow::{Context, Result, bail};
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
@@ -16,8 +15,9 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
 use serde_json::{Number, Value};
 
-use crate::cli::{Exit, Globals, read_catalog, runtime};
+use crate::cli::{Exit, Globals, runtime};
 use crate::output::{Format, Rows};
+use crate::reporting;
 
 /// A table for people starts anew after this many rows, so that it can be printed before all are known.
 const TABLE_ROWS: usize = 1_000;
@@ -58,9 +58,6 @@ pub struct SqlArgs {
 
 pub fn run(args: &SqlArgs, globals: &Globals) -> Result<Exit> {
     let config = globals.load_config()?;
-    let lake = Lake::open(&config.lake)?;
-    // Without a catalog the tables can still be queried.
-    let catalog = read_catalog(&config.catalog).ok().map(Arc::new);
     let query = args.query_text()?;
     let defaults = SessionSettings::default();
     let settings = SessionSettings {
@@ -70,10 +67,7 @@ pub fn run(args: &SqlArgs, globals: &Globals) -> Result<Exit> {
         ..defaults
     };
     runtime()?.block_on(async {
-        let session = open_session(&lake, &settings).await?;
-        if let Some(catalog) = catalog {
-            session.add_quantities(&lake, catalog);
-        }
+        let session = reporting::open(&config, &settings).await?;
         let answer = session.query(&query).await.context("cannot plan the query")?;
         let answer = answer.execute_stream().await.context("cannot run the query")?;
         let mut out = BufWriter::new(io::stdout().lock());

@@ -3,5 +3,6 @@
 pub mod lake;
 
 pub mod quantities;
+pub mod relation;
 pub mod rollups;
 pub mod session;

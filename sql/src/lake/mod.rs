@@ -3,6 +3,7 @@
 //! Owns where the lake lies, the tables' schemas, and reading a pinned version of a table. It does not
 //! write: rows get in through `ingest`, and `jobs` maintains them.
 
+mod history;
 mod read;
 mod schema;
 mod snapshot;

@@ -1,7 +1,8 @@
 //! `quantities('2026-05')` in SQL: a table function with an execution plan of its own.
 //!
 //! Owns: reading its arguments, passing filters on the tenant down, and counting its memory against the session's. A
-//! second argument pins the version of `usage_events`; otherwise it is the session's.
+//! second argument pins the version of `usage_events`; otherwise it is the session's. As a table, `quantities` takes the
+//! periods from the query's filters.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,8 +19,10 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use futures::{StreamExt, TryStreamExt};
 use rating::catalog::Catalog;
@@ -55,14 +58,22 @@ impl TableFunctionImpl for QuantitiesFunction {
             Some(Expr::Literal(ScalarValue::Int64(Some(version)), _)) => u64::try_from(*version).ok(),
             Some(_) => return plan_err!("{usage}"),
         };
-        Ok(Arc::new(QuantitiesTable { function: self.clone(), period, version }))
+        Ok(Arc::new(QuantitiesTable { function: self.clone(), period: Some(period), version }))
+    }
+}
+
+impl QuantitiesFunction {
+    /// The table `quantities`, of which a query names the periods: `WHERE period = '2026-05-01'`.
+    pub fn table(&self) -> Arc<dyn TableProvider> {
+        Arc::new(QuantitiesTable { function: self.clone(), period: None, version: None })
     }
 }
 
 #[derive(Debug)]
 struct QuantitiesTable {
     function: QuantitiesFunction,
-    period: PeriodChoice,
+    /// None where the query's filters say it.
+    period: Option<PeriodChoice>,
     version: Option<u64>,
 }
 
@@ -75,6 +86,20 @@ impl QuantitiesTable {
             (version, _) => table.snapshot(version).await.map(Arc::new),
         };
         found.map_err(|error| DataFusionError::External(Box::new(error)))
+    }
+
+    fn periods(&self, filters: &[Expr]) -> Result<Vec<PeriodChoice>> {
+        if let Some(period) = self.period {
+            return Ok(vec![period]);
+        }
+        let Some(named) = texts_of(filters, "period") else {
+            return plan_err!(
+                "quantities are computed when asked for, so the query must name a period: WHERE period = '2026-05-01' \
+                 with the day on which it starts, or FROM quantities('2026-05')"
+            );
+        };
+        let periods = named.iter().map(|period| period.parse());
+        periods.collect::<Result<_, _>>().map_err(|error| plan_datafusion_err!("{error}"))
     }
 }
 
@@ -89,9 +114,12 @@ impl TableProvider for QuantitiesTable {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        let pushed = |filter: &&Expr| match tenants_of(filter) {
-            Some(_) => TableProviderFilterPushDown::Inexact,
-            None => TableProviderFilterPushDown::Unsupported,
+        let pushed = |filter: &&Expr| {
+            if text_values(filter, "tenant").or_else(|| text_values(filter, "period")).is_some() {
+                TableProviderFilterPushDown::Inexact
+            } else {
+                TableProviderFilterPushDown::Unsupported
+            }
         };
         Ok(filters.iter().map(pushed).collect())
     }
@@ -103,34 +131,53 @@ impl TableProvider for QuantitiesTable {
         filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let tenants = filters.iter().filter_map(tenants_of);
-        let tenants = tenants.reduce(|left, right| left.intersection(&right).cloned().collect());
-        let scan = PeriodScan {
+        let snapshot = self.snapshot().await?;
+        let scan_of = |period| PeriodScan {
             table: self.function.table.clone(),
-            snapshot: self.snapshot().await?,
+            snapshot: Arc::clone(&snapshot),
             catalog: Arc::clone(&self.function.catalog),
-            period: self.period,
+            period,
             question: Question::Everything,
-            tenants,
+            tenants: texts_of(filters, "tenant"),
             threads: state.config().target_partitions(),
         };
-        Ok(Arc::new(QuantitiesExec::new(scan, projection.cloned())?))
+        let mut scans = Vec::new();
+        for period in self.periods(filters)? {
+            let scan = QuantitiesExec::new(scan_of(period), projection.cloned())?;
+            scans.push(Arc::new(scan) as Arc<dyn ExecutionPlan>);
+        }
+        match scans.len() {
+            0 => Ok(Arc::new(EmptyExec::new(project_schema(&QUANTITIES, projection)?))),
+            1 => Ok(scans.remove(0)),
+            _ => UnionExec::try_new(scans),
+        }
     }
 }
 
-/// The tenants that a filter leaves: of `tenant = 'x'` and `tenant IN ('x', 'y')`.
-fn tenants_of(filter: &Expr) -> Option<BTreeSet<String>> {
+/// The values of a text column that all filters leave; none if they leave any.
+fn texts_of(filters: &[Expr], column: &str) -> Option<BTreeSet<String>> {
+    let values = filters.iter().filter_map(|filter| text_values(filter, column));
+    values.reduce(|left, right| left.intersection(&right).cloned().collect())
+}
+
+/// The values that a filter leaves: of `tenant = 'x'` and `tenant IN ('x', 'y')`.
+fn text_values(filter: &Expr, name: &str) -> Option<BTreeSet<String>> {
     let text = |expression: &Expr| match expression {
         Expr::Literal(ScalarValue::Utf8(Some(text)), _) => Some(text.clone()),
         _ => None,
     };
-    let is_tenant = |expression: &Expr| matches!(expression, Expr::Column(column) if column.name == "tenant");
+    let is_named = |expression: &Expr| matches!(expression, Expr::Column(column) if column.name == name);
     match filter {
         Expr::BinaryExpr(equal) if equal.op == Operator::Eq => match (&*equal.left, &*equal.right) {
-            (column, value) | (value, column) if is_tenant(column) => Some(BTreeSet::from([text(value)?])),
+            (column, value) | (value, column) if is_named(column) => Some(BTreeSet::from([text(value)?])),
             _ => None,
         },
-        Expr::InList(list) if !list.negated && is_tenant(&list.expr) => list.list.iter().map(text).collect(),
+        // Short lists become alternatives.
+        Expr::BinaryExpr(either) if either.op == Operator::Or => {
+            let (left, right) = (text_values(&either.left, name)?, text_values(&either.right, name)?);
+            Some(left.into_iter().chain(right).collect())
+        }
+        Expr::InList(list) if !list.negated && is_named(&list.expr) => list.list.iter().map(text).collect(),
         _ => None,
     }
 }

@@ -40,6 +40,7 @@ pub use day_scan::{DayQuestionsOf, DayScan};
 pub use function::QuantitiesFunction;
 pub(crate) use period::demand_of_terms;
 pub use period::{PeriodScan, Question};
+pub(crate) use table::columns as quantity_columns;
 pub use table::{QUANTITIES, QuantityRows};
 
 use files::LakeFile;

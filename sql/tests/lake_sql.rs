@@ -1,14 +1,16 @@
 //! SQL over small lakes that are written by hand.
 
+mod answers;
 mod world;
 
 use std::collections::BTreeMap;
 
+use answers::{answer, cells};
 use arrow::array::{Array, Date32Array, RecordBatch, StringArray};
 use futures::TryStreamExt;
 use sql::lake::{FileRead, Lake, Table};
 use sql::session::{LakeSession, SessionSettings, open_session};
-use world::{FIRST_DAY, Row, World, answer, cells, row};
+use world::{FIRST_DAY, Row, World, row};
 
 async fn session(world: &World) -> LakeSession {
     let settings = SessionSettings { threads: 2, ..SessionSettings::default() };

@@ -1,8 +1,11 @@
 //! What a query can name: its description, the tables beside the lake, tables as they were, and sessions of one tenant.
 
+mod answers;
 mod world;
 
 use std::sync::Arc;
+
+use answers::cells;
 
 use arrow::array::{
     ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
@@ -12,7 +15,7 @@ use rating::catalog::Catalog;
 use sql::lake::{Lake, Table};
 use sql::relation::{BookRows, BookSource, BookTable, Relation, RelationKind, Whose, markdown};
 use sql::session::{LakeSession, SessionSettings, Sources, open_session_over};
-use world::{FIRST_DAY, World, cells, row};
+use world::{FIRST_DAY, World, row};
 
 const CATALOG: &str = "
 catalog: small
@@ -189,6 +192,36 @@ async fn quantities_are_a_table_of_the_periods_that_a_query_names() {
     assert_eq!(cells(&session, &two).await, [may[1], "zeta 2026-06-01 5000000000.000000000000"]);
     let error = session.query("SELECT * FROM quantities").await.unwrap().collect().await.unwrap_err();
     assert!(error.to_string().contains("must name a period"), "{error}");
+}
+
+/// May has 744 hours, of which acme held its 3 GB for 732: 2.951612903 on average. It has 1 GB free, and its own price.
+#[tokio::test]
+async fn charges_are_what_usage_costs() {
+    let session = session(&two_tenants().await.lake, None).await;
+    let query =
+        "SELECT tenant, kind, price, measure, round(quantity, 9) AS q, round(billable, 9) AS b, unit, amount
+                 FROM charges('2026-05') ORDER BY tenant, kind, price";
+    assert_eq!(
+        cells(&session, query).await,
+        [
+            "acme by_average storage average 2.951612903 1.951612903 GB 0.100000000000",
+            "acme by_peak storage peak 3.000000000 2.000000000 GB 0.100000000000",
+            "acme charge storage average 2.951612903 1.951612903 GB 0.100000000000",
+            // 2.951612903 * 0.023 = 0.0679
+            "acme cost disk average 2.951612903 2.951612903 GB 0.070000000000",
+            "acme limit room last 3.000000000 10.000000000 GB ",
+            // 5 * 732 / 744 = 4.919354839, times 0.08 = 0.3935
+            "zeta by_average storage average 4.919354839 4.919354839 GB 0.390000000000",
+            "zeta by_peak storage peak 5.000000000 5.000000000 GB 0.400000000000",
+            "zeta charge base    29.000000000000".replace("base    29", "base     29").as_str(),
+            "zeta charge storage peak 5.000000000 5.000000000 GB 0.400000000000",
+            // 4.919354839 * 0.023 = 0.1131
+            "zeta cost disk average 4.919354839 4.919354839 GB 0.110000000000",
+        ]
+    );
+    let own = crate::session(&two_tenants().await.lake, Some("acme")).await;
+    let kinds = "SELECT DISTINCT tenant, kind FROM charges('2026-05') ORDER BY kind";
+    assert_eq!(cells(&own, kinds).await, ["acme by_average", "acme by_peak", "acme charge", "acme limit"]);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
-//! `quantities('2026-05')` in SQL: a table function with an execution plan of its own.
+//! `quantities('2026-05')` and `charges('2026-05')` in SQL: table functions with an execution plan of their own.
 //!
 //! Owns: reading its arguments, passing filters on the tenant down, and counting its memory against the session's. A
-//! second argument pins the version of `usage_events`; otherwise it is the session's. As a table, `quantities` takes the
+//! second argument pins the version of `usage_events`; otherwise it is the session's. As tables they take the
 //! periods from the query's filters.
 
 use std::collections::BTreeSet;
@@ -28,15 +28,41 @@ use futures::{StreamExt, TryStreamExt};
 use rating::catalog::Catalog;
 use rating::period::PeriodChoice;
 
+use super::charges::{self, CHARGES};
 use super::period::{PeriodScan, Question};
 use super::table::{QUANTITIES, QuantityRows};
 use crate::lake::{LakeError, TableHandle, TableSnapshot};
 
 const BATCH_ROWS: usize = 8 * 1024;
 
+/// What is told of the usage of a period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    Quantities,
+    /// What it costs.
+    Charges,
+}
+
+impl Told {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quantities => "quantities",
+            Self::Charges => "charges",
+        }
+    }
+
+    fn schema(self) -> SchemaRef {
+        match self {
+            Self::Quantities => Arc::clone(&QUANTITIES),
+            Self::Charges => Arc::clone(&CHARGES),
+        }
+    }
+}
+
 /// The function, over one lake and catalog.
 #[derive(Debug, Clone)]
 pub struct QuantitiesFunction {
+    pub told: Told,
     pub table: TableHandle,
     /// None while the table does not exist.
     pub snapshot: Option<Arc<TableSnapshot>>,
@@ -45,7 +71,9 @@ pub struct QuantitiesFunction {
 
 impl TableFunctionImpl for QuantitiesFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
-        let usage = "quantities() takes a period like '2026-05', and if you like a version of usage_events";
+        let name = self.told.name();
+        let usage =
+            format!("{name}() takes a period like '2026-05', and if you like a version of usage_events");
         let (period, version) = match args.exprs() {
             [period] => (period, None),
             [period, version] => (period, Some(version)),
@@ -63,7 +91,7 @@ impl TableFunctionImpl for QuantitiesFunction {
 }
 
 impl QuantitiesFunction {
-    /// The table `quantities`, of which a query names the periods: `WHERE period = '2026-05-01'`.
+    /// The same as a table, of which a query names the periods: `WHERE period = '2026-05-01'`.
     pub fn table(&self) -> Arc<dyn TableProvider> {
         Arc::new(QuantitiesTable { function: self.clone(), period: None, version: None })
     }
@@ -92,10 +120,11 @@ impl QuantitiesTable {
         if let Some(period) = self.period {
             return Ok(vec![period]);
         }
+        let name = self.function.told.name();
         let Some(named) = texts_of(filters, "period") else {
             return plan_err!(
-                "quantities are computed when asked for, so the query must name a period: WHERE period = '2026-05-01' \
-                 with the day on which it starts, or FROM quantities('2026-05')"
+                "{name} are computed when asked for, so the query must name a period: WHERE period = '2026-05-01' \
+                 with the day on which it starts, or FROM {name}('2026-05')"
             );
         };
         let periods = named.iter().map(|period| period.parse());
@@ -106,7 +135,7 @@ impl QuantitiesTable {
 #[async_trait]
 impl TableProvider for QuantitiesTable {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&QUANTITIES)
+        self.function.told.schema()
     }
 
     fn table_type(&self) -> TableType {
@@ -137,17 +166,20 @@ impl TableProvider for QuantitiesTable {
             snapshot: Arc::clone(&snapshot),
             catalog: Arc::clone(&self.function.catalog),
             period,
-            question: Question::Everything,
+            question: match self.function.told {
+                Told::Quantities => Question::Everything,
+                Told::Charges => Question::Charges,
+            },
             tenants: texts_of(filters, "tenant"),
             threads: state.config().target_partitions(),
         };
         let mut scans = Vec::new();
         for period in self.periods(filters)? {
-            let scan = QuantitiesExec::new(scan_of(period), projection.cloned())?;
+            let scan = QuantitiesExec::new(self.function.told, scan_of(period), projection.cloned())?;
             scans.push(Arc::new(scan) as Arc<dyn ExecutionPlan>);
         }
         match scans.len() {
-            0 => Ok(Arc::new(EmptyExec::new(project_schema(&QUANTITIES, projection)?))),
+            0 => Ok(Arc::new(EmptyExec::new(project_schema(&self.schema(), projection)?))),
             1 => Ok(scans.remove(0)),
             _ => UnionExec::try_new(scans),
         }
@@ -185,28 +217,34 @@ fn text_values(filter: &Expr, name: &str) -> Option<BTreeSet<String>> {
 /// The pass over the lake as an operator.
 #[derive(Debug)]
 pub struct QuantitiesExec {
+    told: Told,
     scan: PeriodScan,
     projection: Option<Vec<usize>>,
     properties: Arc<PlanProperties>,
 }
 
 impl QuantitiesExec {
-    fn new(scan: PeriodScan, projection: Option<Vec<usize>>) -> Result<Self> {
-        let schema = project_schema(&QUANTITIES, projection.as_ref())?;
+    fn new(told: Told, scan: PeriodScan, projection: Option<Vec<usize>>) -> Result<Self> {
+        let schema = project_schema(&told.schema(), projection.as_ref())?;
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(1),
             EmissionType::Final,
             Boundedness::Bounded,
         );
-        Ok(Self { scan, projection, properties: Arc::new(properties) })
+        Ok(Self { told, scan, projection, properties: Arc::new(properties) })
     }
 }
 
 impl DisplayAs for QuantitiesExec {
     fn fmt_as(&self, _format: DisplayFormatType, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PeriodScan { snapshot, period, tenants, threads, .. } = &self.scan;
-        write!(out, "QuantitiesExec: period={period}, version={}, threads={threads}", snapshot.version)?;
+        write!(
+            out,
+            "QuantitiesExec: {}, period={period}, version={}, threads={threads}",
+            self.told.name(),
+            snapshot.version
+        )?;
         match tenants {
             Some(tenants) => write!(out, ", tenants={tenants:?}"),
             None => Ok(()),
@@ -242,7 +280,7 @@ impl ExecutionPlan for QuantitiesExec {
     }
 
     fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let (scan, projection) = (self.scan.clone(), self.projection.clone());
+        let (told, scan, projection) = (self.told, self.scan.clone(), self.projection.clone());
         let pool = Arc::clone(context.memory_pool());
         let batches = async move {
             let mut scan_of_all = scan.usage_scan().map_err(external)?;
@@ -251,7 +289,10 @@ impl ExecutionPlan for QuantitiesExec {
             if let Some(failure) = answers.failed.into_iter().next() {
                 return Err(DataFusionError::External(Box::new(failure)));
             }
-            batches(&answers.usages, &scan.catalog, projection.as_deref())
+            match told {
+                Told::Quantities => batches(&answers.usages, &scan.catalog, projection.as_deref()),
+                Told::Charges => charges::batches(&answers.usages, &scan.catalog, projection.as_deref()),
+            }
         };
         let stream = futures::stream::once(batches).map_ok(|batches| futures::stream::iter(batches).map(Ok));
         let schema = Arc::clone(self.properties.eq_properties.schema());

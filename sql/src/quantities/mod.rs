@@ -10,6 +10,7 @@
 
 mod answers;
 mod arrived;
+mod charges;
 mod day_scan;
 mod dictionary;
 mod files;
@@ -36,8 +37,9 @@ use rating::usage::{BadDimensions, Demand};
 use crate::lake::{DataFile, LakeError, TableHandle, TableSnapshot};
 
 pub use answers::{Answers, TenantFailure, TenantProblem};
+pub(crate) use charges::columns as charge_columns;
 pub use day_scan::{DayQuestionsOf, DayScan};
-pub use function::QuantitiesFunction;
+pub use function::{QuantitiesFunction, Told};
 pub(crate) use period::demand_of_terms;
 pub use period::{PeriodScan, Question};
 pub(crate) use table::columns as quantity_columns;

@@ -11,6 +11,7 @@ use rating::draft::{Charges, DemandOptions};
 use rating::period::{Period, PeriodChoice, PeriodError};
 use rating::usage::{Demand, Usage, View, Wanted};
 
+use super::charges;
 use super::{Answers, Asked, QuantitiesError, UsageScan};
 use crate::lake::{TableHandle, TableSnapshot};
 
@@ -19,6 +20,8 @@ use crate::lake::{TableHandle, TableSnapshot};
 pub enum Question {
     /// What the prices need.
     Prices(DemandOptions),
+    /// That with costs, and what the tenant's limits are about.
+    Charges,
     /// That, and every meter by all of its dimensions and measures.
     Everything,
 }
@@ -112,9 +115,15 @@ pub(crate) fn demand_of_terms(
     let span = period.span;
     let options = match question {
         Question::Prices(options) => options,
+        Question::Charges => DemandOptions { unpriced_usage: true, costs: true },
         Question::Everything => DemandOptions { unpriced_usage: false, costs: true },
     };
     let mut demand = Charges::new(catalog, terms, period).demand(tenant, options);
+    if question == Question::Charges {
+        for (quota, _) in charges::limits(catalog, terms, span) {
+            demand.ask(charges::wanted(quota, span));
+        }
+    }
     if question == Question::Everything {
         for meter in &catalog.meters {
             let by = meter.dimensions.keys().cloned().collect();

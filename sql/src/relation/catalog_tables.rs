@@ -3,23 +3,19 @@
 //! Owns their columns and rows. They show the catalog that the session was opened with; a session of one tenant gives
 //! them that tenant's part of it.
 
-use std::sync::Arc;
-
-use arrow::array::{
-    ArrayRef, BooleanArray, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
-use arrow::datatypes::DataType;
+use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use rating::catalog::{
     Catalog, Limit, OverrideTarget, Plan, PlanVersion, Price, Quota, QuotaWindow, Tenant, When, WhenReached,
 };
-use rating::exact::{Exact, Rounding};
+use rating::exact::Exact;
 use rating::money::Currency;
 use rating::period::{Span, TimeZone};
 use rating::price::{Allowance, PriceModel, PriceTerms};
 use serde_json::json;
 
-use super::{Relation, RelationColumn, RelationKind, Whose, catalog_columns, schema_of};
+use super::cells::{Cell, batch, decimal, instant};
+use super::{Relation, RelationKind, Whose, catalog_columns};
 
 /// A table that the catalog fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,80 +99,6 @@ impl CatalogTable {
         };
         batch(&self.relation().columns, &rows)
     }
-}
-
-/// A cell of any of these tables.
-#[derive(Debug, Clone, PartialEq)]
-enum Cell {
-    Null,
-    Text(String),
-    Whole(i64),
-    Time(i64),
-    Decimal(i128),
-    Truth(bool),
-}
-
-impl From<&str> for Cell {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<String> for Cell {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl<T: Into<Cell>> From<Option<T>> for Cell {
-    fn from(value: Option<T>) -> Self {
-        value.map_or(Self::Null, Into::into)
-    }
-}
-
-/// Instants at the ends of time are open.
-fn instant(us: i64) -> Cell {
-    if us == i64::MIN || us == i64::MAX { Cell::Null } else { Cell::Time(us) }
-}
-
-fn decimal(value: &Exact) -> Cell {
-    let scaled = value * &Exact::from(10_i128.pow(12));
-    scaled.round(Rounding::HalfAwayFromZero).to_i128().map_or(Cell::Null, Cell::Decimal)
-}
-
-fn batch(columns: &[RelationColumn], rows: &[Vec<Cell>]) -> Result<RecordBatch, ArrowError> {
-    let arrays = columns.iter().enumerate().map(|(at, column)| array(&column.data_type, rows, at));
-    RecordBatch::try_new(schema_of(columns), arrays.collect::<Result<_, _>>()?)
-}
-
-fn array(data_type: &DataType, rows: &[Vec<Cell>], at: usize) -> Result<ArrayRef, ArrowError> {
-    let cells = rows.iter().map(|row| &row[at]);
-    Ok(match data_type {
-        DataType::Int64 => Arc::new(
-            cells
-                .map(|cell| if let Cell::Whole(number) = cell { Some(*number) } else { None })
-                .collect::<Int64Array>(),
-        ),
-        DataType::Boolean => Arc::new(
-            cells
-                .map(|cell| if let Cell::Truth(truth) = cell { Some(*truth) } else { None })
-                .collect::<BooleanArray>(),
-        ),
-        DataType::Timestamp(..) => {
-            let times = cells.map(|cell| if let Cell::Time(us) = cell { Some(*us) } else { None });
-            Arc::new(times.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
-        }
-        DataType::Decimal128(precision, scale) => {
-            let scaled =
-                cells.map(|cell| if let Cell::Decimal(scaled) = cell { Some(*scaled) } else { None });
-            Arc::new(scaled.collect::<Decimal128Array>().with_precision_and_scale(*precision, *scale)?)
-        }
-        _ => Arc::new(
-            cells
-                .map(|cell| if let Cell::Text(text) = cell { Some(text.as_str()) } else { None })
-                .collect::<StringArray>(),
-        ),
-    })
 }
 
 fn tenant_row(tenant: &Tenant) -> Vec<Cell> {

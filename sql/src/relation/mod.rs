@@ -9,6 +9,7 @@
 mod book_tables;
 mod catalog_columns;
 mod catalog_tables;
+pub(crate) mod cells;
 mod one_tenant;
 mod readme;
 mod views;

@@ -18,6 +18,7 @@ mod dimension;
 mod file_bounds;
 mod information;
 mod lake_table;
+mod query;
 mod tenant_table;
 mod time_travel;
 
@@ -41,11 +42,13 @@ use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 
 pub use dimension::Dimension;
 pub use lake_table::LakeTable;
+pub use query::{Parameters, QueryError};
 
 use rating::catalog::Catalog;
 
+use crate::functions;
 use crate::lake::{Lake, LakeError, Table, TableSnapshot};
-use crate::quantities::{QuantitiesFunction, quantity_columns};
+use crate::quantities::{QuantitiesFunction, Told, charge_columns, quantity_columns};
 use crate::relation::{
     BookProvider, BookSource, BookTable, CatalogTable, Relation, RelationKind, VIEWS, View, Whose,
     catalog_of_one_tenant,
@@ -242,12 +245,13 @@ pub async fn build_session(
     for view in VIEWS {
         registry.add_view(view).await?;
     }
-    if let Some(catalog) = &sources.catalog {
-        let catalog = match &settings.tenant {
-            Some(tenant) => Arc::new(catalog_of_one_tenant(catalog, tenant)),
-            None => Arc::clone(catalog),
-        };
-        registry.add_catalog(lake, tables, &catalog, sources.now_us)?;
+    let catalog = sources.catalog.as_ref().map(|catalog| match &settings.tenant {
+        Some(tenant) => Arc::new(catalog_of_one_tenant(catalog, tenant)),
+        None => Arc::clone(catalog),
+    });
+    functions::register(&registry.context, catalog.as_ref());
+    if let Some(catalog) = &catalog {
+        registry.add_catalog(lake, tables, catalog, sources.now_us)?;
     }
     for table in BookTable::ALL {
         let provider = BookProvider::table(table, sources.book.clone())?;
@@ -341,19 +345,30 @@ impl<'s> Registry<'s> {
         catalog: &Arc<Catalog>,
         now_us: i64,
     ) -> Result<(), DataFusionError> {
-        let snapshot = tables.snapshots.get(&Table::UsageEvents).cloned();
-        let table = lake.table(Table::UsageEvents);
-        let quantities = QuantitiesFunction { table, snapshot, catalog: Arc::clone(catalog) };
-        let relation = Relation {
-            name: "quantities".to_owned(),
-            kind: RelationKind::Table,
-            description: "what every tenant used in a period, by every measure; a query names the period: quantities('2026-05'), or \
-                          WHERE period = '2026-05-01'"
-                .to_owned(),
-            columns: quantity_columns(),
-        };
-        self.add(relation, Whose::TenantColumn, quantities.table())?;
-        self.add_function("quantities", Whose::TenantColumn, Arc::new(quantities));
+        for told in [Told::Quantities, Told::Charges] {
+            let function = QuantitiesFunction {
+                told,
+                table: lake.table(Table::UsageEvents),
+                snapshot: tables.snapshots.get(&Table::UsageEvents).cloned(),
+                catalog: Arc::clone(catalog),
+            };
+            let (what, columns) = match told {
+                Told::Quantities => {
+                    ("what every tenant used in a period, by every measure", quantity_columns())
+                }
+                Told::Charges => {
+                    ("what the usage of a period costs, whether it was billed or not", charge_columns())
+                }
+            };
+            let name = told.name();
+            let description = format!(
+                "{what}; a query names the period: {name}('2026-05'), or WHERE period = '2026-05-01'"
+            );
+            let relation =
+                Relation { name: name.to_owned(), kind: RelationKind::Table, description, columns };
+            self.add(relation, Whose::TenantColumn, function.table())?;
+            self.add_function(name, Whose::TenantColumn, Arc::new(function));
+        }
         for table in CatalogTable::ALL {
             let rows = table.rows(catalog, now_us)?;
             let provider = MemTable::try_new(rows.schema(), vec![vec![rows]])?;
@@ -394,6 +409,8 @@ fn session_config(settings: &SessionSettings) -> SessionConfig {
         .with_target_partitions(settings.threads.max(1))
         .with_default_catalog_and_schema(CATALOG, PUBLIC)
         .with_create_default_catalog_and_schema(false)
+        // So that errors can point at their place.
+        .set_bool("datafusion.sql_parser.collect_spans", true)
         .with_sort_spill_reservation_bytes(sort_reserve_bytes)
         // Without it `0.1` in a query is a float, and every sum that it touches becomes one.
         .set_bool("datafusion.sql_parser.parse_float_as_decimal", true)

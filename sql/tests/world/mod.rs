@@ -7,13 +7,11 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::DataType;
-use arrow::util::pretty::pretty_format_batches;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
 use serde_json::json;
 use sql::lake::{Lake, Table, VALUE_PRECISION, VALUE_SCALE};
-use sql::session::LakeSession;
 
 pub const DAY_US: i64 = 86_400_000_000;
 /// 2026-05-01
@@ -112,16 +110,4 @@ pub fn usage_batch(day: i32, rows: &[Row]) -> RecordBatch {
         }
     });
     RecordBatch::try_new(Arc::clone(&schema), columns.collect()).unwrap()
-}
-
-pub async fn answer(session: &LakeSession, query: &str) -> String {
-    let batches = session.query(query).await.unwrap().collect().await.unwrap();
-    pretty_format_batches(&batches).unwrap().to_string()
-}
-
-/// The rows of an answer as their cells, joined by a blank.
-pub async fn cells(session: &LakeSession, query: &str) -> Vec<String> {
-    let text = answer(session, query).await;
-    let rows = text.lines().filter(|line| line.starts_with('|')).skip(1);
-    rows.map(|line| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join(" ")).collect()
 }

@@ -1,81 +1,135 @@
-//! `meterhouse sql`: queries over the lake. It only reads, and prints an answer while it is computed.
+//! `meterhouse sql`: queries over the lake, one or many. It only reads, and writes an answer while it is computed.
 
-use std::io::{self, BufWriter, Read, Write};
+mod shell;
+pub(crate) mod writing;
+
+use std::io::{self, IsTerminal, Read};
 use std::path::PathBuf;
 
 use ::sql::lake::Table;
-use ::sql::session::SessionSettings;
+use ::sql::session::{LakeSession, Parameters, QueryError, SessionSettings};
 use anyhow::{Context, Result, bail};
-use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::SchemaRef;
-use arrow::json::writer::{JsonArray, WriterBuilder};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use clap::Args;
+use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
-use futures::TryStreamExt;
-use serde_json::{Number, Value};
+use jiff::Timestamp;
 
 use crate::cli::{Exit, Globals, runtime};
-use crate::output::{Format, Rows};
 use crate::reporting;
 
-/// A table for people starts anew after this many rows, so that it can be printed before all are known.
-const TABLE_ROWS: usize = 1_000;
+pub(crate) use writing::{AnswerFormat, Destination};
+
 const MIB: usize = 1024 * 1024;
 
 /// Query the lake with SQL
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
+  meterhouse sql                                             a shell with history and completion; \\? helps
   meterhouse sql \"SELECT tenant, meter, sum(value) FROM usage_events WHERE time >= '2026-05-01' GROUP BY 1, 2\"
-  meterhouse sql \"SELECT dimension(dimensions, 'region') AS region, count(*) FROM usage_events GROUP BY 1\"
-  meterhouse sql --file report.sql --format csv > report.csv
+  meterhouse sql --param tenant=acme 'SELECT * FROM invoices WHERE tenant = $tenant'
+  meterhouse sql --file report.sql --format parquet --output report.parquet
   echo 'SHOW TABLES' | meterhouse sql
-  meterhouse sql --usage-version 1204 'SELECT count(*) FROM usage_events'
+  meterhouse sql --as-of 2026-05-01T00:00:00Z 'SELECT count(*) FROM usage_events'
+  meterhouse sql 'SELECT count(*) FROM usage_events_at(1204)'
 
-Tables: usage_events, rejected_messages, invoices and invoice_lines; `DESCRIBE usage_events` lists the columns. quantities('2026-05') is a table \
-of what every tenant used in a period. Nothing can be changed. A filter \
+sql/README.md lists every table with its columns, and so does \\d in the shell. Nothing can be changed. A filter \
 on `time`, `event_day`, `tenant` or `meter` keeps a query from opening files that cannot match. Numbers with a \
-decimal point are exact decimals. dimension(dimensions, 'name') reads one of a row's dimensions.")]
+decimal point are exact decimals. Parameters are values of the type that their place in the query has.")]
 pub struct SqlArgs {
-    /// The query [default: read it from --file or standard input]
+    /// The query [default: --file, standard input, or a shell on a terminal]
     query: Option<String>,
     /// Read the query from this file, or from standard input for `-`
     #[arg(long, value_name = "FILE", conflicts_with = "query")]
     file: Option<PathBuf>,
+    /// A value for the placeholder $NAME; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parameter)]
+    param: Vec<(String, String)>,
+    /// Write the answer to this file [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    session: SessionArgs,
+    #[arg(long, value_enum, default_value_t)]
+    format: AnswerFormat,
+}
+
+/// What the session of a query may use, and when it looks at the lake.
+#[derive(Debug, Clone, Args)]
+pub struct SessionArgs {
     /// Read usage_events as it was at this version [default: the newest]
     #[arg(long, value_name = "VERSION")]
     usage_version: Option<u64>,
+    /// Read all tables of the lake as they were at this instant
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
+    as_of: Option<Timestamp>,
     /// Memory for sorting, grouping and joining, in MiB; what needs more spills to disk
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(16..))]
     memory: u32,
     /// Threads to use [default: one per core]
     #[arg(long, value_name = "COUNT")]
     threads: Option<usize>,
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+}
+
+impl SessionArgs {
+    pub fn settings(&self) -> SessionSettings {
+        let defaults = SessionSettings::default();
+        SessionSettings {
+            memory_limit_bytes: self.memory as usize * MIB,
+            threads: self.threads.unwrap_or(defaults.threads).max(1),
+            versions: self.usage_version.map(|version| (Table::UsageEvents, version)).into_iter().collect(),
+            as_of_us: self.as_of.map(Timestamp::as_microsecond),
+            ..defaults
+        }
+    }
+}
+
+/// Reads `name=value`.
+pub fn parameter(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => {
+            Ok((name.trim_start_matches('$').to_owned(), value.to_owned()))
+        }
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+fn instant(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "expected an instant such as 2026-05-01T00:00:00Z".to_owned())
 }
 
 pub fn run(args: &SqlArgs, globals: &Globals) -> Result<Exit> {
     let config = globals.load_config()?;
-    let query = args.query_text()?;
-    let defaults = SessionSettings::default();
-    let settings = SessionSettings {
-        memory_limit_bytes: args.memory as usize * MIB,
-        threads: args.threads.unwrap_or(defaults.threads).max(1),
-        versions: args.usage_version.map(|version| (Table::UsageEvents, version)).into_iter().collect(),
-        ..defaults
-    };
-    runtime()?.block_on(async {
-        let session = reporting::open(&config, &settings).await?;
-        let answer = session.query(&query).await.context("cannot plan the query")?;
-        let answer = answer.execute_stream().await.context("cannot run the query")?;
-        let mut out = BufWriter::new(io::stdout().lock());
-        print(answer, args.format, &mut out).await?;
-        out.flush()?;
-        anyhow::Ok(())
+    let is_shell = args.query.is_none() && args.file.is_none() && io::stdin().is_terminal();
+    let query = if is_shell { String::new() } else { args.query_text()? };
+    let runtime = runtime()?;
+    let session = runtime.block_on(reporting::open(&config, &args.session.settings()))?;
+    if is_shell {
+        shell::run(&runtime, &session, args.format)?;
+        return Ok(Exit::Done);
+    }
+    let parameters: Parameters = args.param.iter().cloned().collect();
+    let destination = Destination::of(args.output.as_deref());
+    runtime.block_on(async {
+        let answer = answer(&session, &query, &parameters).await?;
+        destination.write(answer, args.format, &query).await
     })?;
     Ok(Exit::Done)
+}
+
+/// Begins to answer a query.
+pub(crate) async fn answer(
+    session: &LakeSession,
+    query: &str,
+    parameters: &Parameters,
+) -> Result<SendableRecordBatchStream> {
+    let frame = session.query_with(query, parameters).await?;
+    frame.execute_stream().await.map_err(|error| failed(&error, query))
+}
+
+/// The error of a query that was planned and then failed.
+pub(crate) fn failed(error: &DataFusionError, query: &str) -> anyhow::Error {
+    anyhow::Error::new(QueryError::of(error, query)).context("the query failed")
 }
 
 impl SqlArgs {
@@ -95,71 +149,4 @@ impl SqlArgs {
         }
         Ok(text)
     }
-}
-
-pub(crate) async fn print(
-    answer: SendableRecordBatchStream,
-    format: Format,
-    out: &mut dyn Write,
-) -> Result<()> {
-    match format {
-        Format::Table => print_table(answer, out).await,
-        Format::Json => print_json(answer, out).await,
-        Format::Csv => print_csv(answer, out).await,
-    }
-}
-
-async fn print_json(mut answer: SendableRecordBatchStream, out: &mut dyn Write) -> Result<()> {
-    let builder = WriterBuilder::new().with_explicit_nulls(true);
-    let mut writer = builder.build::<_, JsonArray>(&mut *out);
-    while let Some(batch) = answer.try_next().await.context("the query failed")? {
-        writer.write(&batch)?;
-    }
-    writer.finish()?;
-    writeln!(out)?;
-    Ok(())
-}
-
-async fn print_csv(mut answer: SendableRecordBatchStream, out: &mut dyn Write) -> Result<()> {
-    let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(out);
-    // The header stands there even if no row follows.
-    writer.write(&RecordBatch::new_empty(answer.schema()))?;
-    while let Some(batch) = answer.try_next().await.context("the query failed")? {
-        writer.write(&batch)?;
-    }
-    Ok(())
-}
-
-async fn print_table(mut answer: SendableRecordBatchStream, out: &mut dyn Write) -> Result<()> {
-    let schema = answer.schema();
-    let (mut rows, mut is_first) = (table_of(&schema), true);
-    while let Some(batch) = answer.try_next().await.context("the query failed")? {
-        let options = FormatOptions::default();
-        let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options));
-        let columns = columns.collect::<Result<Vec<_>, _>>()?;
-        for row in 0..batch.num_rows() {
-            let cells = batch.columns().iter().zip(&columns).map(|(column, texts)| {
-                if column.is_null(row) {
-                    return Ok(Value::Null);
-                }
-                let text = texts.value(row).try_to_string()?;
-                let number = column.data_type().is_numeric().then(|| text.parse::<Number>().ok()).flatten();
-                Ok(number.map_or(Value::String(text), Value::Number))
-            });
-            rows.push(cells.collect::<Result<_, arrow::error::ArrowError>>()?);
-            if rows.len() == TABLE_ROWS {
-                rows.write(Format::Table, out)?;
-                (rows, is_first) = (table_of(&schema), false);
-            }
-        }
-    }
-    if is_first || !rows.is_empty() {
-        rows.write(Format::Table, out)?;
-    }
-    Ok(())
-}
-
-fn table_of(schema: &SchemaRef) -> Rows {
-    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    Rows::new(&names)
 }

@@ -16,8 +16,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, ConfigErrors};
 use crate::{
-    bench, book, catalog, close, compact, demo, derive, doctor, explain, generate, ingest, invoice, issue,
-    quantities, rate, rejects, replay, rollup, runs, schedule, simulate, sql, vacuum, verify,
+    bench, book, catalog, close, compact, demo, derive, doctor, explain, export, generate, ingest, invoice,
+    issue, quantities, rate, rejects, replay, report, rollup, runs, schedule, simulate, sql, vacuum, verify,
 };
 
 /// Usage events in, exact invoices out.
@@ -82,6 +82,8 @@ enum Command {
     Issue(issue::IssueArgs),
     Verify(verify::VerifyArgs),
     Sql(sql::SqlArgs),
+    Report(report::ReportArgs),
+    Export(export::ExportArgs),
     Rejects(rejects::RejectsArgs),
     Replay(replay::ReplayArgs),
     Derive(derive::DeriveArgs),
@@ -162,6 +164,8 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Issue(args) => issue::run(&args, &cli.globals),
         Command::Verify(args) => verify::run(&args, &cli.globals),
         Command::Sql(args) => sql::run(&args, &cli.globals),
+        Command::Report(args) => report::run(&args, &cli.globals),
+        Command::Export(args) => export::run(&args, &cli.globals),
         Command::Rejects(args) => rejects::run(&args, &cli.globals),
         Command::Replay(args) => replay::run(&args, &cli.globals),
         Command::Derive(args) => derive::run(&args, &cli.globals),

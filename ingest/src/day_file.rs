@@ -124,7 +124,12 @@ pub struct FinishedFile {
 
 impl DayFileWriter {
     pub fn new(table: Table, day: i32, kind: FileKind) -> Result<Self, ParquetError> {
-        let properties = writer_properties().build();
+        let mut properties = writer_properties();
+        if kind == FileKind::Arrived {
+            // Compaction soon writes these rows anew and small; until then time counts, not room.
+            properties = properties.set_compression(Compression::SNAPPY);
+        }
+        let properties = properties.build();
         let writer = ArrowWriter::try_new(Pieces::default(), table.file_schema(), Some(properties))?;
         Ok(Self { table, day, kind, rows: 0, writer })
     }

@@ -31,6 +31,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
+use sea_orm::sqlx::error::DatabaseError;
+use sea_orm::sqlx::sqlite::SqliteError;
 use sea_orm::sqlx::{Connection, Executor, MySqlConnection, PgConnection};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr,
@@ -63,6 +65,8 @@ const CONNECTIONS_MAX: u32 = 8;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a writer waits for another before it gives up.
 const LOCK_TIME_MAX: Duration = Duration::from_mins(1);
+/// Between two tries where SQLite itself does not wait.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// An open book.
 #[derive(Debug, Clone)]
@@ -119,7 +123,7 @@ impl Book {
         let failed = |source| BookError::Open { place: place.clone(), source };
         probe(address).await.map_err(failed)?;
         let options = connect_options(address)?;
-        let connection = Database::connect(options).await.map_err(failed)?;
+        let connection = connect_unlocked(options).await.map_err(failed)?;
         let dialect = dialect(address, &connection).await.map_err(failed)?;
         Ok(Self { connection, dialect, clock: Clock::default(), place })
     }
@@ -213,6 +217,29 @@ async fn probe(address: &BookAddress) -> Result<(), DbErr> {
             Err(DbErr::Conn(RuntimeErr::Internal(text)))
         }
     }
+}
+
+/// While two programs give a new SQLite file its write-ahead log, SQLite answers "locked" to one of them at once,
+/// though it waits for any other lock; so the waiting is here.
+async fn connect_unlocked(options: ConnectOptions) -> Result<DatabaseConnection, DbErr> {
+    let deadline = tokio::time::Instant::now() + LOCK_TIME_MAX;
+    loop {
+        match Database::connect(options.clone()).await {
+            Err(error) if is_locked(&error) && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(LOCK_PAUSE).await;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// `SQLITE_BUSY`, whatever its extended code says in the upper bits.
+fn is_locked(error: &DbErr) -> bool {
+    const SQLITE_BUSY: u32 = 5;
+    let DbErr::Conn(RuntimeErr::SqlxError(error)) = error else { return false };
+    let error = error.as_database_error().and_then(<dyn DatabaseError>::try_downcast_ref::<SqliteError>);
+    let code = error.and_then(DatabaseError::code).and_then(|code| code.parse::<u32>().ok());
+    code.is_some_and(|code| code & 0xff == SQLITE_BUSY)
 }
 
 fn connect_options(address: &BookAddress) -> Result<ConnectOptions, BookError> {

@@ -30,6 +30,7 @@ enum InvoiceCommand {
     #[command(after_help = "\
 Examples:
   meterhouse invoice show 2026-01-01-3f9a5b0c7d21e864
+  meterhouse invoice show 000017
   meterhouse invoice show --tenant acme --period 2026-01
   meterhouse invoice show --tenant acme --period 2026-01 --format json | jq .due
 

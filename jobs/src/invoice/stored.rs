@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int32Type;
 use clap::Args;
 use futures::TryStreamExt;
@@ -20,7 +20,7 @@ use crate::rate::terms_of;
 /// Which invoice is meant.
 #[derive(Debug, Clone, Args)]
 pub struct InvoiceChoice {
-    /// The invoice's id
+    /// The invoice's id, or its number once it is issued
     #[arg(value_name = "ID", required_unless_present = "tenant", conflicts_with = "tenant")]
     pub id: Option<String>,
     /// The tenant whose invoice of --period is meant
@@ -35,6 +35,8 @@ pub struct InvoiceChoice {
 #[derive(Debug, Clone)]
 pub struct StoredInvoice {
     pub id: String,
+    /// Nothing while it is a draft.
+    pub number: Option<String>,
     pub state: String,
     pub digest: String,
     /// The canonical JSON.
@@ -45,7 +47,10 @@ pub struct StoredInvoice {
 
 pub async fn find(lake: &Lake, catalog: &Path, which: &InvoiceChoice) -> Result<StoredInvoice> {
     let id = match which {
-        InvoiceChoice { id: Some(id), .. } => id.clone(),
+        InvoiceChoice { id: Some(id), .. } => match month(id) {
+            Some(_) => id.clone(),
+            None => id_of_number(lake, id).await?,
+        },
         InvoiceChoice { tenant: Some(tenant), period: Some(choice), .. } => {
             let catalog = read_catalog(catalog)?;
             let terms = terms_of(&catalog, tenant)?;
@@ -64,7 +69,7 @@ pub async fn by_id(lake: &Lake, id: &str) -> Result<StoredInvoice> {
         bail!("`{id}` is no id of an invoice: expected something like 2026-01-01-3f9a5b0c7d21e864");
     };
     let invoices = lake.table(Table::Invoices);
-    let row = rows(&invoices, month, id, &["invoice", "state", "digest", "document"]).await?;
+    let row = rows(&invoices, month, id, &["invoice", "number", "state", "digest", "document"]).await?;
     let Some(row) = row.into_iter().next() else {
         bail!("there is no invoice {id}: `meterhouse rate` makes drafts");
     };
@@ -87,7 +92,34 @@ pub async fn by_id(lake: &Lake, id: &str) -> Result<StoredInvoice> {
             }
         }
     }
-    Ok(StoredInvoice { id: id.to_owned(), state: text("state"), digest, document, invoice })
+    let number = Some(text("number")).filter(|number| !number.is_empty());
+    Ok(StoredInvoice { id: id.to_owned(), number, state: text("state"), digest, document, invoice })
+}
+
+/// The id of the issued invoice with this number.
+async fn id_of_number(lake: &Lake, number: &str) -> Result<String> {
+    let invoices = lake.table(Table::Invoices);
+    for file in newest_files(&invoices).await? {
+        let read = FileRead { columns: Some(&["invoice", "number"]), ..FileRead::default() };
+        let mut batches = invoices.read_file(&file, read).await?;
+        while let Some(batch) = batches.try_next().await? {
+            if let Some(row) = (0..batch.num_rows()).find(|row| text(&batch, "number", *row) == number) {
+                return Ok(text(&batch, "invoice", row).to_owned());
+            }
+        }
+    }
+    bail!(
+        "there is no invoice `{number}`: expected the number of an issued invoice, or an id like \
+         2026-01-01-3f9a5b0c7d21e864"
+    )
+}
+
+async fn newest_files(handle: &TableHandle) -> Result<Vec<DataFile>> {
+    match handle.snapshot(None).await {
+        Ok(snapshot) => Ok(snapshot.files),
+        Err(LakeError::Missing(_)) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The partition that an id names.
@@ -98,11 +130,7 @@ fn month(id: &str) -> Option<i32> {
 
 /// The rows of one invoice; only those are read whole.
 async fn rows(handle: &TableHandle, month: i32, id: &str, columns: &[&str]) -> Result<Vec<RecordBatch>> {
-    let files = match handle.snapshot(None).await {
-        Ok(snapshot) => snapshot.files,
-        Err(LakeError::Missing(_)) => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
+    let files = newest_files(handle).await?;
     let mut found = Vec::new();
     for file in files.iter().filter(|file| file.day == month) {
         let positions = positions(handle, file, id).await?;
@@ -131,6 +159,8 @@ async fn positions(handle: &TableHandle, file: &DataFile, id: &str) -> Result<Ve
     Ok(positions)
 }
 
+/// A text; empty where there is none.
 fn text<'b>(batch: &'b RecordBatch, name: &str, row: usize) -> &'b str {
-    batch.column_by_name(name).expect("the column was read").as_string::<i32>().value(row)
+    let column = batch.column_by_name(name).expect("the column was read").as_string::<i32>();
+    if column.is_null(row) { "" } else { column.value(row) }
 }

@@ -17,7 +17,10 @@ pub fn invoice(stored: &StoredInvoice) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     };
-    say(format!("Invoice {} ({})", stored.id, stored.state));
+    match &stored.number {
+        Some(number) => say(format!("Invoice {number} ({}), id {}", stored.state, stored.id)),
+        None => say(format!("Invoice {} ({})", stored.id, stored.state)),
+    }
     say(format!("Tenant  {}", invoice.tenant));
     say(format!("Period  {} until {}, in {}", period.name, period.end_date, invoice.currency));
     say(String::new());

@@ -16,9 +16,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, ConfigErrors};
 use crate::{
-    bench, book, catalog, close, compact, credits, demo, derive, doctor, explain, generate, ingest, invoice,
-    issue, push, quantities, quotas, rate, reconcile, rejects, replay, rollup, runs, schedule, simulate, sql,
-    vacuum, verify,
+    bench, book, catalog, close, compact, credits, demo, derive, doctor, explain, export, generate, ingest,
+    invoice, issue, push, quantities, quotas, rate, reconcile, rejects, replay, report, rollup, runs,
+    schedule, simulate, sql, vacuum, verify,
 };
 
 /// Usage events in, exact invoices out.
@@ -86,6 +86,8 @@ enum Command {
     Reconcile(reconcile::ReconcileArgs),
     Verify(verify::VerifyArgs),
     Sql(sql::SqlArgs),
+    Report(report::ReportArgs),
+    Export(export::ExportArgs),
     Rejects(rejects::RejectsArgs),
     Replay(replay::ReplayArgs),
     Derive(derive::DeriveArgs),
@@ -170,6 +172,8 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Reconcile(args) => reconcile::run(&args, &cli.globals),
         Command::Verify(args) => verify::run(&args, &cli.globals),
         Command::Sql(args) => sql::run(&args, &cli.globals),
+        Command::Report(args) => report::run(&args, &cli.globals),
+        Command::Export(args) => export::run(&args, &cli.globals),
         Command::Rejects(args) => rejects::run(&args, &cli.globals),
         Command::Replay(args) => replay::run(&args, &cli.globals),
         Command::Derive(args) => derive::run(&args, &cli.globals),

@@ -15,7 +15,7 @@ use rating::period::PeriodChoice;
 use crate::cli::{Exit, Globals, read_catalog, runtime};
 use crate::output::Format;
 use crate::source::SourceArgs;
-use crate::sql::print;
+use crate::sql::writing;
 
 /// The columns that people look at; the other formats have them all.
 const SHOWN: [&str; 10] = [
@@ -105,8 +105,8 @@ async fn write(batch: RecordBatch, format: Format) -> Result<()> {
     };
     let stream = futures::stream::iter([Ok(batch.clone())]);
     let stream = Box::pin(RecordBatchStreamAdapter::new(batch.schema(), stream));
-    let mut out = BufWriter::new(io::stdout().lock());
-    print(stream, format, &mut out).await.context("cannot print the quantities")?;
+    let mut out = BufWriter::new(io::stdout());
+    writing::write(stream, format.into(), "", &mut out).await.context("cannot print the quantities")?;
     Ok(out.flush()?)
 }
 

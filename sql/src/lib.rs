@@ -1,7 +1,10 @@
 //! The lake as SQL sees it: which tables there are, what their columns mean, and how to query them.
 
+pub mod functions;
 pub mod lake;
 
 pub mod quantities;
+pub mod relation;
+pub mod report;
 pub mod rollups;
 pub mod session;

@@ -29,6 +29,8 @@ pub struct Config {
     /// A folder, or an s3:// or gs:// address.
     pub lake: String,
     pub catalog: PathBuf,
+    /// The folder of people's own reports; it need not exist.
+    pub reports: PathBuf,
     pub kafka: KafkaConfig,
     pub ingest: IngestConfig,
     pub identity: IdentityConfig,
@@ -152,10 +154,13 @@ impl Config {
         };
         let catalog = reader.setting("", "catalog", value::TEXT, "catalog.yaml");
         let catalog = reader.resolve(&catalog, &reader.last_origin());
+        let reports = reader.setting("", "reports", value::TEXT, "reports");
+        let reports = reader.resolve(&reports, &reader.last_origin());
         let config = Self {
             file,
             lake,
             catalog,
+            reports,
             kafka: read_kafka(&mut reader),
             ingest: read_ingest(&mut reader),
             identity: IdentityConfig {

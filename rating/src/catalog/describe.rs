@@ -28,6 +28,33 @@ pub(super) fn quoted<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     listed(&names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>())
 }
 
+impl PriceModel {
+    /// What the model charges for a unit of that name, in words.
+    pub fn in_words(&self, unit: &str, currency: Currency) -> String {
+        charge(self, unit, currency)
+    }
+
+    /// The model's name, as the catalog writes it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            PriceModel::Flat(_) => "flat",
+            PriceModel::PerUnit(_) => "per_unit",
+            PriceModel::Package(_) => "package",
+            PriceModel::Graduated(_) => "graduated",
+            PriceModel::Volume(_) => "volume",
+            PriceModel::Matrix(_) => "matrix",
+            PriceModel::Percentage(_) => "percentage",
+        }
+    }
+}
+
+impl BillingCycle {
+    /// `calendar months`, or how many months and from which day.
+    pub fn in_words(self) -> String {
+        cycle(self)
+    }
+}
+
 /// What a price charges: its model with the unit it counts in.
 pub(super) fn model(price: &Price, currency: Currency) -> String {
     let unit = price.usage.as_ref().map_or("unit", |usage| usage.unit.name.as_str());

@@ -4,6 +4,7 @@
 //! write: rows get in through `ingest`, and `jobs` maintains them.
 
 mod corrections;
+mod history;
 mod read;
 mod schema;
 mod snapshot;

@@ -1,8 +1,8 @@
-//! `quantities('2026-05')` in SQL: a table function with an execution plan of its own.
+//! `quantities('2026-05')` and `charges('2026-05')` in SQL: table functions with an execution plan of their own.
 //!
 //! Owns: reading its arguments, passing filters on the tenant down, and counting its memory against the session's. It
 //! answers from roll-ups where these do, and from events elsewhere. A second argument pins the version of `usage_events`;
-//! otherwise it is the session's.
+//! otherwise it is the session's. As tables they take the periods from the query's filters.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,13 +19,16 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use futures::{StreamExt, TryStreamExt};
 use rating::catalog::Catalog;
 use rating::period::PeriodChoice;
 
+use super::charges::{self, CHARGES};
 use super::period::{PeriodScan, Question};
 use super::table::{QUANTITIES, QuantityRows};
 use crate::lake::{Lake, LakeError, Table, TableSnapshot};
@@ -33,9 +36,34 @@ use crate::rollups::{RollUps, Source};
 
 const BATCH_ROWS: usize = 8 * 1024;
 
+/// What is told of the usage of a period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    Quantities,
+    /// What it costs.
+    Charges,
+}
+
+impl Told {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quantities => "quantities",
+            Self::Charges => "charges",
+        }
+    }
+
+    fn schema(self) -> SchemaRef {
+        match self {
+            Self::Quantities => Arc::clone(&QUANTITIES),
+            Self::Charges => Arc::clone(&CHARGES),
+        }
+    }
+}
+
 /// The function, over one lake and catalog.
 #[derive(Debug, Clone)]
 pub struct QuantitiesFunction {
+    pub told: Told,
     pub lake: Lake,
     /// None while the table does not exist.
     pub snapshot: Option<Arc<TableSnapshot>>,
@@ -44,7 +72,9 @@ pub struct QuantitiesFunction {
 
 impl TableFunctionImpl for QuantitiesFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
-        let usage = "quantities() takes a period like '2026-05', and if you like a version of usage_events";
+        let name = self.told.name();
+        let usage =
+            format!("{name}() takes a period like '2026-05', and if you like a version of usage_events");
         let (period, version) = match args.exprs() {
             [period] => (period, None),
             [period, version] => (period, Some(version)),
@@ -57,14 +87,22 @@ impl TableFunctionImpl for QuantitiesFunction {
             Some(Expr::Literal(ScalarValue::Int64(Some(version)), _)) => u64::try_from(*version).ok(),
             Some(_) => return plan_err!("{usage}"),
         };
-        Ok(Arc::new(QuantitiesTable { function: self.clone(), period, version }))
+        Ok(Arc::new(QuantitiesTable { function: self.clone(), period: Some(period), version }))
+    }
+}
+
+impl QuantitiesFunction {
+    /// The same as a table, of which a query names the periods: `WHERE period = '2026-05-01'`.
+    pub fn table(&self) -> Arc<dyn TableProvider> {
+        Arc::new(QuantitiesTable { function: self.clone(), period: None, version: None })
     }
 }
 
 #[derive(Debug)]
 struct QuantitiesTable {
     function: QuantitiesFunction,
-    period: PeriodChoice,
+    /// None where the query's filters say it.
+    period: Option<PeriodChoice>,
     version: Option<u64>,
 }
 
@@ -78,12 +116,27 @@ impl QuantitiesTable {
         };
         found.map_err(|error| DataFusionError::External(Box::new(error)))
     }
+
+    fn periods(&self, filters: &[Expr]) -> Result<Vec<PeriodChoice>> {
+        if let Some(period) = self.period {
+            return Ok(vec![period]);
+        }
+        let name = self.function.told.name();
+        let Some(named) = texts_of(filters, "period") else {
+            return plan_err!(
+                "{name} are computed when asked for, so the query must name a period: WHERE period = '2026-05-01' \
+                 with the day on which it starts, or FROM {name}('2026-05')"
+            );
+        };
+        let periods = named.iter().map(|period| period.parse());
+        periods.collect::<Result<_, _>>().map_err(|error| plan_datafusion_err!("{error}"))
+    }
 }
 
 #[async_trait]
 impl TableProvider for QuantitiesTable {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&QUANTITIES)
+        self.function.told.schema()
     }
 
     fn table_type(&self) -> TableType {
@@ -91,9 +144,12 @@ impl TableProvider for QuantitiesTable {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        let pushed = |filter: &&Expr| match tenants_of(filter) {
-            Some(_) => TableProviderFilterPushDown::Inexact,
-            None => TableProviderFilterPushDown::Unsupported,
+        let pushed = |filter: &&Expr| {
+            if text_values(filter, "tenant").or_else(|| text_values(filter, "period")).is_some() {
+                TableProviderFilterPushDown::Inexact
+            } else {
+                TableProviderFilterPushDown::Unsupported
+            }
         };
         Ok(filters.iter().map(pushed).collect())
     }
@@ -105,38 +161,57 @@ impl TableProvider for QuantitiesTable {
         filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let tenants = filters.iter().filter_map(tenants_of);
-        let tenants = tenants.reduce(|left, right| left.intersection(&right).cloned().collect());
-        let scan = PeriodScan {
+        let snapshot = self.snapshot().await?;
+        let scan_of = |period| PeriodScan {
             table: self.function.lake.table(Table::UsageEvents),
-            snapshot: self.snapshot().await?,
+            snapshot: Arc::clone(&snapshot),
             catalog: Arc::clone(&self.function.catalog),
-            period: self.period,
-            question: Question::Everything,
-            tenants,
+            period,
+            question: match self.function.told {
+                Told::Quantities => Question::Everything,
+                Told::Charges => Question::Charges,
+            },
+            tenants: texts_of(filters, "tenant"),
             threads: state.config().target_partitions(),
         };
-        Ok(Arc::new(QuantitiesExec::new(self.function.lake.clone(), scan, projection.cloned())?))
+        let mut scans = Vec::new();
+        for period in self.periods(filters)? {
+            let QuantitiesFunction { told, lake, .. } = &self.function;
+            let scan = QuantitiesExec::new(*told, lake.clone(), scan_of(period), projection.cloned())?;
+            scans.push(Arc::new(scan) as Arc<dyn ExecutionPlan>);
+        }
+        match scans.len() {
+            0 => Ok(Arc::new(EmptyExec::new(project_schema(&self.schema(), projection)?))),
+            1 => Ok(scans.remove(0)),
+            _ => UnionExec::try_new(scans),
+        }
     }
 }
 
-/// The tenants that a filter leaves: of `tenant = 'x'`, several of these with `OR`, and `tenant IN ('x', 'y')`.
-fn tenants_of(filter: &Expr) -> Option<BTreeSet<String>> {
+/// The values of a text column that all filters leave; none if they leave any.
+fn texts_of(filters: &[Expr], column: &str) -> Option<BTreeSet<String>> {
+    let values = filters.iter().filter_map(|filter| text_values(filter, column));
+    values.reduce(|left, right| left.intersection(&right).cloned().collect())
+}
+
+/// The values that a filter leaves: of `tenant = 'x'` and `tenant IN ('x', 'y')`.
+fn text_values(filter: &Expr, name: &str) -> Option<BTreeSet<String>> {
     let text = |expression: &Expr| match expression {
         Expr::Literal(ScalarValue::Utf8(Some(text)), _) => Some(text.clone()),
         _ => None,
     };
-    let is_tenant = |expression: &Expr| matches!(expression, Expr::Column(column) if column.name == "tenant");
+    let is_named = |expression: &Expr| matches!(expression, Expr::Column(column) if column.name == name);
     match filter {
         Expr::BinaryExpr(equal) if equal.op == Operator::Eq => match (&*equal.left, &*equal.right) {
-            (column, value) | (value, column) if is_tenant(column) => Some(BTreeSet::from([text(value)?])),
+            (column, value) | (value, column) if is_named(column) => Some(BTreeSet::from([text(value)?])),
             _ => None,
         },
-        // A short list becomes this.
-        Expr::BinaryExpr(or) if or.op == Operator::Or => {
-            Some(tenants_of(&or.left)?.union(&tenants_of(&or.right)?).cloned().collect())
+        // Short lists become alternatives.
+        Expr::BinaryExpr(either) if either.op == Operator::Or => {
+            let (left, right) = (text_values(&either.left, name)?, text_values(&either.right, name)?);
+            Some(left.into_iter().chain(right).collect())
         }
-        Expr::InList(list) if !list.negated && is_tenant(&list.expr) => list.list.iter().map(text).collect(),
+        Expr::InList(list) if !list.negated && is_named(&list.expr) => list.list.iter().map(text).collect(),
         _ => None,
     }
 }
@@ -144,6 +219,7 @@ fn tenants_of(filter: &Expr) -> Option<BTreeSet<String>> {
 /// The pass over the lake as an operator.
 #[derive(Debug)]
 pub struct QuantitiesExec {
+    told: Told,
     lake: Lake,
     scan: PeriodScan,
     projection: Option<Vec<usize>>,
@@ -151,22 +227,27 @@ pub struct QuantitiesExec {
 }
 
 impl QuantitiesExec {
-    fn new(lake: Lake, scan: PeriodScan, projection: Option<Vec<usize>>) -> Result<Self> {
-        let schema = project_schema(&QUANTITIES, projection.as_ref())?;
+    fn new(told: Told, lake: Lake, scan: PeriodScan, projection: Option<Vec<usize>>) -> Result<Self> {
+        let schema = project_schema(&told.schema(), projection.as_ref())?;
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(1),
             EmissionType::Final,
             Boundedness::Bounded,
         );
-        Ok(Self { lake, scan, projection, properties: Arc::new(properties) })
+        Ok(Self { told, lake, scan, projection, properties: Arc::new(properties) })
     }
 }
 
 impl DisplayAs for QuantitiesExec {
     fn fmt_as(&self, _format: DisplayFormatType, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PeriodScan { snapshot, period, tenants, threads, .. } = &self.scan;
-        write!(out, "QuantitiesExec: period={period}, version={}, threads={threads}", snapshot.version)?;
+        write!(
+            out,
+            "QuantitiesExec: {}, period={period}, version={}, threads={threads}",
+            self.told.name(),
+            snapshot.version
+        )?;
         match tenants {
             Some(tenants) => write!(out, ", tenants={tenants:?}"),
             None => Ok(()),
@@ -202,7 +283,8 @@ impl ExecutionPlan for QuantitiesExec {
     }
 
     fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let (lake, scan, projection) = (self.lake.clone(), self.scan.clone(), self.projection.clone());
+        let (told, lake) = (self.told, self.lake.clone());
+        let (scan, projection) = (self.scan.clone(), self.projection.clone());
         let pool = Arc::clone(context.memory_pool());
         let batches = async move {
             let mut scan_of_all = scan.usage_scan().map_err(external)?;
@@ -213,7 +295,10 @@ impl ExecutionPlan for QuantitiesExec {
             if let Some(failure) = answers.failed.into_iter().next() {
                 return Err(DataFusionError::External(Box::new(failure)));
             }
-            batches(&answers.usages, &scan.catalog, projection.as_deref())
+            match told {
+                Told::Quantities => batches(&answers.usages, &scan.catalog, projection.as_deref()),
+                Told::Charges => charges::batches(&answers.usages, &scan.catalog, projection.as_deref()),
+            }
         };
         let stream = futures::stream::once(batches).map_ok(|batches| futures::stream::iter(batches).map(Ok));
         let schema = Arc::clone(self.properties.eq_properties.schema());

@@ -10,6 +10,7 @@
 
 mod answers;
 mod arrived;
+mod charges;
 mod corrections;
 mod day_scan;
 mod dictionary;
@@ -38,11 +39,13 @@ use rating::usage::{BadDimensions, Demand};
 use crate::lake::{DataFile, LakeError, TableHandle, TableSnapshot};
 
 pub use answers::{Answers, TenantFailure, TenantProblem};
+pub(crate) use charges::columns as charge_columns;
 pub use corrections::{AmendedReading, Arrived, Correction, EventCorrections};
 pub use day_scan::{DayQuestionsOf, DayScan, TenantDays};
-pub use function::QuantitiesFunction;
+pub use function::{QuantitiesFunction, Told};
 pub(crate) use period::demand_of_terms;
 pub use period::{PeriodScan, Question};
+pub(crate) use table::columns as quantity_columns;
 pub use table::{QUANTITIES, QuantityRows};
 
 use corrections::AddedRow;
@@ -52,7 +55,8 @@ use shares::TenantShare;
 use tenants::TenantFolds;
 pub(crate) use tenants::signals_in_order;
 pub use tenants::{
-    Openings, Portion, RolledDay, RolledOddities, RolledSeries, TenantCarried, TenantDay, tells_of_earlier_days,
+    Openings, Portion, RolledDay, RolledOddities, RolledSeries, TenantCarried, TenantDay,
+    tells_of_earlier_days,
 };
 use twice::RowsTwice;
 

@@ -12,6 +12,7 @@ use rating::period::{Period, PeriodChoice, PeriodError};
 use rating::quota;
 use rating::usage::{Demand, Usage, View, Wanted};
 
+use super::charges;
 use super::{Answers, Asked, HELD_BYTES_MAX, QuantitiesError, UsageScan};
 use crate::lake::{Lake, TableHandle, TableSnapshot};
 use crate::rollups::{RollUps, Source};
@@ -21,6 +22,8 @@ use crate::rollups::{RollUps, Source};
 pub enum Question {
     /// What the prices need.
     Prices(DemandOptions),
+    /// That with costs, and what the tenant's limits are about.
+    Charges,
     /// That, and every meter by all of its dimensions and measures.
     Everything,
     /// What the quotas need that hold at this instant, or at the end of a period that is over.
@@ -126,9 +129,15 @@ pub(crate) fn demand_of_terms(
     let options = match question {
         Question::Prices(options) => options,
         Question::Quotas { now_us } => return quota::demand(catalog, terms, period, tenant, now_us),
+        Question::Charges => DemandOptions { unpriced_usage: true, costs: true },
         Question::Everything => DemandOptions { unpriced_usage: false, costs: true },
     };
     let mut demand = Charges::new(catalog, terms, period).demand(tenant, options);
+    if question == Question::Charges {
+        for (quota, _) in charges::limits(catalog, terms, span) {
+            demand.ask(charges::wanted(quota, span));
+        }
+    }
     if question == Question::Everything {
         for meter in &catalog.meters {
             let by = meter.dimensions.keys().cloned().collect();

@@ -5,38 +5,42 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{
     ArrayRef, Decimal128Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
 };
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use rating::catalog::Catalog;
 use rating::exact::{Exact, Rounding};
 use rating::quantity::{Measure, Quantity};
 use rating::usage::Usage;
 
+use crate::relation::{RelationColumn, TEXT, WHOLE, column, optional, schema_of, time};
+
 /// Digits of `value` and how many of them are decimals; what does not end is rounded to them.
 pub const PRECISION: u8 = 38;
 pub const SCALE: i8 = 12;
 
 /// The columns of quantities.
-pub static QUANTITIES: LazyLock<SchemaRef> = LazyLock::new(|| {
-    let time = || DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+pub static QUANTITIES: LazyLock<SchemaRef> = LazyLock::new(|| schema_of(&columns()));
+
+/// The columns with what they mean.
+pub fn columns() -> Vec<RelationColumn> {
     let value = || DataType::Decimal128(PRECISION, SCALE);
-    Arc::new(Schema::new(vec![
-        Field::new("tenant", DataType::Utf8, false),
-        Field::new("period", DataType::Utf8, false),
-        Field::new("meter", DataType::Utf8, false),
-        Field::new("dimensions", DataType::Utf8, false),
-        Field::new("measure", DataType::Utf8, false),
-        Field::new("span_start", time(), false),
-        Field::new("span_end", time(), false),
-        Field::new("unit", DataType::Utf8, false),
-        Field::new("value", value(), true),
-        Field::new("exact_value", DataType::Utf8, false),
-        Field::new("samples", DataType::Int64, false),
-        Field::new("first_sample", time(), true),
-        Field::new("last_sample", time(), true),
-        Field::new("carried_in", value(), true),
-    ]))
-});
+    vec![
+        column("tenant", TEXT, "whose usage it is"),
+        column("period", TEXT, "the local day on which the period starts"),
+        column("meter", TEXT, "the meter"),
+        column("dimensions", TEXT, "the values that it is about, as a JSON object; {} for all together"),
+        column("measure", TEXT, "how it is measured: peak, average, sum and so on"),
+        column("span_start", time(), "from when it counts"),
+        column("span_end", time(), "until when; not included"),
+        column("unit", TEXT, "in what it counts"),
+        optional("value", value(), "the quantity, to 12 decimals; null if it is too large"),
+        column("exact_value", TEXT, "the same without rounding: a decimal, or a ratio"),
+        column("samples", WHOLE, "how many samples it was measured from"),
+        optional("first_sample", time(), "the first of them"),
+        optional("last_sample", time(), "the last of them"),
+        optional("carried_in", value(), "the level that earlier periods carried in"),
+    ]
+}
 
 /// Rows of the table in the making.
 #[derive(Debug)]

@@ -1,18 +1,37 @@
 //! A SQL session over a lake: its tables at pinned versions, bounded memory, exact decimals.
 //!
-//! Owns the DataFusion side of the lake: which files a query reads (`lake_table`, `file_bounds`), and the
-//! functions that the lake's columns need (`dimension`). It only reads. No order of rows is declared
-//! anywhere, because distributed engines plan wrongly over tables that declare one.
+//! Owns the DataFusion side of the lake: which files a query reads (`lake_table`, `file_bounds`), the tables as they were
+//! (`time_travel`), their comments (`information`), and the functions that the lake's columns need (`dimension`). It
+//! only reads. No order of rows is declared anywhere, because distributed engines plan wrongly over tables that declare
+//! one.
+//!
+//! # Sessions of one tenant
+//! [`build_session`] with `SessionSettings::tenant` makes a session that shows one tenant's rows in everything that a query
+//! can name: tables, views, table functions. It is the only place where a name is registered, and whatever it registers
+//! goes through [`Registry::add`], which seals it (`tenant_table`), takes it as made for that tenant, or leaves it out
+//! (`relation::Whose`). The catalog of such a session holds that tenant's part only, so functions that read it cannot
+//! tell of others. What a server adds to the context afterwards it must restrict itself.
+//!
+//! A server keeps the [`LakeTables`] of a moment and one runtime, and builds a session for each connection from them.
 
 mod dimension;
 mod file_bounds;
+mod information;
 mod lake_table;
+mod query;
+mod tenant_table;
+mod time_travel;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use datafusion::catalog::{
+    CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider,
+    TableFunctionImpl, TableProvider,
+};
+use datafusion::datasource::ViewTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -23,11 +42,26 @@ use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 
 pub use dimension::Dimension;
 pub use lake_table::LakeTable;
+pub use query::{Parameters, QueryError};
 
 use rating::catalog::Catalog;
 
+use crate::functions;
 use crate::lake::{Lake, LakeError, Table, TableSnapshot};
-use crate::quantities::QuantitiesFunction;
+use crate::quantities::{QuantitiesFunction, Told, charge_columns, quantity_columns};
+use crate::relation::{
+    BookProvider, BookSource, BookTable, CatalogTable, Relation, RelationKind, VIEWS, View, Whose,
+    catalog_of_one_tenant,
+};
+use information::Information;
+use tenant_table::{TenantFunction, TenantTable};
+use time_travel::TableAt;
+
+/// The name of the catalog and of its schemas.
+const CATALOG: &str = "meterhouse";
+const PUBLIC: &str = "public";
+/// Tables of the lake before which a view stands.
+const LAKE: &str = "lake";
 
 /// How many of the largest consumers an out-of-memory error names.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(5).expect("5 is not 0");
@@ -44,8 +78,12 @@ pub struct SessionSettings {
     /// Where to spill; none for the system's folder for temporary files.
     pub spill_folder: Option<PathBuf>,
     pub spill_limit_bytes: u64,
-    /// Tables that are read at this version; all others at their newest one.
+    /// Tables that are read at this version.
     pub versions: BTreeMap<Table, u64>,
+    /// All others are read as they were at this instant; none for their newest versions.
+    pub as_of_us: Option<i64>,
+    /// The session shows this tenant's rows only.
+    pub tenant: Option<String>,
 }
 
 impl Default for SessionSettings {
@@ -56,6 +94,8 @@ impl Default for SessionSettings {
             spill_folder: None,
             spill_limit_bytes: 16 * 1024 * 1024 * 1024,
             versions: BTreeMap::new(),
+            as_of_us: None,
+            tenant: None,
         }
     }
 }
@@ -69,12 +109,76 @@ pub enum SessionError {
     Setup(#[source] DataFusionError),
 }
 
-/// A session with the lake's tables registered under their names.
+/// What a session shows besides the lake.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// Without one there are neither quantities nor the catalog's tables.
+    pub catalog: Option<Arc<Catalog>>,
+    /// Without one the book's tables are empty.
+    pub book: Option<Arc<dyn BookSource>>,
+    /// When it is: decides which limits hold.
+    pub now_us: i64,
+}
+
+/// The lake's tables at one moment.
+#[derive(Debug, Clone)]
+pub struct LakeTables {
+    /// A table that does not exist yet is empty.
+    tables: BTreeMap<Table, Arc<LakeTable>>,
+    /// A table that does not exist yet stands not here.
+    snapshots: BTreeMap<Table, Arc<TableSnapshot>>,
+}
+
+impl LakeTables {
+    /// Reads the versions that the settings ask for.
+    pub async fn read(lake: &Lake, settings: &SessionSettings) -> Result<Self, LakeError> {
+        let (mut tables, mut snapshots) = (BTreeMap::new(), BTreeMap::new());
+        for table in Table::ALL {
+            let handle = lake.table(table);
+            let opened = match Self::snapshot(lake, table, settings).await? {
+                Some(snapshot) => {
+                    let snapshot = Arc::new(snapshot);
+                    snapshots.insert(table, Arc::clone(&snapshot));
+                    LakeTable::new(&handle, snapshot)
+                }
+                None => LakeTable::empty(&handle),
+            };
+            tables.insert(table, Arc::new(opened));
+        }
+        Ok(Self { tables, snapshots })
+    }
+
+    async fn snapshot(
+        lake: &Lake,
+        table: Table,
+        settings: &SessionSettings,
+    ) -> Result<Option<TableSnapshot>, LakeError> {
+        let handle = lake.table(table);
+        let read = match (settings.versions.get(&table), settings.as_of_us) {
+            (Some(version), _) => return handle.snapshot(Some(*version)).await.map(Some),
+            (None, None) => handle.snapshot(None).await,
+            (None, Some(at_us)) => match handle.version_at(at_us).await {
+                Ok(None) => return Ok(None),
+                Ok(version) => handle.snapshot(version).await,
+                Err(error) => Err(error),
+            },
+        };
+        match read {
+            Ok(snapshot) => Ok(Some(snapshot)),
+            Err(LakeError::Missing(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A session with everything registered under its name.
 #[derive(Clone)]
 pub struct LakeSession {
     pub context: SessionContext,
-    /// What was registered; a table that does not exist yet is registered empty and stands not here.
+    /// The versions of the lake's tables; a table that does not exist yet stands not here.
     pub snapshots: BTreeMap<Table, Arc<TableSnapshot>>,
+    /// What a query can name, in the order in which people look for it.
+    pub relations: Arc<Vec<Relation>>,
 }
 
 impl std::fmt::Debug for LakeSession {
@@ -86,13 +190,6 @@ impl std::fmt::Debug for LakeSession {
 }
 
 impl LakeSession {
-    /// Lets queries ask for `quantities('2026-05')`, as the catalog's meters and prices count them.
-    pub fn add_quantities(&self, lake: &Lake, catalog: Arc<Catalog>) {
-        let snapshot = self.snapshots.get(&Table::UsageEvents).cloned();
-        let function = QuantitiesFunction { lake: lake.clone(), snapshot, catalog };
-        self.context.register_udtf("quantities", Arc::new(function));
-    }
-
     /// Plans a query. What would change anything, including settings, is refused.
     pub async fn query(&self, text: &str) -> Result<DataFrame, DataFusionError> {
         self.context.sql_with_options(text, read_only()).await
@@ -104,28 +201,203 @@ pub fn read_only() -> SQLOptions {
     SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false)
 }
 
-/// Opens a session over a lake. The tables stay at the versions of this moment, or at those asked for.
+/// Opens a session over a lake alone. The tables stay at the versions of this moment, or at those asked for.
 pub async fn open_session(lake: &Lake, settings: &SessionSettings) -> Result<LakeSession, SessionError> {
-    let runtime = runtime(lake, settings).map_err(SessionError::Setup)?;
-    let context = SessionContext::new_with_config_rt(session_config(settings), Arc::new(runtime));
+    open_session_over(lake, settings, &Sources::default()).await
+}
+
+/// The same with all that stands beside the lake.
+pub async fn open_session_over(
+    lake: &Lake,
+    settings: &SessionSettings,
+    sources: &Sources,
+) -> Result<LakeSession, SessionError> {
+    let tables = LakeTables::read(lake, settings).await?;
+    let runtime = Arc::new(runtime(lake, settings).map_err(SessionError::Setup)?);
+    build_session(lake, settings, &tables, sources, runtime).await.map_err(SessionError::Setup)
+}
+
+/// Puts a session together from tables that were read before. Several sessions may share tables and a runtime.
+pub async fn build_session(
+    lake: &Lake,
+    settings: &SessionSettings,
+    tables: &LakeTables,
+    sources: &Sources,
+    runtime: Arc<RuntimeEnv>,
+) -> Result<LakeSession, DataFusionError> {
+    let context = SessionContext::new_with_config_rt(session_config(settings), runtime);
     context.register_udf(ScalarUDF::from(Dimension::default()));
-    let mut snapshots = BTreeMap::new();
-    for table in Table::ALL {
-        let handle = lake.table(table);
-        let provider = match handle.snapshot(settings.versions.get(&table).copied()).await {
-            Ok(snapshot) => {
-                let snapshot = Arc::new(snapshot);
-                snapshots.insert(table, Arc::clone(&snapshot));
-                LakeTable::new(&handle, snapshot)
-            }
-            Err(LakeError::Missing(_)) if !settings.versions.contains_key(&table) => {
-                LakeTable::empty(&handle)
-            }
-            Err(error) => return Err(error.into()),
-        };
-        context.register_table(table.name(), Arc::new(provider)).map_err(SessionError::Setup)?;
+    let mut registry = Registry::new(context, settings.tenant.as_deref());
+    for (table, provider) in &tables.tables {
+        let relation = Relation::of_lake_table(*table);
+        let whose = relation.whose();
+        registry.add_function(
+            &format!("{}_at", table.name()),
+            whose,
+            Arc::new(TableAt { handle: lake.table(*table) }),
+        );
+        if View::stands_before(*table) {
+            registry.add_hidden(table.name(), whose, Arc::clone(provider) as _)?;
+        } else {
+            registry.add(relation, whose, Arc::clone(provider) as _)?;
+        }
     }
-    Ok(LakeSession { context, snapshots })
+    for view in VIEWS {
+        registry.add_view(view).await?;
+    }
+    let catalog = sources.catalog.as_ref().map(|catalog| match &settings.tenant {
+        Some(tenant) => Arc::new(catalog_of_one_tenant(catalog, tenant)),
+        None => Arc::clone(catalog),
+    });
+    functions::register(&registry.context, catalog.as_ref());
+    if let Some(catalog) = &catalog {
+        registry.add_catalog(lake, tables, catalog, sources.now_us)?;
+    }
+    for table in BookTable::ALL {
+        let provider = BookProvider::table(table, sources.book.clone())?;
+        registry.add(table.relation(), table.whose(), provider)?;
+    }
+    registry.finish(tables)
+}
+
+/// The one way by which a session gets something that a query can name.
+struct Registry<'s> {
+    context: SessionContext,
+    catalog: Arc<MemoryCatalogProvider>,
+    public: Arc<MemorySchemaProvider>,
+    behind_views: Arc<MemorySchemaProvider>,
+    tenant: Option<&'s str>,
+    relations: Vec<Relation>,
+}
+
+impl<'s> Registry<'s> {
+    fn new(context: SessionContext, tenant: Option<&'s str>) -> Self {
+        let catalog = Arc::new(MemoryCatalogProvider::new());
+        context.register_catalog(CATALOG, Arc::clone(&catalog) as _);
+        let (public, behind_views) = (Arc::default(), Arc::default());
+        Self { context, catalog, public, behind_views, tenant, relations: Vec::new() }
+    }
+
+    /// What this session may see of a table; nothing if it may not know of it.
+    fn restricted(
+        &self,
+        whose: Whose,
+        provider: Arc<dyn TableProvider>,
+    ) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        Ok(match (self.tenant, whose) {
+            (None, _) | (Some(_), Whose::MadeForTenant) => Some(provider),
+            (Some(tenant), Whose::TenantColumn) => Some(Arc::new(TenantTable::new(provider, tenant)?)),
+            (Some(_), Whose::Vendor) => None,
+        })
+    }
+
+    fn add(
+        &mut self,
+        relation: Relation,
+        whose: Whose,
+        provider: Arc<dyn TableProvider>,
+    ) -> Result<(), DataFusionError> {
+        if let Some(provider) = self.restricted(whose, provider)? {
+            self.public.register_table(relation.name.clone(), provider)?;
+            self.relations.push(relation);
+        }
+        Ok(())
+    }
+
+    /// A table before which a view of its name stands.
+    fn add_hidden(
+        &self,
+        name: &str,
+        whose: Whose,
+        provider: Arc<dyn TableProvider>,
+    ) -> Result<(), DataFusionError> {
+        if let Some(provider) = self.restricted(whose, provider)? {
+            self.behind_views.register_table(name.to_owned(), provider)?;
+        }
+        Ok(())
+    }
+
+    fn add_function(&self, name: &str, whose: Whose, function: Arc<dyn TableFunctionImpl>) {
+        let function = match (self.tenant, whose) {
+            (None, _) | (Some(_), Whose::MadeForTenant) => function,
+            (Some(tenant), Whose::TenantColumn) => {
+                Arc::new(TenantFunction { whole: function, tenant: tenant.to_owned() })
+            }
+            (Some(_), Whose::Vendor) => return,
+        };
+        self.context.register_udtf(name, function);
+    }
+
+    /// A view sees what the session sees, so it needs no restriction of its own.
+    async fn add_view(&mut self, view: View) -> Result<(), DataFusionError> {
+        self.register_schemas()?;
+        let plan = self.context.state().create_logical_plan(view.text).await?;
+        let provider = ViewTable::new(plan, Some(view.text.to_owned()));
+        self.relations.push(view.relation(&provider.schema()));
+        self.public.register_table(view.name.to_owned(), Arc::new(provider))?;
+        Ok(())
+    }
+
+    fn add_catalog(
+        &mut self,
+        lake: &Lake,
+        tables: &LakeTables,
+        catalog: &Arc<Catalog>,
+        now_us: i64,
+    ) -> Result<(), DataFusionError> {
+        for told in [Told::Quantities, Told::Charges] {
+            let function = QuantitiesFunction {
+                told,
+                lake: lake.clone(),
+                snapshot: tables.snapshots.get(&Table::UsageEvents).cloned(),
+                catalog: Arc::clone(catalog),
+            };
+            let (what, columns) = match told {
+                Told::Quantities => {
+                    ("what every tenant used in a period, by every measure", quantity_columns())
+                }
+                Told::Charges => {
+                    ("what the usage of a period costs, whether it was billed or not", charge_columns())
+                }
+            };
+            let name = told.name();
+            let description = format!(
+                "{what}; a query names the period: {name}('2026-05'), or WHERE period = '2026-05-01'"
+            );
+            let relation =
+                Relation { name: name.to_owned(), kind: RelationKind::Table, description, columns };
+            self.add(relation, Whose::TenantColumn, function.table())?;
+            self.add_function(name, Whose::TenantColumn, Arc::new(function));
+        }
+        for table in CatalogTable::ALL {
+            let rows = table.rows(catalog, now_us)?;
+            let provider = MemTable::try_new(rows.schema(), vec![vec![rows]])?;
+            self.add(table.relation(), table.whose(), Arc::new(provider))?;
+        }
+        Ok(())
+    }
+
+    fn register_schemas(&self) -> Result<(), DataFusionError> {
+        self.catalog.register_schema(PUBLIC, Arc::clone(&self.public) as _)?;
+        self.catalog.register_schema(LAKE, Arc::clone(&self.behind_views) as _)?;
+        Ok(())
+    }
+
+    fn finish(self, tables: &LakeTables) -> Result<LakeSession, DataFusionError> {
+        self.register_schemas()?;
+        let state = self.context.state();
+        let information = Information {
+            catalogs: Arc::downgrade(state.catalog_list()),
+            functions: state.table_functions().clone(),
+            relations: self.relations.clone(),
+        };
+        self.catalog.register_schema("information_schema", Arc::new(information))?;
+        Ok(LakeSession {
+            context: self.context,
+            snapshots: tables.snapshots.clone(),
+            relations: Arc::new(self.relations),
+        })
+    }
 }
 
 fn session_config(settings: &SessionSettings) -> SessionConfig {
@@ -135,14 +407,17 @@ fn session_config(settings: &SessionSettings) -> SessionConfig {
         (settings.memory_limit_bytes / (8 * settings.threads.max(1))).min(SORT_RESERVE_BYTES);
     SessionConfig::new()
         .with_target_partitions(settings.threads.max(1))
-        .with_default_catalog_and_schema("meterhouse", "public")
-        .with_information_schema(true)
+        .with_default_catalog_and_schema(CATALOG, PUBLIC)
+        .with_create_default_catalog_and_schema(false)
+        // So that errors can point at their place.
+        .set_bool("datafusion.sql_parser.collect_spans", true)
         .with_sort_spill_reservation_bytes(sort_reserve_bytes)
         // Without it `0.1` in a query is a float, and every sum that it touches becomes one.
         .set_bool("datafusion.sql_parser.parse_float_as_decimal", true)
 }
 
-fn runtime(lake: &Lake, settings: &SessionSettings) -> Result<RuntimeEnv, DataFusionError> {
+/// What a session runs in: memory up to a limit, a place to spill, and the lake's store.
+pub fn runtime(lake: &Lake, settings: &SessionSettings) -> Result<RuntimeEnv, DataFusionError> {
     let mode = match &settings.spill_folder {
         Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
         None => DiskManagerMode::OsTmpDirectory,

@@ -1,0 +1,44 @@
+//! Opens the session in which people's queries, reports and exports run: the lake, the catalog, and the book.
+//!
+//! Owns what stands beside the lake in such a session. Does not own what it shows (`sql::relation`).
+
+mod book_source;
+
+use std::sync::Arc;
+
+use ::sql::lake::Lake;
+use ::sql::session::{LakeSession, SessionSettings, Sources, open_session_over};
+use anyhow::Result;
+use jiff::Timestamp;
+
+pub use book_source::BookRowsOf;
+
+use crate::book::Book;
+use crate::cli::read_catalog;
+use crate::config::Config;
+
+/// What stands beside the lake. Without a catalog that can be read, or without a book, the lake alone can be queried; the
+/// reason then is a warning on standard error.
+pub async fn sources(config: &Config) -> Sources {
+    let catalog = read_catalog(&config.catalog)
+        .inspect_err(|error| tracing::warn!("there are no quantities and prices: {error:#}"))
+        .ok()
+        .map(Arc::new);
+    let book = match Book::existing_of(config).await {
+        Ok(book) => book,
+        Err(error) => {
+            tracing::warn!("the tables `runs` and `stripe_records` are empty: {error}");
+            None
+        }
+    };
+    Sources {
+        catalog,
+        book: book.map(|book| Arc::new(BookRowsOf(book)) as _),
+        now_us: Timestamp::now().as_microsecond(),
+    }
+}
+
+pub async fn open(config: &Config, settings: &SessionSettings) -> Result<LakeSession> {
+    let lake = Lake::open(&config.lake)?;
+    Ok(open_session_over(&lake, settings, &sources(config).await).await?)
+}

@@ -1,0 +1,28 @@
+-- title: Data quality: silent resources and counter resets
+-- about: Resources of levels that have told nothing for a while before the newest event of the lake, and counters that dropped.
+-- parameter hours = 48: a resource is silent after so many hours
+-- parameter from = 0001-01-01: the first day that is looked at
+-- chart: bar meter count
+WITH samples AS (
+    SELECT tenant, meters.meter, kind, resource, time, value,
+           lag(value) OVER (PARTITION BY tenant, meters.meter, resource, usage_events.dimensions ORDER BY time, arrival) AS before
+    FROM usage_events
+    JOIN meters ON meters.meter = usage_events.meter
+    WHERE kind IN ('gauge', 'cumulative') AND event_day >= CAST($from AS DATE)
+), newest AS (
+    SELECT max(date_part('epoch', time)) AS at FROM usage_events
+), last AS (
+    SELECT tenant, meter, resource, max(time) AS last_sample
+    FROM samples
+    WHERE kind = 'gauge'
+    GROUP BY 1, 2, 3
+)
+SELECT 'silent' AS problem, tenant, meter, resource, last_sample AS since, 1 AS count
+FROM last CROSS JOIN newest
+WHERE newest.at - date_part('epoch', last_sample) > 3600 * CAST($hours AS BIGINT)
+UNION ALL
+SELECT 'counter reset', tenant, meter, resource, min(time), count(*)
+FROM samples
+WHERE kind = 'cumulative' AND value < before
+GROUP BY 2, 3, 4
+ORDER BY 1, 2, 3, 4

@@ -17,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{self, Config, ConfigErrors};
 use crate::{
     bench, book, catalog, close, compact, demo, derive, doctor, explain, generate, ingest, invoice, issue,
-    quantities, rate, rejects, replay, rollup, runs, schedule, simulate, sql, vacuum, verify,
+    quantities, rate, rejects, replay, rollup, runs, schedule, serve, simulate, sql, vacuum, verify,
 };
 
 /// Usage events in, exact invoices out.
@@ -82,6 +82,7 @@ enum Command {
     Issue(issue::IssueArgs),
     Verify(verify::VerifyArgs),
     Sql(sql::SqlArgs),
+    Serve(serve::ServeArgs),
     Rejects(rejects::RejectsArgs),
     Replay(replay::ReplayArgs),
     Derive(derive::DeriveArgs),
@@ -162,6 +163,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Issue(args) => issue::run(&args, &cli.globals),
         Command::Verify(args) => verify::run(&args, &cli.globals),
         Command::Sql(args) => sql::run(&args, &cli.globals),
+        Command::Serve(args) => serve::run(&args, &cli.globals),
         Command::Rejects(args) => rejects::run(&args, &cli.globals),
         Command::Replay(args) => replay::run(&args, &cli.globals),
         Command::Derive(args) => derive::run(&args, &cli.globals),

@@ -3,5 +3,7 @@
 pub mod lake;
 
 pub mod quantities;
+pub mod query_memory;
+pub mod restrict;
 pub mod rollups;
 pub mod session;

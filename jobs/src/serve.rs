@@ -6,6 +6,7 @@
 
 mod allowed;
 mod answer;
+mod catalog_gaps;
 mod client_settings;
 mod command;
 mod connection;

@@ -214,8 +214,10 @@ impl Connection {
         if statements.is_empty() {
             return self.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await;
         }
-        for statement in statements {
-            let prepared = self.prepare(&session, Command::of(statement)?).await?;
+        // If one of them is not allowed, none runs.
+        let commands = statements.into_iter().map(Command::of).collect::<Result<Vec<_>, _>>()?;
+        for command in commands {
+            let prepared = self.prepare(&session, command).await?;
             match self.answer(&session, &prepared, None).await? {
                 Answer::Rows(mut response) => {
                     self.row_description(&response.row_schema()).await?;

@@ -32,6 +32,16 @@ pub fn register(context: &SessionContext, user: &str) {
         ("pg_get_ruledef", nothing.clone()),
         ("pg_get_viewdef", nothing.clone()),
         ("pg_client_encoding", text("UTF8")),
+        ("pg_operator_is_visible", ScalarValue::Boolean(Some(true))),
+        ("pg_ts_config_is_visible", ScalarValue::Boolean(Some(true))),
+        ("pg_size_pretty", nothing.clone()),
+        ("pg_table_size", ScalarValue::Int64(None)),
+        ("pg_database_size", ScalarValue::Int64(None)),
+        ("pg_indexes_size", ScalarValue::Int64(None)),
+        ("pg_tablespace_location", nothing.clone()),
+        ("pg_get_function_result", nothing.clone()),
+        ("pg_get_function_arguments", nothing.clone()),
+        ("pg_get_function_identity_arguments", nothing.clone()),
     ];
     for (name, value) in constants {
         context.register_udf(ScalarUDF::from(Constant::new(name, value)));

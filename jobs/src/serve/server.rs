@@ -39,22 +39,22 @@ const TELL_TIME: Duration = Duration::from_secs(5);
 /// What all connections share.
 #[derive(Debug)]
 pub struct Server {
-    pub sessions: Sessions,
-    pub users: BTreeMap<String, Arc<User>>,
-    pub statements: Statements,
-    pub limits: QueryLimits,
-    pub statement_timeout: Option<Duration>,
-    pub idle_timeout: Duration,
-    pub requires_tls: bool,
+    pub(super) sessions: Sessions,
+    pub(super) users: BTreeMap<String, Arc<User>>,
+    pub(super) statements: Statements,
+    pub(super) limits: QueryLimits,
+    pub(super) statement_timeout: Option<Duration>,
+    pub(super) idle_timeout: Duration,
+    pub(super) requires_tls: bool,
     /// Makes the answers for users that do not exist.
-    pub secret: String,
-    pub process_numbers: RandomPidSecretKeyGenerator,
-    pub connections: Arc<Semaphore>,
-    pub cancels: Mutex<HashMap<i32, (SecretKey, Arc<Notify>)>>,
+    pub(super) secret: String,
+    pub(super) process_numbers: RandomPidSecretKeyGenerator,
+    pub(super) connections: Arc<Semaphore>,
+    pub(super) cancels: Mutex<HashMap<i32, (SecretKey, Arc<Notify>)>>,
     /// Idle connections end.
     pub stopping: CancellationToken,
     /// All connections end.
-    pub stopped: CancellationToken,
+    pub(super) stopped: CancellationToken,
 }
 
 /// By this a running statement is cancelled; it is forgotten with the connection.
@@ -72,7 +72,12 @@ impl Drop for Cancel {
 }
 
 impl Server {
-    pub fn register(self: &Arc<Self>, process: i32, key: SecretKey) -> Cancel {
+    /// What all queries hold just now.
+    pub fn memory_bytes(&self) -> usize {
+        self.sessions.memory().reserved()
+    }
+
+    pub(super) fn register(self: &Arc<Self>, process: i32, key: SecretKey) -> Cancel {
         let notify = Arc::new(Notify::new());
         let mut cancels = self.cancels.lock().unwrap_or_else(PoisonError::into_inner);
         cancels.insert(process, (key, Arc::clone(&notify)));
@@ -80,7 +85,7 @@ impl Server {
     }
 
     /// Cancels what a connection runs just now, if the key is right. The asker learns nothing.
-    pub fn cancel(&self, process: i32, key: &SecretKey) {
+    pub(super) fn cancel(&self, process: i32, key: &SecretKey) {
         let cancels = self.cancels.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, notify)) = cancels.get(&process).filter(|(expected, _)| expected.eq_value(key)) {
             notify.notify_waiters();

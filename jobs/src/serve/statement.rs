@@ -18,6 +18,7 @@ use datafusion_postgres::datafusion_pg_catalog::sql::rules::{
     RewritePgCatalogOperator, SqlStatementRewriteRule, StripCallableQualifier, StripCollate,
 };
 
+use super::catalog_gaps;
 use super::failure::Failure;
 
 /// Longer texts are refused: parsing and planning cannot be interrupted.
@@ -63,7 +64,9 @@ impl Statements {
             // Some catalog queries only parse once they are rewritten.
             Err(error) => {
                 return match self.for_catalog.parse(text) {
-                    Ok(rewritten) if !rewritten.iter().any(|it| names_one_of(it, lake)) => Ok(rewritten),
+                    Ok(rewritten) if !rewritten.iter().any(|it| names_one_of(it, lake)) => {
+                        Ok(rewritten.into_iter().map(catalog_gaps::fill).collect())
+                    }
                     _ => Err(Failure::syntax(error.to_string())),
                 };
             }
@@ -74,8 +77,9 @@ impl Statements {
             if asks_catalog(&statement) && !names_one_of(&statement, lake) {
                 // Known queries are told by their exact text.
                 let text = if is_one { text.to_owned() } else { statement.to_string() };
-                let rewritten = self.for_catalog.parse(&text);
-                read.extend(rewritten.map_err(|error| Failure::syntax(error.to_string()))?);
+                let rewritten =
+                    self.for_catalog.parse(&text).map_err(|error| Failure::syntax(error.to_string()))?;
+                read.extend(rewritten.into_iter().map(catalog_gaps::fill));
             } else {
                 read.push(self.for_lake.iter().fold(statement, |statement, rule| rule.rewrite(statement)));
             }

@@ -1,0 +1,9 @@
+//! The SQL server: logins, tenants, limits, and that nothing but reading is possible.
+
+mod denied;
+mod limits;
+mod load;
+mod login;
+mod protocol;
+mod wire;
+mod world;

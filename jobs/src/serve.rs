@@ -15,6 +15,7 @@ mod failure;
 mod functions;
 mod login;
 mod query;
+mod running;
 mod scram;
 mod server;
 mod sessions;
@@ -36,16 +37,18 @@ use clap::{Args, Subcommand};
 use datafusion_postgres::pgwire::api::RandomPidSecretKeyGenerator;
 use datafusion_postgres::pgwire::api::auth::sasl::scram::random_nonce;
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use scram::Verifier;
 pub use server::Server;
 
-use crate::cli::{Exit, Globals, runtime};
+use crate::cli::{Exit, Globals};
 use crate::config::{Config, PasswordSource, ServeSqlConfig, SqlUserConfig};
 use crate::run::asked_to_stop;
 use query::QueryLimits;
+use running::{QueryThreads, STACK_BYTES};
 use sessions::Sessions;
 use statement::Statements;
 use users::User;
@@ -95,6 +98,12 @@ pub fn run(args: &ServeArgs, globals: &Globals) -> Result<Exit> {
     let config = globals.load_config()?;
     runtime()?.block_on(serve_sql(args, &config))?;
     Ok(Exit::Done)
+}
+
+/// The runtime on which clients are talked to.
+pub fn runtime() -> Result<Runtime> {
+    let mut runtime = Builder::new_multi_thread();
+    runtime.enable_all().thread_stack_size(STACK_BYTES).build().context("cannot start threads")
 }
 
 fn read_password() -> Result<String> {
@@ -153,6 +162,8 @@ pub async fn new_server(config: &Config, requires_tls: bool) -> Result<Server> {
         sessions: sessions.await?,
         users,
         statements: Statements::default(),
+        query_threads: QueryThreads::start(SessionSettings::default().threads)
+            .context("cannot start threads")?,
         limits: QueryLimits { memory_bytes: settings.query_memory as usize, rows: Some(settings.rows) },
         statement_timeout: settings.statement_timeout.map(duration),
         idle_timeout: duration(settings.idle_timeout),

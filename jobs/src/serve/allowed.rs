@@ -14,6 +14,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::failure::Failure;
+use super::statement::too_complex;
 
 const FUNCTIONS: &str = "
     abs acos acosh age arrow_cast arrow_typeof ascii asin asinh atan atan2 atanh bit_length btrim cbrt ceil ceiling
@@ -61,6 +62,9 @@ static ALLOWED: LazyLock<BTreeSet<&str>> = LazyLock::new(|| FUNCTIONS.split_whit
 static ALLOWED_OF_ROWS: LazyLock<BTreeSet<&str>> =
     LazyLock::new(|| FUNCTIONS_OF_ROWS.split_whitespace().collect());
 
+/// WITH queries that use each other can double with each; planning cannot be interrupted.
+const NODES_MAX: usize = 10_000;
+
 /// What a user may call beside what is allowed to all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LakeFunctions<'l> {
@@ -105,9 +109,13 @@ pub fn with_allowed_functions(
 
 /// Whether a plan only reads, by what is allowed. It is asked of the plan that runs, whatever text it came from.
 pub fn check(plan: &LogicalPlan, state: &SessionState, is_restricted: bool) -> Result<(), Failure> {
-    let mut refused = None;
+    let (mut refused, mut nodes) = (None, 0);
     let walked = plan.apply_with_subqueries(|node| {
+        nodes += 1;
         refused = refusal_of_node(node, is_restricted).or_else(|| refusal_of_functions(node, state));
+        if nodes > NODES_MAX {
+            refused = Some(too_complex("its plan has too many parts"));
+        }
         Ok(if refused.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     match (refused, walked) {

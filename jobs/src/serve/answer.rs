@@ -169,19 +169,15 @@ impl Connection {
                 &newer.plan
             }
         };
-        let bound;
         let plan = match portal {
-            Some(portal) => {
-                bound = query::bind(plan, portal)?;
-                &bound
-            }
-            None if query::parameters(plan)?.is_empty() => plan,
+            Some(portal) => query::bind(plan, portal)?,
+            None if query::parameters(plan)?.is_empty() => plan.clone(),
             None => return Err(Failure::new("42P02", "a query without bound values cannot have parameters")),
         };
         let format = portal.map_or(&Format::UnifiedText, |portal| &portal.result_column_format);
         let limits = self.server.limits;
         let state = session.for_query(limits.memory_bytes);
-        query::run(state, plan, format, self.settings.format(), limits.rows).await
+        query::run(&self.server.query_threads, state, plan, format, self.settings.format(), limits.rows)
     }
 
     async fn declare(

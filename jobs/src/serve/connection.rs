@@ -25,6 +25,7 @@ use datafusion_postgres::pgwire::messages::response::{
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use futures::{SinkExt as _, StreamExt as _};
 use postgres_types::Type;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{Answer, Open, Prepared};
 use super::client_settings::ClientSettings;
@@ -63,6 +64,7 @@ pub struct Connection {
     pub(super) open: HashMap<String, Option<Open>>,
     /// After an error in the extended protocol everything up to the next Sync is passed over.
     skips_to_sync: bool,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
@@ -78,6 +80,7 @@ impl Connection {
             statements: HashMap::new(),
             open: HashMap::new(),
             skips_to_sync: false,
+            _place: login.place,
         }
     }
 

@@ -14,6 +14,7 @@ use datafusion_postgres::pgwire::messages::startup::{
 };
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use futures::{SinkExt as _, StreamExt as _};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::client_settings::{ClientSettings, server_version};
 use super::failure::Failure;
@@ -32,6 +33,8 @@ pub struct Login {
     pub user: Arc<User>,
     pub settings: ClientSettings,
     pub cancel: Cancel,
+    /// One of the connections that the server may have.
+    pub place: OwnedSemaphorePermit,
 }
 
 /// Talks to a client until it is known; none if it only came to cancel another's query, or went away.
@@ -69,9 +72,12 @@ pub async fn login(socket: &mut Socket, server: &Arc<Server>) -> Result<Option<L
             return Err(Failure::fatal(FATAL_LOGIN, message));
         }
     };
+    let Ok(place) = Arc::clone(&server.connections).try_acquire_owned() else {
+        return Err(Failure::fatal("53300", "the server has as many connections as it may have"));
+    };
     let settings = first_settings(&startup, server)?;
     let cancel = welcome(socket, server, &settings).await?;
-    Ok(Some(Login { user, settings, cancel }))
+    Ok(Some(Login { user, settings, cancel, place }))
 }
 
 enum Proof {

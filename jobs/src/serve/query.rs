@@ -10,7 +10,6 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::physical_plan::execute_stream;
 use datafusion::sql::parser::Statement as PlannedStatement;
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion_postgres::arrow_pg::datatypes::df::deserialize_parameters_with_server_types;
@@ -25,6 +24,7 @@ use postgres_types::Type;
 use super::allowed;
 use super::encode;
 use super::failure::Failure;
+use super::running::QueryThreads;
 use super::sessions::UserSession;
 
 /// What one query may use.
@@ -148,25 +148,24 @@ pub fn columns(plan: &LogicalPlan, format: &Format) -> Result<Vec<FieldInfo>, Fa
     encode::fields(plan.schema().as_arrow(), format, None)
 }
 
-/// Runs a plan without parameters that was checked. Nothing is computed before the first row is asked for.
-pub async fn run(
+/// Runs a plan without parameters that was checked. It stops when the rows are dropped.
+pub fn run(
+    threads: &QueryThreads,
     state: SessionState,
-    plan: &LogicalPlan,
+    plan: LogicalPlan,
     format: &Format,
     options: Arc<FormatOptions>,
     rows_max: Option<u64>,
 ) -> Result<QueryResponse, Failure> {
-    let physical = state.create_physical_plan(plan).await?;
-    let fields = Arc::new(encode::fields(&physical.schema(), format, Some(options))?);
-    let batches = execute_stream(physical, state.task_ctx())?;
-    let (schema, of_rows) = (batches.schema(), Arc::clone(&fields));
-    let rows = batches.flat_map(move |batch| {
+    let fields = Arc::new(encode::fields(plan.schema().as_arrow(), format, Some(options))?);
+    let of_rows = Arc::clone(&fields);
+    let rows = threads.run(state, plan).flat_map(move |batch| {
         let rows = match batch {
             Ok(batch) => {
-                let rows = encode::rows(Arc::clone(&schema), batch, Arc::clone(&of_rows));
+                let rows = encode::rows(batch.schema(), batch, Arc::clone(&of_rows));
                 Box::new(rows) as Box<dyn Iterator<Item = _> + Send>
             }
-            Err(error) => Box::new(std::iter::once(Err(Failure::from(error)))),
+            Err(failure) => Box::new(std::iter::once(Err(failure))),
         };
         stream::iter(rows)
     });

@@ -22,6 +22,7 @@ use super::connection::Connection;
 use super::failure::Failure;
 use super::login::login;
 use super::query::QueryLimits;
+use super::running::QueryThreads;
 use super::sessions::Sessions;
 use super::socket::{self, Socket, Watch};
 use super::statement::Statements;
@@ -42,6 +43,7 @@ pub struct Server {
     pub(super) sessions: Sessions,
     pub(super) users: BTreeMap<String, Arc<User>>,
     pub(super) statements: Statements,
+    pub(super) query_threads: QueryThreads,
     pub(super) limits: QueryLimits,
     pub(super) statement_timeout: Option<Duration>,
     pub(super) idle_timeout: Duration,
@@ -144,12 +146,7 @@ impl Server {
             Ok(Ok(None)) | Err(_) => return,
             Ok(Err(failure)) => return tell_and_close(&mut socket, failure).await,
         };
-        let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
-            let full = Failure::fatal("53300", "the server has as many connections as it may have");
-            return tell_and_close(&mut socket, full).await;
-        };
         Connection::new(socket, self, login, watch).run().await;
-        drop(permit);
     }
 }
 

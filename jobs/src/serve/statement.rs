@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Statement, visit_expressions, visit_relations};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use datafusion_postgres::datafusion_pg_catalog::sql::rules::{
     CurrentUserVariableToSessionUserFunctionCall, FixVersionColumnName, RewriteArrayAnyAllOperation,
@@ -23,6 +25,11 @@ use super::failure::Failure;
 
 /// Longer texts are refused: parsing and planning cannot be interrupted.
 const TEXT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Parsing, planning and forgetting a statement recurse as deep as it is nested, and a chain like `1 + 1 + …` nests with each link.
+const LINKS_MAX: usize = 2_000;
+/// Joins of many tables have schemas of all their columns, at each step anew.
+const RELATIONS_MAX: usize = 500;
 
 /// Reads statements.
 pub struct Statements {
@@ -59,6 +66,7 @@ impl Statements {
         if text.len() > TEXT_BYTES_MAX {
             return Err(Failure::new("54000", "the text is longer than 1 MiB"));
         }
+        refuse_long_chains(text)?;
         let statements = match Parser::parse_sql(&PostgreSqlDialect {}, text) {
             Ok(statements) => statements,
             // Some catalog queries only parse once they are rewritten.
@@ -74,6 +82,7 @@ impl Statements {
         let is_one = statements.len() == 1;
         let mut read = Vec::with_capacity(statements.len());
         for statement in statements {
+            refuse_many_relations(&statement)?;
             if asks_catalog(&statement) && !names_one_of(&statement, lake) {
                 // Known queries are told by their exact text.
                 let text = if is_one { text.to_owned() } else { statement.to_string() };
@@ -86,6 +95,41 @@ impl Statements {
         }
         Ok(read)
     }
+}
+
+fn refuse_long_chains(text: &str) -> Result<(), Failure> {
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize();
+    let tokens = tokens.map_err(|error| Failure::syntax(error.to_string()))?;
+    let links = tokens.iter().filter(|token| match token {
+        Token::Word(word) => !matches!(word.keyword, Keyword::NoKeyword | Keyword::NULL | Keyword::AS),
+        Token::Whitespace(_)
+        | Token::Comma
+        | Token::Period
+        | Token::SemiColon
+        | Token::LParen
+        | Token::RParen
+        | Token::Number(..)
+        | Token::SingleQuotedString(_)
+        | Token::Placeholder(_) => false,
+        _ => true,
+    });
+    match links.count() {
+        0..=LINKS_MAX => Ok(()),
+        _ => Err(too_complex("it has too many operators and keywords")),
+    }
+}
+
+fn refuse_many_relations(statement: &Statement) -> Result<(), Failure> {
+    let count = std::cell::Cell::new(0);
+    let too_many = any_relation(statement, |_| {
+        count.set(count.get() + 1);
+        count.get() > RELATIONS_MAX
+    });
+    if too_many { Err(too_complex("it names too many tables")) } else { Ok(()) }
+}
+
+pub(super) fn too_complex(why: &str) -> Failure {
+    Failure::new("54001", format!("the statement is too complex: {why}"))
 }
 
 fn names_one_of(statement: &Statement, names: &BTreeSet<String>) -> bool {

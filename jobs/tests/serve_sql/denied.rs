@@ -140,10 +140,10 @@ fn comparable(mut answer: Answer) -> Answer {
             row[*index] = None;
         }
     }
-    if let Some((_, message)) = &mut answer.error
-        && let Some(at) = message.find("at number")
-    {
-        message.truncate(at);
+    if let Some((_, message)) = &mut answer.error {
+        // Which of its own rows failed first is chance.
+        let parts = message.split('\'').step_by(2).collect::<Vec<_>>().join("'…'");
+        *message = parts.split("at number").next().unwrap_or_default().to_owned();
     }
     answer
 }

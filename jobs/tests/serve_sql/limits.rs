@@ -133,6 +133,27 @@ fn texts_and_statements_are_limited() {
     assert_eq!(client.simple(&long).code(), "54000");
     let deep = format!("SELECT {}1{}", "(".repeat(5000), ")".repeat(5000));
     assert_eq!(client.simple(&deep).code(), "42601");
+    // Each would nest deeper than a stack is.
+    for chain in [
+        "SELECT 1{ + 1}",
+        "SELECT 1 WHERE true{ OR false}",
+        "SELECT 1{ UNION ALL SELECT 1}",
+        "SELECT 1{::int}",
+        "SELECT * FROM usage_events{, usage_events}",
+    ] {
+        let (head, link) = chain.trim_end_matches('}').split_once('{').unwrap();
+        let text = head.to_owned() + &link.repeat(20_000);
+        for answer in [client.simple(&text), client.extended(&text, &[])] {
+            assert_eq!(answer.code(), "54001", "{chain}");
+        }
+    }
+    let wide = format!("SELECT count(*) FROM usage_events WHERE false{}", " OR id = 'a1'".repeat(600));
+    assert_eq!(client.simple(&wide).value(), "2");
+    let doubled: Vec<String> = (1..60)
+        .map(|n| format!("a{n} AS (SELECT * FROM a{0} UNION ALL SELECT * FROM a{0})", n - 1))
+        .collect();
+    let doubled = format!("WITH a0 AS (SELECT 1 AS n), {} SELECT count(*) FROM a59", doubled.join(", "));
+    assert_eq!(client.simple(&doubled).code(), "54001");
     for number in 0..1000 {
         client.parse(&format!("s{number}"), "SELECT 1");
     }

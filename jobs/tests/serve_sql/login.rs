@@ -1,14 +1,16 @@
 //! Who gets in, and when the server does not start.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::Stdio;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::wire::Client;
-use crate::world::{PASSWORD, World};
+use crate::world::{PASSWORD, World, program};
 
 #[test]
 fn only_who_knows_the_password_gets_in() {
@@ -95,29 +97,88 @@ fn a_server_does_not_start_on_wrong_settings() {
     }
 }
 
+/// The program, with its log.
+struct Program {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    address: SocketAddr,
+}
+
+impl Program {
+    fn start(world: &World, more: &str) -> Self {
+        world.write_settings(more);
+        let mut command = world.command(&["serve", "sql", "--listen", "127.0.0.1:0"]);
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("address=") {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the program ended");
+        }
+        let address = line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
+        let address = address.trim_matches(|it: char| !it.is_ascii_digit()).parse().unwrap();
+        Self { child, log, address }
+    }
+
+    /// Tells it to stop and waits; it must not have panicked.
+    fn stop(&mut self, meanwhile: impl FnOnce()) {
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
+        meanwhile();
+        assert!(self.child.wait().unwrap().success());
+        let mut rest = String::new();
+        self.log.read_to_string(&mut rest).unwrap();
+        assert!(!rest.contains("panicked"), "{rest}");
+    }
+}
+
 /// SIGTERM lets a client finish what it began, and ends the others.
 #[test]
 fn the_program_serves_until_it_is_told_to_stop() {
     let world = World::new(false);
-    world.write_settings("");
-    let mut command = world.command(&["serve", "sql", "--listen", "127.0.0.1:0"]);
-    let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("address=") {
-        line.clear();
-        assert_ne!(log.read_line(&mut line).unwrap(), 0, "the program ended");
+    let mut program = Program::start(&world, "");
+    let mut idle = Client::connect(program.address, "anna", PASSWORD).unwrap();
+    assert_eq!(idle.simple("SELECT count(*) FROM usage_events").value(), "14");
+    let mut busy = Client::connect(program.address, "anna", PASSWORD).unwrap();
+    busy.send_simple("SELECT count(*) FROM generate_series(1, 3000000) AS a WHERE a.value % 7 = 0");
+    std::thread::sleep(Duration::from_millis(100));
+    program.stop(|| {
+        assert_eq!(idle.answer().code(), "57P01");
+        assert_eq!(busy.answer().value(), "428571");
+    });
+}
+
+/// With a certificate nothing is said in the clear but a request to cancel; without psql only that is tried.
+#[test]
+fn with_a_certificate_connections_are_encrypted() {
+    let world = World::new(false);
+    for name in ["server.crt", "server.key", "other.key"] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/serve_sql/tls").join(name);
+        std::fs::copy(file, world.path(name)).unwrap();
     }
-    let address = line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
-    let address = address.trim_matches(|it: char| !it.is_ascii_digit()).parse().unwrap();
-    let mut client = Client::connect(address, "anna", PASSWORD).unwrap();
-    assert_eq!(client.simple("SELECT count(*) FROM usage_events").value(), "14");
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
-    assert_eq!(client.answer().code(), "57P01");
-    assert!(child.wait().unwrap().success());
-    let mut rest = String::new();
-    log.read_to_string(&mut rest).unwrap();
-    assert!(!rest.contains("panicked"), "{rest}");
+    world.write_settings("certificate = \"server.crt\"\nkey = \"other.key\"");
+    assert!(world.run(&["serve", "sql"], 1).contains("do not go together"));
+    let mut server = Program::start(&world, "certificate = \"server.crt\"\nkey = \"server.key\"");
+    let (code, message) = Client::connect(server.address, "anna", PASSWORD).err().unwrap();
+    assert!(code == "28000" && message.contains("encrypted"), "{code} {message}");
+    // What stands before TLS begins is not taken for what comes after it.
+    let mut client = Client::open(server.address);
+    client.send_raw(b"\0\0\0\x08\x04\xd2\x16\x2fQ\0\0\0\x0dSELECT 1\0");
+    assert_eq!(client.read_raw(), b"S");
+    if let Some(psql) = program("METERHOUSE_TEST_PSQL", "psql") {
+        let ask = |more: &str| {
+            let port = server.address.port();
+            let place =
+                format!("host=localhost hostaddr=127.0.0.1 port={port} user=anna dbname=meterhouse {more}");
+            let mut command = Command::new(&psql);
+            command.args(["-X", "-A", "-t", "-d", &place, "-c", "SELECT count(*) FROM usage_events"]);
+            command.env("PGPASSWORD", PASSWORD).output().unwrap()
+        };
+        let root = world.path("server.crt").display().to_string();
+        let output = ask(&format!("sslmode=verify-full sslrootcert={root}"));
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "14\n", "{output:?}");
+        assert!(String::from_utf8_lossy(&ask("sslmode=disable").stderr).contains("encrypted"));
+    }
+    server.stop(|| {});
 }
 
 #[test]

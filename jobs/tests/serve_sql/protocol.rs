@@ -128,7 +128,7 @@ fn each_query_sees_the_newest_version() {
     let served = world.serve("");
     let mut client = served.client("acme");
     client.parse("count", "SELECT count(*) FROM usage_events");
-    let mut counted = |client: &mut crate::wire::Client| {
+    let counted = |client: &mut crate::wire::Client| {
         client.bind("", "count", &[]);
         client.send(b'E', &[0, 0, 0, 0, 0]);
         client.send(b'S', b"");

@@ -71,6 +71,17 @@ impl Client {
         self.stream.get_mut().write_all(&message).unwrap();
     }
 
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).unwrap();
+    }
+
+    /// Everything up to the end of the connection.
+    pub fn read_raw(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let _ = self.stream.read_to_end(&mut bytes);
+        bytes
+    }
+
     pub fn stop(&self, how: Shutdown) {
         self.stream.get_ref().shutdown(how).unwrap();
     }

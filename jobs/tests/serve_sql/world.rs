@@ -87,7 +87,7 @@ impl World {
         let verifier = Verifier::of(PASSWORD).write();
         std::fs::write(self.path("password"), format!("{PASSWORD}\n")).unwrap();
         let text = format!(
-            "lake = \"lake\"\n[serve_sql]\nrefresh = \"0 s\"\n{more}\n[serve_sql.users]\n\
+            "lake = \"lake\"\ncatalog = \"catalog.yaml\"\n[serve_sql]\nrefresh = \"0 s\"\n{more}\n[serve_sql.users]\n\
              anna = {{ verifier = \"{verifier}\", all_tenants = true }}\n\
              acme = {{ password_file = \"password\", tenant = \"acme\" }}\n\
              nobody = {{ verifier = \"{verifier}\", tenant = \"no such tenant\" }}\n"

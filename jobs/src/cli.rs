@@ -18,7 +18,7 @@ use crate::config::{self, Config, ConfigErrors};
 use crate::{
     bench, book, catalog, close, compact, credits, demo, derive, doctor, explain, export, generate, ingest,
     invoice, issue, push, quantities, quotas, rate, reconcile, rejects, replay, report, rollup, runs,
-    schedule, simulate, sql, vacuum, verify,
+    schedule, serve, simulate, sql, vacuum, verify,
 };
 
 /// Usage events in, exact invoices out.
@@ -88,6 +88,7 @@ enum Command {
     Sql(sql::SqlArgs),
     Report(report::ReportArgs),
     Export(export::ExportArgs),
+    Serve(serve::ServeArgs),
     Rejects(rejects::RejectsArgs),
     Replay(replay::ReplayArgs),
     Derive(derive::DeriveArgs),
@@ -174,6 +175,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Sql(args) => sql::run(&args, &cli.globals),
         Command::Report(args) => report::run(&args, &cli.globals),
         Command::Export(args) => export::run(&args, &cli.globals),
+        Command::Serve(args) => serve::run(&args, &cli.globals),
         Command::Rejects(args) => rejects::run(&args, &cli.globals),
         Command::Replay(args) => replay::run(&args, &cli.globals),
         Command::Derive(args) => derive::run(&args, &cli.globals),

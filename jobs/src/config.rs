@@ -7,6 +7,7 @@ mod diagnostic;
 mod issuer;
 mod kafka_properties;
 mod reader;
+mod serve_sql;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use rating::catalog::Catalog;
 pub use diagnostic::{ConfigErrors, Mistake, Origin, Secret};
 pub use issuer::IssuerConfig;
 pub use reader::{Environment, Setting};
+pub use serve_sql::{PasswordSource, ServeSqlConfig, SqlUserConfig};
 pub use settings::{
     BookConfig, Config, DEFAULT_FILE, IdentityConfig, IngestConfig, KafkaConfig, MetricsConfig,
     ScheduleConfig, StripeConfig,

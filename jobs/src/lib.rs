@@ -37,6 +37,7 @@ pub mod rollup;
 pub mod run;
 pub mod runs;
 pub mod schedule;
+pub mod serve;
 pub mod simulate;
 pub mod source;
 pub mod sql;

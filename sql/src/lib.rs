@@ -4,6 +4,7 @@ pub mod functions;
 pub mod lake;
 
 pub mod quantities;
+pub mod query_memory;
 pub mod relation;
 pub mod report;
 pub mod rollups;

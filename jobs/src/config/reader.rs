@@ -273,6 +273,49 @@ impl<'t> Reader<'t> {
         texts
     }
 
+    /// The tables of a table inside a section, each with its texts by key.
+    pub fn tables(
+        &mut self,
+        section: &'static str,
+        key: &'static str,
+    ) -> Vec<(String, BTreeMap<String, (String, Origin)>, Origin)> {
+        self.asked.push((section, key));
+        let name = name_of(section, key);
+        let Some(value) = self.table(section).and_then(|table| table.get(key)) else { return Vec::new() };
+        let (mut tables, mut mistakes) = (Vec::new(), Vec::new());
+        let mut wrong = |origin, place: &str, expected: &str, found: &DeValue<'_>| {
+            let message = format!("`{place}`: expected {expected}, found {}", describe(found));
+            mistakes.push(Mistake::new(origin, message));
+        };
+        let entries = value.get_ref().as_table();
+        if entries.is_none() {
+            wrong(self.place(value.span()), &name, "a table", value.get_ref());
+        }
+        for (entry, value) in entries.into_iter().flatten() {
+            let origin = self.place(value.span());
+            let place = format!("{name}.{}", entry.get_ref());
+            let Some(keys) = value.get_ref().as_table() else {
+                wrong(origin, &place, "a table", value.get_ref());
+                continue;
+            };
+            let mut texts = BTreeMap::new();
+            for (key, value) in keys {
+                let text = match value.get_ref() {
+                    DeValue::Boolean(flag) => Ok(flag.to_string()),
+                    other => text_of(other, Shape::Number),
+                };
+                let origin = self.place(value.span());
+                match text {
+                    Ok(text) => drop(texts.insert(key.get_ref().to_string(), (text, origin))),
+                    Err(_) => wrong(origin, &format!("{place}.{}", key.get_ref()), "text", value.get_ref()),
+                }
+            }
+            tables.push((entry.get_ref().to_string(), texts, origin));
+        }
+        self.mistakes.extend(mistakes);
+        tables
+    }
+
     /// Reports what nobody asked for; returns the settings, and warnings about variables that look like ours.
     pub fn close(mut self) -> Result<(Vec<Setting>, Vec<String>), ConfigErrors> {
         let unknown: Vec<Mistake> =

@@ -13,6 +13,7 @@ use url::Url;
 use super::diagnostic::{ConfigErrors, Mistake, Origin, Secret};
 use super::issuer::IssuerConfig;
 use super::reader::{Environment, Reader, Setting, Text};
+use super::serve_sql::ServeSqlConfig;
 use super::{kafka_properties, value};
 
 /// Where the settings are looked for unless something else is named.
@@ -39,6 +40,7 @@ pub struct Config {
     pub schedule: ScheduleConfig,
     pub stripe: StripeConfig,
     pub issuer: IssuerConfig,
+    pub serve_sql: ServeSqlConfig,
     /// Every setting as text with its origin, for people.
     pub settings: Vec<Setting>,
     /// What is probably a slip, but stops nothing.
@@ -171,6 +173,7 @@ impl Config {
             schedule: read_schedule(&mut reader),
             stripe: read_stripe(&mut reader),
             issuer: IssuerConfig::read(&mut reader),
+            serve_sql: ServeSqlConfig::read(&mut reader),
             settings: Vec::new(),
             warnings: Vec::new(),
         };

@@ -181,8 +181,8 @@ fn the_template_is_true() {
     let uncommented: String = TEMPLATE
         .lines()
         .map(|line| match line.strip_prefix("# ") {
-            // Lines for which a file of a secret must exist are only checked for their key.
-            Some(setting) if setting.contains("/run/secrets") => String::new(),
+            // Lines for which a secret must exist, in a file or in place of the dots, are only checked for their key.
+            Some(setting) if setting.contains("/run/secrets") || setting.contains('…') => String::new(),
             Some(setting) if setting.contains(" = ") => format!("{setting}\n"),
             _ => format!("{line}\n"),
         })

@@ -11,9 +11,9 @@ use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::SaveMode;
 use deltalake_core::{DeltaTable, DeltaTableError};
 use futures::TryStreamExt;
-use object_store::ObjectStore;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, ObjectStoreExt as _};
 use parquet::errors::ParquetError;
 use url::Url;
 
@@ -123,6 +123,16 @@ impl TableHandle {
 
     pub async fn exists(&self) -> Result<bool, LakeError> {
         self.log.is_delta_table_location().await.map_err(|error| self.error(error))
+    }
+
+    /// Whether the log goes on after a version; one small request, whatever the table's size.
+    pub async fn has_newer(&self, version: u64) -> Result<bool, LakeError> {
+        let entry = Path::from(format!("_delta_log/{:020}.json", version + 1));
+        match self.store.head(&entry).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(source) => Err(self.error(DeltaTableError::ObjectStore { source })),
+        }
     }
 
     /// Creates the table unless it exists; safe if several processes do it at once.
@@ -327,5 +337,6 @@ mod tests {
         assert_eq!((version, known.len()), (0, 0));
         handle.checkpoint(0).await.unwrap();
         assert_eq!(handle.snapshot(Some(0)).await.unwrap().version, 0);
+        assert!(!handle.has_newer(0).await.unwrap());
     }
 }

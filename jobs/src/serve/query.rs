@@ -1,0 +1,192 @@
+//! Planning and running one query for one user.
+//!
+//! Owns the way from a statement to rows: plan, check, parameters, memory and row limits. Does not own time limits and cancelling:
+//! whoever awaits the rows drops them, and with them goes everything that the query holds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::parser::Statement as PlannedStatement;
+use datafusion::sql::sqlparser::ast::Statement;
+use datafusion_postgres::arrow_pg::datatypes::df::deserialize_parameters_with_server_types;
+use datafusion_postgres::arrow_pg::datatypes::{PG_OID_ALIAS_KEY, into_pg_type, pg_type_for_alias_kind};
+use datafusion_postgres::pgwire::api::portal::{Format, Portal};
+use datafusion_postgres::pgwire::api::results::{FieldInfo, QueryResponse};
+use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError};
+use datafusion_postgres::pgwire::types::format::FormatOptions;
+use futures::{StreamExt, stream};
+use postgres_types::Type;
+
+use super::allowed;
+use super::encode;
+use super::failure::Failure;
+use super::running::QueryThreads;
+use super::sessions::UserSession;
+
+/// What one query may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueryLimits {
+    pub memory_bytes: usize,
+    /// None for any number.
+    pub rows: Option<u64>,
+}
+
+/// A checked plan, and the version of the lake that it reads.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    pub opening: u64,
+    pub plan: LogicalPlan,
+}
+
+/// A parameter as the query uses it, and the type by which it comes over the wire.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    kind: Option<DataType>,
+    pub wire: Type,
+}
+
+/// Plans a statement over what the user may see; what is not allowed is refused.
+pub async fn plan(session: &UserSession, statement: &Statement) -> Result<Planned, Failure> {
+    let statement = PlannedStatement::Statement(Box::new(statement.clone()));
+    let plan = session.state.statement_to_plan(statement).await?;
+    allowed::check(&plan, &session.state, session.is_restricted)?;
+    Ok(Planned { opening: session.opening, plan })
+}
+
+/// The parameters of a plan in the order of their numbers.
+pub fn parameters(plan: &LogicalPlan) -> Result<Vec<Parameter>, Failure> {
+    let mut kinds: BTreeMap<usize, Option<DataType>> = BTreeMap::new();
+    let mut wires: BTreeMap<usize, Type> = BTreeMap::new();
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expression| {
+            expression.apply(|part| {
+                note_parameter(part, &mut kinds, &mut wires);
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    for (name, kind) in plan.get_parameter_types()? {
+        if let (Some(number), Some(kind)) = (number_of(&name), kind) {
+            kinds.insert(number, Some(kind));
+        }
+    }
+    let highest = kinds.keys().last().copied().unwrap_or(0);
+    if highest > kinds.len() {
+        return Err(Failure::new("42P02", "the parameters of a query are numbered from $1 without gaps"));
+    }
+    kinds
+        .into_iter()
+        .map(|(number, kind)| {
+            let wire = match (wires.remove(&number), &kind) {
+                (Some(wire), _) => wire,
+                (None, Some(kind)) => into_pg_type(kind)?,
+                (None, None) => Type::UNKNOWN,
+            };
+            Ok(Parameter { kind, wire })
+        })
+        .collect()
+}
+
+fn number_of(name: &str) -> Option<usize> {
+    name.strip_prefix('$')?.parse().ok().filter(|number| *number > 0)
+}
+
+/// A cast says a parameter's type where nothing else does. The catalog's columns of object numbers have a wire type of
+/// their own.
+fn note_parameter(
+    part: &Expr,
+    kinds: &mut BTreeMap<usize, Option<DataType>>,
+    wires: &mut BTreeMap<usize, Type>,
+) {
+    let (placeholder, cast) = match part {
+        Expr::Cast(cast) => match cast.expr.as_ref() {
+            Expr::Placeholder(placeholder) => (placeholder, Some(cast.field.data_type().clone())),
+            _ => return,
+        },
+        Expr::Placeholder(placeholder) => (placeholder, None),
+        _ => return,
+    };
+    let Some(number) = number_of(&placeholder.id) else { return };
+    let known = kinds.entry(number).or_default();
+    if known.is_none() {
+        *known = cast;
+    }
+    let alias = placeholder.field.as_ref().filter(|field| *field.data_type() == DataType::Int32);
+    let alias = alias.and_then(|field| field.metadata().get(PG_OID_ALIAS_KEY));
+    if let Some(wire) = alias.and_then(|kind| pg_type_for_alias_kind(kind)) {
+        wires.insert(number, wire);
+    }
+}
+
+/// The plan with the values that a client bound.
+pub fn bind<S: Clone>(plan: &LogicalPlan, portal: &Portal<S>) -> Result<LogicalPlan, Failure> {
+    let parameters = parameters(plan)?;
+    if parameters.len() != portal.parameter_len() {
+        let (given, needed) = (portal.parameter_len(), parameters.len());
+        return Err(Failure::protocol(format!("{given} parameters are bound, the statement has {needed}")));
+    }
+    if let Format::Individual(codes) = &portal.parameter_format
+        && codes.len() != parameters.len()
+    {
+        return Err(Failure::protocol("there are more or fewer formats than parameters"));
+    }
+    if parameters.is_empty() {
+        return Ok(plan.clone());
+    }
+    let kinds: Vec<Option<&DataType>> = parameters.iter().map(|parameter| parameter.kind.as_ref()).collect();
+    let wires: Vec<Option<&Type>> = parameters.iter().map(|parameter| Some(&parameter.wire)).collect();
+    let values = deserialize_parameters_with_server_types(portal, &kinds, &wires)?;
+    Ok(plan.clone().replace_params_with_values(&values)?)
+}
+
+/// The columns of a plan's result.
+pub fn columns(plan: &LogicalPlan, format: &Format) -> Result<Vec<FieldInfo>, Failure> {
+    encode::fields(plan.schema().as_arrow(), format, None)
+}
+
+/// Runs a plan without parameters that was checked. It stops when the rows are dropped.
+pub fn run(
+    threads: &QueryThreads,
+    state: SessionState,
+    plan: LogicalPlan,
+    format: &Format,
+    options: Arc<FormatOptions>,
+    rows_max: Option<u64>,
+) -> Result<QueryResponse, Failure> {
+    let fields = Arc::new(encode::fields(plan.schema().as_arrow(), format, Some(options))?);
+    let of_rows = Arc::clone(&fields);
+    let rows = threads.run(state, plan).flat_map(move |batch| {
+        let rows = match batch {
+            Ok(batch) => {
+                let rows = encode::rows(batch.schema(), batch, Arc::clone(&of_rows));
+                Box::new(rows) as Box<dyn Iterator<Item = _> + Send>
+            }
+            Err(failure) => Box::new(std::iter::once(Err(failure))),
+        };
+        stream::iter(rows)
+    });
+    let mut count = 0;
+    let limited = rows.map(move |row| {
+        count += 1;
+        match rows_max {
+            Some(most) if count > most => Err(too_many_rows(most)),
+            _ => row,
+        }
+    });
+    Ok(QueryResponse::new(fields, limited.map(|row| row.map_err(wire_error))))
+}
+
+fn too_many_rows(most: u64) -> Failure {
+    Failure::new(
+        "54000",
+        format!("the answer has more than {most} rows, which is this server's limit: add a LIMIT"),
+    )
+}
+
+fn wire_error(failure: Failure) -> PgWireError {
+    PgWireError::UserError(Box::new(ErrorInfo::from(failure)))
+}

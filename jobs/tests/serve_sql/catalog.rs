@@ -1,0 +1,78 @@
+//! Clients browse: the queries of `catalog/*.sql`, which are what DBeaver, Grafana, Metabase and drivers send, are answered on both
+//! protocols, and tell of the lake's tables.
+
+use crate::wire::Client;
+use crate::world::World;
+
+const FILES: [(&str, &str); 4] = [
+    ("dbeaver", include_str!("catalog/dbeaver.sql")),
+    ("grafana", include_str!("catalog/grafana.sql")),
+    ("metabase", include_str!("catalog/metabase.sql")),
+    ("drivers", include_str!("catalog/drivers.sql")),
+];
+
+#[test]
+fn the_queries_of_known_clients_are_answered() {
+    let world = World::new(true);
+    let served = world.serve("");
+    for user in ["anna", "acme"] {
+        let mut client = served.client(user);
+        for (name, text) in FILES {
+            for query in text.split("----\n").map(str::trim) {
+                let simple = client.simple(query);
+                assert_eq!(simple.error, None, "{name}, {user}: {query}");
+                let extended = client.extended(query, &[]);
+                assert_eq!(extended.error, None, "{name}, {user}: {query}");
+                assert_eq!(
+                    (extended.columns, extended.rows.len()),
+                    (simple.columns, simple.rows.len()),
+                    "{query}"
+                );
+            }
+        }
+    }
+}
+
+fn names(client: &mut Client, query: &str) -> String {
+    let answer = client.simple(query);
+    assert_eq!(answer.error, None, "{query}");
+    answer.rows.iter().map(|row| row[0].clone().unwrap_or_default()).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn both_catalogs_show_the_tables() {
+    let world = World::new(true);
+    let served = world.serve("");
+    let mut client = served.client("acme");
+    let expected = "invoice_lines invoices rejected_messages usage_carried usage_daily usage_events";
+    let of_information =
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1";
+    assert_eq!(names(&mut client, of_information), expected);
+    let of_pg = "SELECT relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace \
+                 WHERE nspname = 'public' ORDER BY 1";
+    assert_eq!(names(&mut client, of_pg), expected);
+    let columns = "SELECT attname FROM pg_attribute WHERE attrelid = 'usage_events'::regclass AND attnum BETWEEN 5 AND 8 ORDER BY attnum";
+    assert_eq!(names(&mut client, columns), "tenant event_type meter time");
+}
+
+/// A client asks for a table's number, and later for its columns by it: the number must not change with the lake.
+#[test]
+fn numbers_of_tables_stay() {
+    let world = World::new(false);
+    let served = world.serve("");
+    let mut client = served.client("anna");
+    let numbers = "SELECT relname || '=' || oid FROM pg_class WHERE relname LIKE 'usage%' ORDER BY 1";
+    let before = names(&mut client, numbers);
+    for day in 10..13 {
+        world.ingest(&[crate::world::event(
+            "acme",
+            &format!("n{day}"),
+            &format!("2026-05-{day}T00:00:00Z"),
+            5,
+            "d",
+            "eu",
+        )]);
+        assert_eq!(names(&mut client, numbers), before);
+    }
+    assert_eq!(client.simple("SELECT count(*) FROM usage_events").value(), "20");
+}

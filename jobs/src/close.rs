@@ -169,13 +169,11 @@ pub async fn close(
     let issued = issue_as_run(book, lake, config, &issuing)
         .await
         .context("the period is not closed: issuing failed; what was issued stays, run it again")?;
-    let pushed = match request.with_push {
-        true => {
-            let pushed = push_as_run(book, config, false).await;
-            Some(pushed.context("the period is closed, but Stripe was not told all of it; run it again")?)
-        }
-        false => None,
-    };
+    let mut pushed = None;
+    if request.with_push {
+        let push = push_as_run(book, config, false).await;
+        pushed = Some(push.context("the period is closed, but Stripe was not told all of it; run it again")?);
+    }
     Ok(CloseReport { rated, issued, pushed })
 }
 

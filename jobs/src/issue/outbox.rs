@@ -24,6 +24,9 @@ use crate::stripe::plan::{IssuedInvoice, OnlyPeriods, PlanError, UsageInParts, d
 /// The number of an invoice that has none yet, to try whether it can be planned.
 const NO_NUMBER: &str = "(draft)";
 
+/// What usage is read from for one invoice: the catalog's hash, the version of usage events, and the period.
+type Pins = (String, i64, String);
+
 /// Everything that the plans of some invoices need.
 #[derive(Debug)]
 pub struct StripePlans {
@@ -43,7 +46,7 @@ impl StripePlans {
     ) -> Result<Self> {
         let papers_url = papers_url(lake, config);
         let mut plans = Self { catalogs: BTreeMap::new(), usages: BTreeMap::new(), papers_url };
-        let mut demands: BTreeMap<(String, i64, String), Vec<(&str, Demand)>> = BTreeMap::new();
+        let mut demands: BTreeMap<Pins, Vec<(&str, Demand)>> = BTreeMap::new();
         for document in documents {
             let provenance = &document.invoice.provenance;
             let hash = &provenance.catalog_hash;

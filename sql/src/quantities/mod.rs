@@ -130,7 +130,8 @@ pub enum QuantitiesError {
 /// The files of one day.
 #[derive(Debug, Clone)]
 struct Day {
-    day: i32,
+    /// Days since 1970-01-01.
+    number: i32,
     files: Vec<Arc<LakeFile>>,
     /// Whether the files follow each other in the order of tenant, meter, time and arrival, with each event once.
     is_sorted: bool,
@@ -181,7 +182,7 @@ impl UsageScan {
                     passes::of_day(day, &opened, (self.held_bytes_max / arrived::ROW_BYTES) as u64).await?,
                 )
             };
-            days.push(Day { day, files: opened, is_sorted, twice: Arc::default(), passes });
+            days.push(Day { number: day, files: opened, is_sorted, twice: Arc::default(), passes });
         }
         twice::find(&mut days, self.threads.max(1), self.held_bytes_max).await?;
         Ok(days)
@@ -220,7 +221,7 @@ async fn fold_share(
 
 impl Day {
     async fn fold(&self, has_sessions: bool, folds: &mut TenantFolds) -> Result<(), QuantitiesError> {
-        folds.begin_day(self.day);
+        folds.begin_day(self.number);
         if self.is_sorted {
             sorted::fold_day(self, has_sessions, folds).await
         } else {

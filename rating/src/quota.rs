@@ -100,11 +100,9 @@ fn until(end_us: i64) -> Span {
 
 /// The clock hours (UTC) of a span.
 fn hours(span: Span) -> Vec<Span> {
-    let first = span.start_us.div_euclid(MICROSECONDS_PER_HOUR);
-    let cuts: Vec<i64> = (first + 1..)
-        .map(|hour| hour * MICROSECONDS_PER_HOUR)
-        .take_while(|hour_us| *hour_us < span.end_us)
-        .collect();
+    let hour_of = |at_us: i64| at_us.div_euclid(MICROSECONDS_PER_HOUR);
+    let starts = hour_of(span.start_us) + 1..=hour_of(span.end_us - 1);
+    let cuts: Vec<i64> = starts.map(|hour| hour * MICROSECONDS_PER_HOUR).collect();
     span.split_at(&cuts)
 }
 

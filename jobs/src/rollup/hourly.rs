@@ -34,7 +34,8 @@ pub(super) async fn without(
     let mut found = Without::default();
     let mut rewritten = Files::new(Table::UsageHourly, day);
     for file in files {
-        if !(puts_together && is_small(file)) && !holds_any(table, file, tenants).await? {
+        let is_written_anew = (puts_together && is_small(file)) || holds_any(table, file, tenants).await?;
+        if !is_written_anew {
             continue;
         }
         let schema = table.table().file_schema();

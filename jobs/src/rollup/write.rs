@@ -177,7 +177,9 @@ impl Part {
             None => Without { removed: files, rewritten: Vec::new() },
             Some(replaced) => without(log.handle(), day, &files, replaced).await?,
         };
-        without.removed.iter().for_each(|file| self.remove(file));
+        for file in &without.removed {
+            self.remove(file);
+        }
         self.add(without.rewritten).await
     }
 
@@ -196,7 +198,9 @@ impl Part {
             }
             files.extend(newest_of_others(log.handle(), day, &before, replaced).await?);
         }
-        before.iter().for_each(|file| self.remove(file));
+        for file in &before {
+            self.remove(file);
+        }
         self.add(files).await
     }
 

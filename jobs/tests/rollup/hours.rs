@@ -61,7 +61,9 @@ impl Case {
 fn lines(batches: &[RecordBatch]) -> Vec<String> {
     let mut text = Vec::new();
     let mut writer = arrow::csv::WriterBuilder::new().with_header(false).build(&mut text);
-    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    for batch in batches {
+        writer.write(batch).unwrap();
+    }
     drop(writer);
     let mut lines: Vec<String> = String::from_utf8(text).unwrap().lines().map(str::to_owned).collect();
     lines.sort();

@@ -139,7 +139,8 @@ pub enum QuantitiesError {
 /// The files of one day.
 #[derive(Debug, Clone)]
 struct Day {
-    day: i32,
+    /// Days since 1970-01-01.
+    number: i32,
     files: Vec<Arc<LakeFile>>,
     /// Whether the files follow each other in the order of tenant, meter, time and arrival, with each event once.
     is_sorted: bool,
@@ -194,14 +195,14 @@ impl UsageScan {
         }
         twice::find(&mut days, self.threads.max(1), self.held_bytes_max).await?;
         if !corrections.is_empty() {
-            let mut by_day = days.into_iter().map(|day| (day.day, day)).collect();
+            let mut by_day = days.into_iter().map(|day| (day.number, day)).collect();
             let is_read = |day: i32| only_day.is_none_or(|only| only == day) && self.may_matter(day);
             corrections.apply(&mut by_day, is_read).await?;
             days = by_day.into_values().collect();
         }
         let rows_max = (self.held_bytes_max / arrived::ROW_BYTES) as u64;
         for day in days.iter_mut().filter(|day| !day.is_in_order()) {
-            day.passes = Arc::new(passes::of_day(day.day, &day.files, rows_max).await?);
+            day.passes = Arc::new(passes::of_day(day.number, &day.files, rows_max).await?);
         }
         Ok(days)
     }
@@ -238,9 +239,9 @@ async fn fold_share(
 }
 
 impl Day {
-    fn without_files(day: i32) -> Self {
+    fn without_files(number: i32) -> Self {
         Self {
-            day,
+            number,
             files: Vec::new(),
             is_sorted: true,
             twice: Arc::default(),
@@ -255,7 +256,7 @@ impl Day {
     }
 
     async fn fold(&self, has_sessions: bool, folds: &mut TenantFolds) -> Result<(), QuantitiesError> {
-        folds.begin_day(self.day);
+        folds.begin_day(self.number);
         if self.is_in_order() {
             sorted::fold_day(self, has_sessions, folds).await
         } else {

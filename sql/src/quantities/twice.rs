@@ -136,6 +136,7 @@ impl<'d> Search<'d> {
     ) -> Result<(), QuantitiesError> {
         let file = Arc::clone(&self.day.files[place]);
         let columns = [["identity", "time"].as_slice(), ARRIVED.as_slice()].concat();
+        let whole = std::iter::once(0..file.file.rows as usize);
         let (mut batches, rows): (BoxStream<_>, Vec<Range<usize>>) = match instants {
             Some(instants) if file.file.is_sorted() => {
                 let rows = rows_at(&file, instants).await?;
@@ -144,7 +145,7 @@ impl<'d> Search<'d> {
                 }
                 (file.read_rows(&columns, rows.clone())?, rows)
             }
-            _ => (file.read(&columns, file.all_row_groups())?, vec![0..file.file.rows as usize]),
+            _ => (file.read(&columns, file.all_row_groups())?, whole.collect()),
         };
         let mut numbers = rows.into_iter().flatten();
         while let Some(batch) = batches.try_next().await? {

@@ -1,0 +1,102 @@
+//! A tenant's meter that takes rows: what a row says to its fold, and what goes wrong with it.
+
+use rating::quantity::session::SessionEvent;
+use rating::quantity::{FoldError, MeterKind as FoldKind};
+use rating::usage::Reading;
+
+use super::{Figures, LastSlot, MeterRules, OwnFold, QuantitiesError, SignalWord, TenantProblem};
+
+/// A tenant's meter that takes rows.
+pub(in crate::quantities) struct Open<'f> {
+    pub(super) own: &'f mut OwnFold,
+    pub(super) rules: &'f MeterRules,
+    pub(super) owner: u64,
+    pub(super) tenant: &'f str,
+    pub problem: &'f mut Option<TenantProblem>,
+}
+
+impl Open<'_> {
+    pub fn takes_signals(&self) -> bool {
+        matches!(self.rules.fold, FoldKind::Session(_))
+    }
+
+    /// Whether a row comes too late for every span.
+    #[inline]
+    pub fn is_over(&self, figures: &Figures) -> bool {
+        figures.time_us >= self.own.until_us && self.rules.in_order
+    }
+
+    /// The slot of a row's resource and dimensions, by the place where the resource stood last.
+    #[inline]
+    pub fn slot<'t>(
+        &mut self,
+        last: &mut LastSlot,
+        dimensions: u32,
+        texts: impl FnOnce() -> (&'t str, &'t str),
+    ) -> Result<u32, QuantitiesError> {
+        if last.owner == self.owner && last.dimensions == dimensions {
+            return Ok(last.slot);
+        }
+        let (resource, dimension_text) = texts();
+        let slot = self.own.fold.slot(resource, dimension_text).map_err(|source| {
+            let (tenant, meter) = (self.tenant.to_owned(), self.rules.key.clone());
+            QuantitiesError::Dimensions { tenant, meter, source }
+        })?;
+        *last = LastSlot { owner: self.owner, dimensions, slot };
+        Ok(slot)
+    }
+
+    /// Folds a row. What goes wrong fails its tenant and nobody else.
+    #[inline]
+    pub fn take(&mut self, figures: &Figures, slot: u32) {
+        let taken = match (&self.rules.fold, figures.value_nano) {
+            (FoldKind::Session(_), _) => return self.take_signal(figures, slot),
+            (FoldKind::Unique, value) => self.event(figures.time_us, slot, value.unwrap_or_default()),
+            (_, Some(nano)) => self.event(figures.time_us, slot, nano),
+            (_, None) => {
+                let (meter, time_us) = (self.rules.key.clone(), figures.time_us);
+                *self.problem = Some(TenantProblem::NoValue { meter, time_us });
+                return;
+            }
+        };
+        if let Err(error) = taken {
+            self.fail(error);
+        }
+    }
+
+    #[inline]
+    fn event(&mut self, time_us: i64, slot: u32, nano: i128) -> Result<(), FoldError> {
+        self.own.fold.event(time_us, slot, Reading::Value { nano })
+    }
+
+    fn take_signal(&mut self, figures: &Figures, slot: u32) {
+        let at_us = figures.signal_time_us.unwrap_or(figures.time_us);
+        let (time_us, event) = match figures.signal {
+            SignalWord::Start => (at_us, SessionEvent::Start),
+            SignalWord::Stop => (at_us, SessionEvent::Stop),
+            SignalWord::Heartbeat => (figures.time_us, SessionEvent::Heartbeat),
+            SignalWord::Complete => {
+                // Billionths of a second to microseconds.
+                let length_us = i64::try_from(figures.value_nano.unwrap_or_default() / 1_000).ok();
+                let end_us = length_us.and_then(|length_us| at_us.checked_add(length_us));
+                let Some(end_us) = end_us else {
+                    return self.fail(FoldError::Overflow { what: "session time", at_us });
+                };
+                (at_us, SessionEvent::Complete { end_us })
+            }
+            SignalWord::Unknown => {
+                let (meter, time_us) = (self.rules.key.clone(), figures.time_us);
+                *self.problem = Some(TenantProblem::NoSignal { meter, time_us });
+                return;
+            }
+        };
+        if let Err(error) = self.own.fold.event(time_us, slot, Reading::Session(event)) {
+            self.fail(error);
+        }
+    }
+
+    #[cold]
+    fn fail(&mut self, error: FoldError) {
+        *self.problem = Some(TenantProblem::of_fold(error, self.tenant, &self.rules.key));
+    }
+}

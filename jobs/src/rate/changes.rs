@@ -23,19 +23,12 @@ pub struct Changes<'c> {
     /// Days from here on matter to nobody, unless they may tell of earlier ones.
     until_us: i64,
     tells_later: bool,
-    known: BTreeMap<i64, Since>,
+    known: BTreeMap<i64, ChangedSince>,
 }
 
 /// What changed since one version.
-pub trait ChangesSince {
-    /// Whether an event of the tenant was voided or amended.
-    fn is_amended(&self, tenant: &str) -> bool;
-    /// Whether something changed that may count in the span, or in what was carried into it.
-    fn may_count(&self, tenant: &str, span: Span) -> bool;
-}
-
-#[derive(Debug, Default)]
-struct Since {
+#[derive(Debug)]
+pub struct ChangedSince {
     days: BTreeMap<i32, Touch>,
     tells_later: bool,
 }
@@ -51,13 +44,13 @@ impl<'c> Changes<'c> {
         }
     }
 
-    pub async fn since(&mut self, version: i64) -> Result<&impl ChangesSince> {
+    pub async fn since(&mut self, version: i64) -> Result<&ChangedSince> {
         if !self.known.contains_key(&version) {
             let days = match self.now {
                 Some(now) => self.days_since(version, now).await?,
                 None => BTreeMap::new(),
             };
-            self.known.insert(version, Since { days, tells_later: self.tells_later });
+            self.known.insert(version, ChangedSince { days, tells_later: self.tells_later });
         }
         Ok(&self.known[&version])
     }
@@ -101,12 +94,14 @@ impl<'c> Changes<'c> {
     }
 }
 
-impl ChangesSince for Since {
-    fn is_amended(&self, tenant: &str) -> bool {
+impl ChangedSince {
+    /// Whether an event of the tenant was voided or amended.
+    pub fn is_amended(&self, tenant: &str) -> bool {
         self.days.get(&EVERY_DAY).is_some_and(|touch| touch.is_of(tenant))
     }
 
-    fn may_count(&self, tenant: &str, span: Span) -> bool {
+    /// Whether something changed that may count in the span, or in what was carried into it.
+    pub fn may_count(&self, tenant: &str, span: Span) -> bool {
         self.days.iter().any(|(day, touch)| {
             (self.tells_later || i128::from(*day) * i128::from(DAY_US) < i128::from(span.end_us))
                 && touch.is_of(tenant)

@@ -17,7 +17,7 @@ use rating::invoice::{AdjustedPeriod, Cause, adjustments};
 use rating::line::{LineItem, LineKey};
 use rating::period::{Period, PeriodChoice};
 
-use super::changes::{Changes, ChangesSince};
+use super::changes::Changes;
 use super::drafts::chain;
 use super::tenants::RatedTenants;
 use crate::book::{Book, DocumentKind, IssuedDocument};
@@ -90,7 +90,10 @@ impl CorrectionSearch<'_> {
         windows: &BTreeMap<&str, (i64, i64)>,
         documents: &[IssuedDocument],
     ) -> Result<Vec<Suspect>> {
-        let until_us = windows.values().map(|(_, until_us)| *until_us).max().unwrap_or(i64::MIN);
+        let newest_us = windows.values().map(|(_, until_us)| *until_us).max().unwrap_or(i64::MIN);
+        let spans = documents.iter().map(|issued| issued.document.span);
+        let ends = spans.filter(|span| span.start_us < newest_us).map(|span| span.end_us);
+        let until_us = ends.max().unwrap_or(i64::MIN);
         let mut changes = Changes::new(self.lake, self.snapshot.map(Arc::as_ref), catalog, until_us);
         let mut in_force: BTreeMap<String, Option<InForce>> = BTreeMap::new();
         let mut suspects = Vec::new();

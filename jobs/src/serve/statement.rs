@@ -4,12 +4,14 @@
 //! the queries that known clients send. What asks the lake does not: that rewriting makes a correlated subquery in a
 //! SELECT list null and takes the first of many rows, which would be wrong amounts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Statement, visit_expressions, visit_relations};
+use datafusion::sql::sqlparser::ast::{
+    Expr, ObjectName, Query, Statement, Visit, Visitor, visit_expressions, visit_relations,
+};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -28,7 +30,7 @@ const TEXT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Parsing, planning and forgetting a statement recurse as deep as it is nested, and a chain like `1 + 1 + …` nests with each link.
 const LINKS_MAX: usize = 2_000;
-/// Joins of many tables have schemas of all their columns, at each step anew.
+/// Joins of many tables have schemas of all their columns, at each step anew. WITH queries that use each other can double with each.
 const RELATIONS_MAX: usize = 500;
 
 /// Reads statements.
@@ -120,12 +122,46 @@ fn refuse_long_chains(text: &str) -> Result<(), Failure> {
 }
 
 fn refuse_many_relations(statement: &Statement) -> Result<(), Failure> {
-    let count = std::cell::Cell::new(0);
-    let too_many = any_relation(statement, |_| {
-        count.set(count.get() + 1);
-        count.get() > RELATIONS_MAX
-    });
-    if too_many { Err(too_complex("it names too many tables")) } else { Ok(()) }
+    let mut named = NamedQueries::default();
+    let _ = statement.visit(&mut named);
+    if named.relations_in(statement) > RELATIONS_MAX {
+        return Err(too_complex("it names too many tables, or WITH queries that use each other too often"));
+    }
+    Ok(())
+}
+
+/// How many relations each WITH query comes to when those that it uses are put in their places.
+#[derive(Default)]
+struct NamedQueries(HashMap<String, usize>);
+
+impl NamedQueries {
+    fn relations_in(&self, part: &impl Visit) -> usize {
+        let mut count = 0_usize;
+        let _: ControlFlow<()> = visit_relations(part, |name| {
+            count = count.saturating_add(self.0.get(&plain(&name.to_string())).copied().unwrap_or(1));
+            ControlFlow::Continue(())
+        });
+        count
+    }
+}
+
+/// A name however it is written.
+fn plain(name: &str) -> String {
+    name.replace('"', "").to_lowercase()
+}
+
+impl Visitor for NamedQueries {
+    type Break = ();
+
+    /// Queries within come before those around them.
+    fn post_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        for named in query.with.iter().flat_map(|with| &with.cte_tables) {
+            let count = self.relations_in(&named.query);
+            let known = self.0.entry(plain(&named.alias.name.to_string())).or_insert(1);
+            *known = count.max(*known);
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 pub(super) fn too_complex(why: &str) -> Failure {

@@ -51,7 +51,7 @@ fn psql_asks_and_browses() {
         let said = browse(command);
         assert!(said.contains(expected), "{command}: {said}");
     }
-    for command in ["\\dv", "\\di", "\\dm", "\\dx", "\\du", "\\df", "\\dT", "\\db", "\\d no_such_table"] {
+    for command in ["\\dv", "\\di", "\\dm", "\\dx", "\\du", "\\df", "\\db", "\\d no_such_table"] {
         let output = psql(&served, "acme", &["-c", command]).unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(!errors.contains("ERROR"), "{command}: {errors}");

@@ -143,8 +143,7 @@ pub struct Served {
 
 impl Served {
     fn start(config: &Config) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = jobs::serve::runtime().unwrap();
         let (address, server) = runtime.block_on(async {
             let server = Arc::new(new_server(config, false).await.unwrap());
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

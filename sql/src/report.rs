@@ -76,10 +76,11 @@ macro_rules! reports {
 }
 
 /// The reports of the program, by name.
-const FILES: [(&str, &str); 12] = reports![
+const FILES: [(&str, &str); 13] = reports![
     "approaching_limits",
     "data_quality",
     "duplicates",
+    "focus",
     "late_and_rejected",
     "margin",
     "overage",

@@ -50,6 +50,7 @@ fn lake(system: &str) -> tempfile::TempDir {
     let run_of: Value =
         serde_json::from_str(&std::fs::read_to_string(golden.join("0_run.json")).unwrap()).unwrap();
     run(folder.path(), &["rate", "--period", run_of["period"].as_str().unwrap()], &[0, 3]);
+    run(folder.path(), &["rollup"], &[0]);
     folder
 }
 

@@ -99,7 +99,7 @@ struct Samples {
     name: &'static str,
     measure: Measure,
     /// Time, resource, value in billionths.
-    samples: Vec<(i64, u32, i128)>,
+    taken: Vec<(i64, u32, i128)>,
     resources: Vec<String>,
     numbers: HashMap<String, u32>,
     span: Option<(i64, i64)>,
@@ -107,14 +107,7 @@ struct Samples {
 
 impl Samples {
     fn new(name: &'static str, measure: Measure) -> Self {
-        Self {
-            name,
-            measure,
-            samples: Vec::new(),
-            resources: Vec::new(),
-            numbers: HashMap::new(),
-            span: None,
-        }
+        Self { name, measure, taken: Vec::new(), resources: Vec::new(), numbers: HashMap::new(), span: None }
     }
 
     fn number(&mut self, resource: &str) -> u32 {
@@ -153,8 +146,8 @@ impl Samples {
     }
 
     fn measured(&mut self) -> Result<Option<i128>> {
-        self.samples.sort_unstable();
-        let (Some(first), Some(last)) = (self.samples.first(), self.samples.last()) else { return Ok(None) };
+        self.taken.sort_unstable();
+        let (Some(first), Some(last)) = (self.taken.first(), self.taken.last()) else { return Ok(None) };
         let span = self.measured_span(first.0, last.0);
         let kind = match self.measure {
             Measure::Increase => MeterKind::Cumulative,
@@ -168,7 +161,7 @@ impl Samples {
         };
         let mut fold = MeterFold::new(&kind, &[(0, &wanted)], true);
         let failed = |error: String| exec_datafusion_err!("{}(): {error}", self.name);
-        for (time_us, resource, nano) in &self.samples {
+        for (time_us, resource, nano) in &self.taken {
             if *time_us >= span.end_us {
                 break;
             }
@@ -189,7 +182,7 @@ impl Accumulator for Samples {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let times = values[0].as_primitive::<TimestampMicrosecondType>();
         let levels = values[1].as_primitive::<Decimal128Type>();
-        let resources: Option<&StringArray> = values.get(2).map(|column| column.as_string());
+        let resources: Option<&StringArray> = values.get(2).map(AsArray::as_string);
         for row in 0..times.len() {
             if times.is_null(row) || levels.is_null(row) {
                 continue;
@@ -197,7 +190,7 @@ impl Accumulator for Samples {
             let resource =
                 resources.filter(|column| column.is_valid(row)).map_or("", |column| column.value(row));
             let number = self.number(resource);
-            self.samples.push((times.value(row), number, levels.value(row)));
+            self.taken.push((times.value(row), number, levels.value(row)));
             if let [_, _, _, starts, ends] = values {
                 let (starts, ends) = (
                     starts.as_primitive::<TimestampMicrosecondType>(),
@@ -219,12 +212,12 @@ impl Accumulator for Samples {
     fn size(&self) -> usize {
         let names: usize =
             self.resources.iter().map(|name| 2 * (name.capacity() + size_of::<String>())).sum();
-        size_of::<Self>() + self.samples.capacity() * size_of::<(i64, u32, i128)>() + names
+        size_of::<Self>() + self.taken.capacity() * size_of::<(i64, u32, i128)>() + names
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let mut bytes = Vec::with_capacity(self.samples.len() * SAMPLE_BYTES);
-        for (time_us, resource, nano) in &self.samples {
+        let mut bytes = Vec::with_capacity(self.taken.len() * SAMPLE_BYTES);
+        for (time_us, resource, nano) in &self.taken {
             bytes.extend(time_us.to_le_bytes());
             bytes.extend(resource.to_le_bytes());
             bytes.extend(nano.to_le_bytes());
@@ -256,7 +249,7 @@ impl Accumulator for Samples {
                 let (resource, nano) = rest.split_at(4);
                 // The lengths are those of `SAMPLE_BYTES`.
                 let resource = u32::from_le_bytes(resource.try_into().unwrap_or_default());
-                self.samples.push((
+                self.taken.push((
                     i64::from_le_bytes(time_us.try_into().unwrap_or_default()),
                     numbers[resource as usize],
                     i128::from_le_bytes(nano.try_into().unwrap_or_default()),

@@ -13,17 +13,20 @@ use rating::period::Period;
 
 use crate::relation::{TEXT, time};
 
+/// One end of a period.
+type Edge = fn(&Period) -> i64;
+
 /// Null for a tenant that is not set up.
 #[derive(Debug, Clone)]
 pub(super) struct PeriodFunction {
     name: &'static str,
-    edge: fn(&Period) -> i64,
+    edge: Edge,
     catalog: Arc<Catalog>,
     signature: Signature,
 }
 
 pub(super) fn all(catalog: &Arc<Catalog>) -> [PeriodFunction; 2] {
-    let edges: [(&'static str, fn(&Period) -> i64); 2] =
+    let edges: [(&'static str, Edge); 2] =
         [("period_start", |period| period.span.start_us), ("period_end", |period| period.span.end_us)];
     edges.map(|(name, edge)| PeriodFunction {
         name,

@@ -68,7 +68,7 @@ fn check(system: &str) {
         if std::env::var_os("METERHOUSE_WRITE_EXPECTED").is_none() {
             assert_eq!(found, expected.trim_start_matches('\n'), "{system}: {command}");
         }
-        written.push_str(&format!("{command}\n----\n{found}\n\n"));
+        written.extend([command, "\n----\n", found, "\n\n"]);
     }
     if std::env::var_os("METERHOUSE_WRITE_EXPECTED").is_some() {
         std::fs::write(path, written.trim_end().to_owned() + "\n").unwrap();

@@ -30,6 +30,9 @@ pub struct Setting {
     pub variable: String,
 }
 
+/// The texts of a table with where each stands.
+pub type TextsByKey = BTreeMap<String, (String, Origin)>;
+
 #[derive(Debug)]
 pub(super) struct Reader<'t> {
     file_name: String,
@@ -274,11 +277,7 @@ impl<'t> Reader<'t> {
     }
 
     /// The tables of a table inside a section, each with its texts by key.
-    pub fn tables(
-        &mut self,
-        section: &'static str,
-        key: &'static str,
-    ) -> Vec<(String, BTreeMap<String, (String, Origin)>, Origin)> {
+    pub fn tables(&mut self, section: &'static str, key: &'static str) -> Vec<(String, TextsByKey, Origin)> {
         self.asked.push((section, key));
         let name = name_of(section, key);
         let Some(value) = self.table(section).and_then(|table| table.get(key)) else { return Vec::new() };

@@ -104,7 +104,12 @@ pub fn check(plan: &LogicalPlan, state: &SessionState, is_restricted: bool) -> R
 
 fn refusal_of_node(node: &LogicalPlan, is_restricted: bool) -> Option<Failure> {
     match node {
-        LogicalPlan::Projection(_)
+        LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) if is_restricted => Some(Failure::refused(
+            "EXPLAIN is not open to users of one tenant: plans tell of all tenants' files",
+        )),
+        LogicalPlan::Explain(_)
+        | LogicalPlan::Analyze(_)
+        | LogicalPlan::Projection(_)
         | LogicalPlan::Filter(_)
         | LogicalPlan::Window(_)
         | LogicalPlan::Aggregate(_)
@@ -122,10 +127,6 @@ fn refusal_of_node(node: &LogicalPlan, is_restricted: bool) -> Option<Failure> {
         | LogicalPlan::DescribeTable(_)
         | LogicalPlan::Unnest(_)
         | LogicalPlan::RecursiveQuery(_) => None,
-        LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) if is_restricted => Some(Failure::refused(
-            "EXPLAIN is not open to users of one tenant: plans tell of all tenants' files",
-        )),
-        LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => None,
         LogicalPlan::Dml(_)
         | LogicalPlan::Ddl(_)
         | LogicalPlan::Copy(_)

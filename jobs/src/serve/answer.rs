@@ -51,8 +51,8 @@ pub enum Answer {
 }
 
 impl Answer {
-    fn done(tag: &str) -> Result<Self, Failure> {
-        Ok(Self::Done(tag.to_owned()))
+    fn done(tag: &str) -> Self {
+        Self::Done(tag.to_owned())
     }
 }
 
@@ -92,29 +92,29 @@ impl Connection {
                 if self.transaction == TransactionStatus::Idle {
                     self.transaction = TransactionStatus::Transaction;
                 }
-                Answer::done("BEGIN")
+                Ok(Answer::done("BEGIN"))
             }
-            Command::Commit => Answer::done(self.end_transaction("COMMIT")),
-            Command::Rollback => Answer::done(self.end_transaction("ROLLBACK")),
-            Command::Savepoint(tag) => Answer::done(tag),
+            Command::Commit => Ok(Answer::done(self.end_transaction("COMMIT"))),
+            Command::Rollback => Ok(Answer::done(self.end_transaction("ROLLBACK"))),
+            Command::Savepoint(tag) => Ok(Answer::done(tag)),
             Command::RollbackToSavepoint if self.transaction == TransactionStatus::Idle => {
                 Err(Failure::new("25P01", "ROLLBACK TO SAVEPOINT can only be used in transaction blocks"))
             }
             Command::RollbackToSavepoint => {
                 self.transaction = TransactionStatus::Transaction;
-                Answer::done("ROLLBACK")
+                Ok(Answer::done("ROLLBACK"))
             }
             Command::Set { name, value } => {
                 if let Some((name, value)) = self.settings.set(name, value)? {
                     let status = ParameterStatus::new(name.to_owned(), value);
                     self.feed(PgWireBackendMessage::ParameterStatus(status)).await?;
                 }
-                Answer::done("SET")
+                Ok(Answer::done("SET"))
             }
-            Command::SetNothing => Answer::done("SET"),
+            Command::SetNothing => Ok(Answer::done("SET")),
             Command::Reset(name) => {
                 self.settings.reset(name.as_deref())?;
-                Answer::done("RESET")
+                Ok(Answer::done("RESET"))
             }
             Command::Show(name) => {
                 let (name, value) = self.settings.show(name)?;
@@ -129,20 +129,20 @@ impl Connection {
                     Some(cursor) => drop(self.open.remove(cursor)),
                     None => self.open.clear(),
                 }
-                Answer::done("CLOSE CURSOR")
+                Ok(Answer::done("CLOSE CURSOR"))
             }
             Command::Deallocate(name) => {
                 match name {
                     Some(name) => drop(self.statements.remove(name)),
                     None => self.statements.clear(),
                 }
-                Answer::done("DEALLOCATE")
+                Ok(Answer::done("DEALLOCATE"))
             }
             Command::DiscardAll => {
                 self.statements.clear();
                 self.open.clear();
                 self.settings.reset(None)?;
-                Answer::done("DISCARD ALL")
+                Ok(Answer::done("DISCARD ALL"))
             }
         }
     }
@@ -205,7 +205,7 @@ impl Connection {
         let stored = Arc::new(StoredStatement::new(cursor.to_owned(), query, Vec::new()));
         let open = Open { portal: Portal::new_cursor(cursor.to_owned(), stored), rows: Some(rows) };
         self.open.insert(cursor.to_owned(), Some(open));
-        Answer::done("DECLARE CURSOR")
+        Ok(Answer::done("DECLARE CURSOR"))
     }
 
     /// The next rows of a cursor; the cursor keeps the others.

@@ -90,7 +90,7 @@ impl ClientSettings {
             "datestyle" => value.len() <= 32 && value.to_ascii_lowercase().starts_with("iso"),
             "timezone" => jiff::tz::TimeZone::get(value).is_ok() || value.eq_ignore_ascii_case("utc"),
             "statement_timeout" => {
-                self.timeout = milliseconds(value).ok_or_else(wrong)?;
+                self.timeout = Some(duration(value).ok_or_else(wrong)?).filter(|it| !it.is_zero());
                 true
             }
             _ => value.len() <= 256,
@@ -155,8 +155,8 @@ fn is_on(value: &str) -> bool {
     ["on", "true", "yes", "1"].contains(&value.to_ascii_lowercase().as_str())
 }
 
-/// A duration as PostgreSQL writes it: milliseconds, or a number with a unit. Zero is none.
-fn milliseconds(value: &str) -> Option<Option<Duration>> {
+/// A duration as PostgreSQL writes it: milliseconds, or a number with a unit.
+fn duration(value: &str) -> Option<Duration> {
     let value = value.trim();
     let digits = value.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = value.split_at(digits);
@@ -167,8 +167,7 @@ fn milliseconds(value: &str) -> Option<Option<Duration>> {
         "h" => 3_600_000,
         _ => return None,
     };
-    let milliseconds = number.parse::<u64>().ok()?.checked_mul(factor)?;
-    Some(Some(Duration::from_millis(milliseconds)).filter(|it| !it.is_zero()))
+    number.parse::<u64>().ok()?.checked_mul(factor).map(Duration::from_millis)
 }
 
 #[cfg(test)]
@@ -177,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_client_can_only_shorten_its_time() {
-        let mut settings = ClientSettings::new(Some(Duration::from_secs(60)));
+        let mut settings = ClientSettings::new(Some(Duration::from_mins(1)));
         let mut timeout = |value: &str| {
             settings.set("statement_timeout", value).map(|_| settings.timeout().unwrap().as_millis())
         };

@@ -100,11 +100,11 @@ impl Connection {
                 Some(Ok(message)) => self.handle(message).await,
                 Some(Err(error)) => Err(Failure { is_fatal: true, ..Failure::from(error) }),
             };
-            match handled {
-                Ok(()) => {}
-                Err(failure) if failure.is_fatal => break Some(failure),
-                // Told already.
-                Err(_) => {}
+            // What is not fatal was told already.
+            if let Err(failure) = handled
+                && failure.is_fatal
+            {
+                break Some(failure);
             }
         };
         // What runs and what is held goes first: the client may be slow to read.
@@ -186,7 +186,7 @@ impl Connection {
         let response = ErrorResponse::from(ErrorInfo::from(failure));
         let told = self.socket.send(PgWireBackendMessage::ErrorResponse(response));
         match tokio::time::timeout(TELL_TIME, told).await {
-            Ok(told) => told.map_err(gone),
+            Ok(told) => told.map_err(|error| gone(&error)),
             Err(_) => Err(Failure::fatal("08006", "the client does not read")),
         }
     }
@@ -200,11 +200,11 @@ impl Connection {
     }
 
     async fn flush(&mut self) -> Result<(), Failure> {
-        self.socket.flush().await.map_err(gone)
+        self.socket.flush().await.map_err(|error| gone(&error))
     }
 
     pub(super) async fn feed(&mut self, message: PgWireBackendMessage) -> Result<(), Failure> {
-        self.socket.feed(message).await.map_err(gone)
+        self.socket.feed(message).await.map_err(|error| gone(&error))
     }
 
     pub(super) async fn session(&mut self) -> Result<Arc<UserSession>, Failure> {
@@ -388,6 +388,6 @@ fn parameter_types(stored: &StoredStatement<Prepared>) -> Result<Vec<Type>, Fail
     Ok(used.into_iter().enumerate().map(|(index, it)| wanted(index).unwrap_or(it.wire)).collect())
 }
 
-fn gone(error: std::io::Error) -> Failure {
+fn gone(error: &std::io::Error) -> Failure {
     Failure::fatal("08006", error.to_string())
 }

@@ -54,31 +54,34 @@ pub fn rows(
     let mut encoder = DataRowEncoder::new(Arc::clone(&fields));
     (0..batch.num_rows()).map(move |row| {
         for (index, (column, field)) in batch.columns().iter().zip(schema.fields()).enumerate() {
-            match decimal(column.as_ref(), row) {
-                Some(value) => encoder.encode_field(&value)?,
-                None => encode_value(&mut encoder, column, row, field, &fields[index])?,
+            if column.data_type().is_decimal() {
+                encoder.encode_field(&decimal(column.as_ref(), row))?;
+            } else {
+                encode_value(&mut encoder, column, row, field, &fields[index])?;
             }
         }
         Ok(encoder.take_row())
     })
 }
 
-/// The value if the column is one of decimals; the inner none is a null.
-fn decimal(column: &dyn Array, row: usize) -> Option<Option<Numeric>> {
+/// The value of a column of decimals; none for a null.
+fn decimal(column: &dyn Array, row: usize) -> Option<Numeric> {
+    if column.is_null(row) {
+        return None;
+    }
     let digits = match column.data_type() {
         DataType::Decimal128(precision, scale) => {
-            let value = column.as_primitive::<Decimal128Type>();
-            (!column.is_null(row))
-                .then(|| Decimal128Type::format_decimal(value.value(row), *precision, *scale))
+            let value = column.as_primitive::<Decimal128Type>().value(row);
+            Decimal128Type::format_decimal(value, *precision, *scale)
         }
         DataType::Decimal256(precision, scale) => {
-            let value = column.as_primitive::<Decimal256Type>();
-            (!column.is_null(row))
-                .then(|| Decimal256Type::format_decimal(value.value(row), *precision, *scale))
+            let value = column.as_primitive::<Decimal256Type>().value(row);
+            Decimal256Type::format_decimal(value, *precision, *scale)
         }
-        _ => return None,
+        // The narrow decimals are not made by anything that the lake or its functions hold; they print the same.
+        _ => arrow::util::display::array_value_to_string(column, row).ok()?,
     };
-    Some(digits.map(Numeric))
+    Some(Numeric(digits))
 }
 
 /// A decimal by its digits.
@@ -124,7 +127,9 @@ impl ToSql for Numeric {
         out.put_i16(weight);
         out.put_u16(if is_negative && !kept.is_empty() { 0x4000 } else { 0 });
         out.put_u16(fraction.len() as u16);
-        kept.iter().for_each(|group| out.put_i16(*group));
+        for group in kept {
+            out.put_i16(*group);
+        }
         Ok(IsNull::No)
     }
 

@@ -141,7 +141,10 @@ async fn welcome(
     let (process, key) = server.process_numbers.generate(&socket.codec().client_info);
     let cancel = server.register(process, key.clone());
     socket.set_pid_and_secret_key(process, key.clone());
-    socket.feed(PgWireBackendMessage::Authentication(Authentication::Ok)).await.map_err(gone)?;
+    socket
+        .feed(PgWireBackendMessage::Authentication(Authentication::Ok))
+        .await
+        .map_err(|error| gone(&error))?;
     let own = [
         ("server_version", server_version()),
         ("server_encoding", "UTF8".to_owned()),
@@ -151,12 +154,12 @@ async fn welcome(
     ];
     for (name, value) in own.into_iter().chain(settings.told()) {
         let status = ParameterStatus::new(name.to_owned(), value);
-        socket.feed(PgWireBackendMessage::ParameterStatus(status)).await.map_err(gone)?;
+        socket.feed(PgWireBackendMessage::ParameterStatus(status)).await.map_err(|error| gone(&error))?;
     }
     let key = BackendKeyData::new(process, key);
-    socket.feed(PgWireBackendMessage::BackendKeyData(key)).await.map_err(gone)?;
+    socket.feed(PgWireBackendMessage::BackendKeyData(key)).await.map_err(|error| gone(&error))?;
     let ready = ReadyForQuery::new(TransactionStatus::Idle);
-    socket.send(PgWireBackendMessage::ReadyForQuery(ready)).await.map_err(gone)?;
+    socket.send(PgWireBackendMessage::ReadyForQuery(ready)).await.map_err(|error| gone(&error))?;
     socket.set_state(PgWireConnectionState::ReadyForQuery);
     socket.get_mut().client_is_known();
     Ok(cancel)
@@ -169,9 +172,9 @@ async fn next(socket: &mut Socket) -> Result<Option<PgWireFrontendMessage>, Fail
 }
 
 async fn send(socket: &mut Socket, message: Authentication) -> Result<(), Failure> {
-    socket.send(PgWireBackendMessage::Authentication(message)).await.map_err(gone)
+    socket.send(PgWireBackendMessage::Authentication(message)).await.map_err(|error| gone(&error))
 }
 
-fn gone(error: std::io::Error) -> Failure {
+fn gone(error: &std::io::Error) -> Failure {
     Failure::fatal("08006", error.to_string())
 }

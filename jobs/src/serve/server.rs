@@ -113,7 +113,7 @@ impl Server {
                     });
                 }
                 (Ok((_, peer)), Err(_)) => {
-                    tracing::warn!(%peer, "a connection was refused: there are too many")
+                    tracing::warn!(%peer, "a connection was refused: there are too many");
                 }
                 (Err(error), _) => {
                     // Out of file handles, say: wait until some are free.

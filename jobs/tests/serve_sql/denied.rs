@@ -143,7 +143,7 @@ fn comparable(mut answer: Answer) -> Answer {
     if let Some((_, message)) = &mut answer.error {
         // Which of its own rows failed first is chance.
         let parts = message.split('\'').step_by(2).collect::<Vec<_>>().join("'…'");
-        *message = parts.split("at number").next().unwrap_or_default().to_owned();
+        parts.split("at number").next().unwrap_or_default().clone_into(message);
     }
     answer
 }

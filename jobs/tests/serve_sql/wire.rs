@@ -55,7 +55,7 @@ impl Client {
     /// A connection on which nothing was said.
     pub fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(300))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(5))).unwrap();
         let stream = BufReader::new(stream);
         Self { stream, process: [0; 4], key: Vec::new(), transaction: b'I', parameters: Vec::new() }
     }

@@ -32,7 +32,11 @@ pub struct Amended {
 }
 
 pub fn hexadecimal(identity: &[u8]) -> String {
-    identity.iter().map(|byte| format!("{byte:02x}")).collect()
+    use std::fmt::Write;
+    identity.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes everything");
+        text
+    })
 }
 
 impl Correction {
@@ -154,7 +158,7 @@ impl Random {
                 target[3] ^= 255;
             }
             if self.chance(10) {
-                tenant = "t3".to_owned();
+                "t3".clone_into(&mut tenant);
             }
             let names_time = self.chance(30);
             let donors: Vec<Event> = (0..self.below(3))

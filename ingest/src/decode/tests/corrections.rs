@@ -11,7 +11,11 @@ meters:
 ";
 
 fn hexadecimal(source: &str, id: &str) -> String {
-    Identity::of(source, id).0.iter().map(|byte| format!("{byte:02x}")).collect()
+    use std::fmt::Write;
+    Identity::of(source, id).0.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes everything");
+        text
+    })
 }
 
 fn correction(kind: &str, data: &str) -> String {

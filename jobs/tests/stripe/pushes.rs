@@ -71,9 +71,13 @@ async fn a_thousand_pushes_without_faults_are_a_thousand_calls() {
     assert_eq!(world.fake.state().calls, (world.records.len() + invoices + events + 1) as u64);
     until_confirmed(&world, &outbox, &driver, "no faults").await;
     world.assert_equal(&outbox, "no faults").await;
-    // Connections are reused.
-    let connections = world.fake.state().connections;
-    assert!(connections <= 64, "{connections} connections");
+    // Connections are reused. One is free again some moments after its answer, so there may be more than calls at once.
+    let state = world.fake.state();
+    let (connections, calls, at_once) = (state.connections, state.calls, state.under_way_max);
+    assert!(
+        connections <= 128 && at_once <= 64,
+        "{calls} calls, {connections} connections, {at_once} at once"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -97,6 +97,9 @@ pub struct State {
     /// Connections that are open now.
     pub open: u64,
     pub calls: u64,
+    /// Calls that are being answered now, and the most at any time.
+    pub under_way: u64,
+    pub under_way_max: u64,
     pub replays: u64,
     /// Calls of one customer and meter at the same time: must never happen.
     pub collisions: u64,
@@ -143,6 +146,8 @@ impl State {
             connections: 0,
             open: 0,
             calls: 0,
+            under_way: 0,
+            under_way_max: 0,
             replays: 0,
             collisions: 0,
             mismatches: 0,
@@ -162,6 +167,8 @@ impl State {
 
     /// Stripe wants one call at a time of one customer and meter.
     pub fn enter(&mut self, call: &Call) -> Option<String> {
+        self.under_way += 1;
+        self.under_way_max = self.under_way_max.max(self.under_way);
         let customer = call.parameters.get("payload[stripe_customer_id]")?;
         let lane = format!("{customer}/{}", call.parameters.get("event_name")?);
         if self.busy.insert(lane.clone()) {
@@ -172,6 +179,7 @@ impl State {
     }
 
     pub fn leave(&mut self, lane: Option<String>) {
+        self.under_way -= 1;
         if let Some(lane) = lane {
             self.busy.remove(&lane);
         }

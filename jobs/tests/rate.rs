@@ -365,7 +365,7 @@ fn an_invoice_is_shown_and_its_lines_explained() {
     );
     assert!(messages.contains("1 rows of events that came twice"), "{messages}");
     for (arguments, message) in [
-        (&["invoice", "show", "nonsense"][..], "is no id of an invoice"),
+        (&["invoice", "show", "nonsense"][..], "there is no invoice `nonsense`"),
         (&["invoice", "show", "2026-01-01-0000000000000000"], "there is no invoice"),
         (&["explain", id, "7"], "has no line 7"),
         (&["explain", id], "and then the line"),

@@ -93,7 +93,8 @@ fn a_late_event_rolls_its_tenant_anew() {
     run(folder, &["compact"], 0);
     assert_eq!(rollup(&["--from", "2026-05-03"]), (2, 2, 4));
     assert_same(folder, true);
-    let sql = "SELECT count(*) AS n FROM usage_daily WHERE meter IS NULL AND usage_day = DATE '2026-05-03'";
+    let sql =
+        "SELECT count(*) AS n FROM lake.usage_daily WHERE meter IS NULL AND usage_day = DATE '2026-05-03'";
     assert_eq!(run(folder, &["sql", "--format", "csv", sql], 0), "n\n2\n");
 }
 

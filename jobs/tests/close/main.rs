@@ -2,8 +2,9 @@
 //! invoice, numbers have no gaps, and Stripe has each thing once.
 //!
 //! SQLite always; PostgreSQL and MariaDB where METERHOUSE_TEST_POSTGRES and METERHOUSE_TEST_MYSQL name a server. More of
-//! it by METERHOUSE_CRASHES (kills, 100), METERHOUSE_RACES (rounds, 10) and METERHOUSE_SLEEPERS (rounds, 5), which hold
-//! for SQLite; the others take a tenth of the kills and a third of the rounds. METERHOUSE_SEED repeats a run's choices.
+//! it by METERHOUSE_CRASHES (kills, 100 in all), METERHOUSE_RACES (rounds, 10) and METERHOUSE_SLEEPERS (rounds, 5), which
+//! hold for SQLite; of the kills the others take a tenth each, of the rounds a third. METERHOUSE_SEED repeats a run's
+//! choices.
 
 mod check;
 mod crashes;

@@ -21,6 +21,12 @@ impl Random {
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
+
+    /// Other choices that follow from these.
+    #[allow(dead_code, reason = "not every test has several threads")]
+    pub fn split(&mut self) -> Self {
+        Self(self.next())
+    }
 }
 
 /// A seed that no run had before.

@@ -1,7 +1,7 @@
 //! A client of PostgreSQL's protocol, as small as it can be: written from the protocol's description, and shares no code with
 //! the server.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -68,7 +68,11 @@ impl Client {
         body.push(0);
         let mut message = (body.len() as i32 + 4).to_be_bytes().to_vec();
         message.extend(body);
-        self.stream.get_mut().write_all(&message).unwrap();
+        match self.stream.get_mut().write_all(&message) {
+            // Whoever reads after this finds the connection closed.
+            Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
+            sent => sent.unwrap(),
+        }
     }
 
     pub fn send_raw(&mut self, bytes: &[u8]) {
@@ -128,7 +132,11 @@ impl Client {
         let mut message = vec![kind];
         message.extend((body.len() as i32 + 4).to_be_bytes());
         message.extend(body);
-        self.stream.get_mut().write_all(&message).unwrap();
+        match self.stream.get_mut().write_all(&message) {
+            // Whoever reads after this finds the connection closed.
+            Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
+            sent => sent.unwrap(),
+        }
     }
 
     /// The next message.

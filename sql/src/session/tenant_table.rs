@@ -16,7 +16,7 @@ use datafusion::common::{DFSchema, ScalarValue, plan_err};
 use datafusion::datasource::TableType;
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, col, lit};
+use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown, col, lit};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
@@ -24,6 +24,12 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
 use crate::relation::TENANT;
+
+/// When something was used and by which meter it was counted says nothing of another tenant.
+const HARMLESS_COLUMNS: [&str; 6] = ["time", "event_day", "usage_day", "hour", "period", "meter"];
+
+const COMPARISONS: [Operator; 6] =
+    [Operator::Eq, Operator::NotEq, Operator::Lt, Operator::LtEq, Operator::Gt, Operator::GtEq];
 
 /// The table with the rows of one tenant.
 #[derive(Debug)]
@@ -47,6 +53,38 @@ impl TenantTable {
     fn is_own(&self) -> Expr {
         col(TENANT).eq(lit(self.tenant.as_str()))
     }
+
+    /// Whether a filter may serve to open fewer files. Which files there are follows from all tenants' rows: by a filter
+    /// on anything else, a query could see from its own errors whether others have such rows.
+    fn is_harmless(&self, filter: &Expr) -> bool {
+        match filter {
+            Expr::BinaryExpr(both) if matches!(both.op, Operator::And | Operator::Or) => {
+                self.is_harmless(&both.left) && self.is_harmless(&both.right)
+            }
+            Expr::BinaryExpr(comparison) if COMPARISONS.contains(&comparison.op) => {
+                match (&*comparison.left, &*comparison.right) {
+                    (Expr::Column(column), Expr::Literal(value, _))
+                    | (Expr::Literal(value, _), Expr::Column(column)) => {
+                        self.is_harmless_column(&column.name, value)
+                    }
+                    _ => false,
+                }
+            }
+            Expr::InList(list) => {
+                let Expr::Column(column) = &*list.expr else { return false };
+                list.list.iter().all(|item| {
+                    matches!(item, Expr::Literal(value, _) if self.is_harmless_column(&column.name, value))
+                })
+            }
+            _ => false,
+        }
+    }
+
+    /// Of the same type, so that nothing is converted and nothing can fail.
+    fn is_harmless_column(&self, name: &str, value: &ScalarValue) -> bool {
+        let has_type = |field: &arrow::datatypes::Field| *field.data_type() == value.data_type();
+        HARMLESS_COLUMNS.contains(&name) && self.whole.schema().field_with_name(name).is_ok_and(has_type)
+    }
 }
 
 #[async_trait]
@@ -61,12 +99,13 @@ impl TableProvider for TenantTable {
 
     /// Filters only serve to open fewer files; whatever the whole table makes of them, the query applies them again.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        let pushed = self.whole.supports_filters_pushdown(filters)?.into_iter().map(|pushed| match pushed {
-            // What filters exactly evaluates the filter, and must not do so on other tenants' rows.
-            TableProviderFilterPushDown::Unsupported | TableProviderFilterPushDown::Exact => {
-                TableProviderFilterPushDown::Unsupported
+        let supported = self.whole.supports_filters_pushdown(filters)?;
+        let pushed = filters.iter().zip(supported).map(|(filter, supported)| match supported {
+            TableProviderFilterPushDown::Inexact if self.is_harmless(filter) => {
+                TableProviderFilterPushDown::Inexact
             }
-            TableProviderFilterPushDown::Inexact => TableProviderFilterPushDown::Inexact,
+            // What filters exactly evaluates the filter, and must not do so on other tenants' rows.
+            _ => TableProviderFilterPushDown::Unsupported,
         });
         Ok(pushed.collect())
     }

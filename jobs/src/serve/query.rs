@@ -49,6 +49,22 @@ pub struct Parameter {
     pub wire: Type,
 }
 
+static WHOLE: DataType = DataType::Int64;
+static FLOAT: DataType = DataType::Float64;
+
+impl Parameter {
+    /// The type to read the value as. Where a decimal is wanted and the client says that it sends another kind of number,
+    /// it is read as that, and the query converts it.
+    fn kind_as_sent(&self, of_client: Option<&Type>) -> Option<&DataType> {
+        let kind = self.kind.as_ref()?;
+        Some(match of_client {
+            Some(&(Type::INT2 | Type::INT4 | Type::INT8)) if kind.is_decimal() => &WHOLE,
+            Some(&(Type::FLOAT4 | Type::FLOAT8)) if kind.is_decimal() => &FLOAT,
+            _ => kind,
+        })
+    }
+}
+
 /// Plans a statement over what the user may see; what is not allowed is refused.
 pub async fn plan(session: &UserSession, statement: &Statement) -> Result<Planned, Failure> {
     let statement = PlannedStatement::Statement(Box::new(statement.clone()));
@@ -137,7 +153,9 @@ pub fn bind<S: Clone>(plan: &LogicalPlan, portal: &Portal<S>) -> Result<LogicalP
     if parameters.is_empty() {
         return Ok(plan.clone());
     }
-    let kinds: Vec<Option<&DataType>> = parameters.iter().map(|parameter| parameter.kind.as_ref()).collect();
+    let of_client = |index: usize| portal.statement.parameter_types.get(index).cloned().flatten();
+    let kinds = parameters.iter().enumerate().map(|(index, it)| it.kind_as_sent(of_client(index).as_ref()));
+    let kinds: Vec<Option<&DataType>> = kinds.collect();
     let wires: Vec<Option<&Type>> = parameters.iter().map(|parameter| Some(&parameter.wire)).collect();
     let values = deserialize_parameters_with_server_types(portal, &kinds, &wires)?;
     Ok(plan.clone().replace_params_with_values(&values)?)

@@ -29,13 +29,13 @@ def with_duckdb():
     levels = connection.execute(
         f"""
         WITH changes AS (
-            SELECT tenant, epoch_us("time") AS at,
+            SELECT tenant, epoch_us("time") AS moment,
                 value::DOUBLE - lag(value::DOUBLE, 1, 0) OVER (PARTITION BY tenant, resource ORDER BY "time") AS change
             FROM {source} WHERE meter = 'storage'
         ), levels AS (
-            SELECT tenant, at, change, sum(change) OVER (PARTITION BY tenant ORDER BY at) AS level FROM changes
+            SELECT tenant, moment, change, sum(change) OVER (PARTITION BY tenant ORDER BY moment) AS level FROM changes
         )
-        SELECT tenant, max(level), sum(change * ({end_us} - at)) / ({end_us} - {start_us}) FROM levels GROUP BY tenant
+        SELECT tenant, max(level), sum(change * ({end_us} - moment)) / ({end_us} - {start_us}) FROM levels GROUP BY tenant
         """
     ).fetchall()
     return len(flows) + len(levels)

@@ -2,9 +2,11 @@
 //!
 //! They are CloudEvents with an identity of their own, and name the corrected event in their data:
 //!
-//!     {"type": "meterhouse.void",  "data": {"source": "/agents/7", "id": "e-1"}, …}
-//!     {"type": "meterhouse.amend", "data": {"source": "/agents/7", "id": "e-1", "type": "storage.sampled",
-//!                                           "data": {"bytes": 12}, "time": "2026-05-01T12:00:00Z"}, …}
+//! ```json
+//! {"type": "meterhouse.void",  "data": {"source": "/agents/7", "id": "e-1"}, …}
+//! {"type": "meterhouse.amend", "data": {"source": "/agents/7", "id": "e-1", "type": "storage.sampled",
+//!                                       "data": {"bytes": 12}, "time": "2026-05-01T12:00:00Z"}, …}
+//! ```
 //!
 //! - Nothing stored is touched. Whoever counts leaves the named event out, whenever it arrived or arrives, and counts an
 //!   amendment's content in its place. Of several corrections of one event the last to arrive decides, so an amendment

@@ -3,7 +3,7 @@
 use rating::exact::Exact;
 use rating::invoice::credit::{Credit, draw};
 use rating::invoice::tax::{OneRate, Untaxed};
-use rating::invoice::{Invoice, InvoiceError, InvoiceParts, Provenance, Warning, adjustments};
+use rating::invoice::{Invoice, InvoiceError, InvoiceKind, InvoiceParts, Provenance, Warning, adjustments};
 use rating::line::{LineItem, LineKey, LineRequest};
 use rating::money::{Amount, Currency, UnitPrice};
 use rating::period::{BillingCycle, Period, time_zone};
@@ -79,6 +79,7 @@ fn storage(gigabytes: &str) -> LineItem {
 
 fn parts(lines: Vec<LineItem>) -> InvoiceParts {
     InvoiceParts {
+        kind: InvoiceKind::OfPeriod,
         tenant: "acme".into(),
         period: february(),
         currency: Currency::from_code("EUR").unwrap(),

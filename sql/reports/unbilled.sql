@@ -11,6 +11,7 @@ WITH open AS (
       AND NOT EXISTS (
           SELECT 1 FROM invoices
           WHERE invoices.tenant = charges.tenant AND invoices.period = charges.period AND invoices.state = 'issued'
+            AND invoices.kind IS DISTINCT FROM 'credit_note'
       )
 ), sums AS (
     SELECT tenant, currency, period_start, period_end,

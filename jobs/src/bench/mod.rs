@@ -3,12 +3,14 @@
 //! Each measurement runs both sides of its ratio in turns, several times, and quotes medians: machines are
 //! shared and noisy, ratios are less so.
 
+mod close;
 mod commits;
 mod compact;
 mod ingest;
 mod ingest_side;
 mod month;
 mod papers;
+mod push;
 mod quantities;
 mod rate;
 mod usage;
@@ -19,7 +21,7 @@ use clap::{Args, Subcommand};
 use crate::cli::{Exit, Globals};
 use crate::output::Format;
 
-/// Measure ingest, commits, compaction, quantities, rating and papers on this machine
+/// Measure ingest, commits, compaction, quantities, rating, closing, papers and pushing on this machine
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
@@ -29,6 +31,8 @@ Examples:
   meterhouse bench papers --into samples
   meterhouse bench quantities --events 100e6 --python ~/venv/bin/python
   meterhouse bench rate --invoices 100e3
+  meterhouse bench close
+  meterhouse bench push --calls-per-second 1000
 
 Measure with a release build and on a machine that does nothing else. Everything is made in a temporary folder (see \
 TMPDIR) and removed again.")]
@@ -55,6 +59,10 @@ enum Bench {
     Quantities(quantities::QuantitiesBench),
     /// From quantities to written drafts
     Rate(rate::RateBench),
+    /// From roll-ups to issued invoices without PDFs
+    Close(close::CloseBench),
+    /// The outbox drained into a Stripe of our own
+    Push(push::PushBench),
 }
 
 pub fn run(args: &BenchArgs, _: &Globals) -> Result<Exit> {
@@ -69,6 +77,8 @@ pub fn run(args: &BenchArgs, _: &Globals) -> Result<Exit> {
         Bench::Papers(bench) => bench.run()?,
         Bench::Quantities(bench) => bench.run()?,
         Bench::Rate(bench) => bench.run()?,
+        Bench::Close(bench) => bench.run()?,
+        Bench::Push(bench) => bench.run()?,
     };
     rows.print(args.format)?;
     Ok(Exit::Done)

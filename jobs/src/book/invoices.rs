@@ -1,6 +1,6 @@
 //! Invoice numbers and the index of what was issued.
 //!
-//! Owns that numbers have no gaps, that a period is billed once, and what corrections start from. Does not own the invoices
+//! Owns that numbers have no gaps, each issuer's invoices and credit notes in a series of their own, that a period is billed once, and what corrections start from. Does not own the invoices
 //! themselves, which lie beside the lake; the index pins all that is needed to make each again to the byte
 //! (DESIGN.md 3.9, 3.10). Nothing here is ever changed or removed: a correction is a further document.
 
@@ -34,9 +34,17 @@ impl DocumentKind {
     }
 }
 
+/// What tells a document apart from the others of its period.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DocumentName {
+    pub tenant: String,
+    pub occasion: String,
+}
+
 /// A document that is issued in this transaction, with a number from `next_numbers`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDocument {
+    /// With its series: see `Book::series`.
     pub issuer: String,
     pub number: i64,
     /// The number as it stands on the paper.
@@ -44,7 +52,7 @@ pub struct NewDocument {
     pub kind: DocumentKind,
     pub tenant: String,
     pub period: String,
-    /// Tells apart several documents of a kind for one tenant and period; empty for the invoice of a period.
+    /// Tells apart the documents of one tenant and period; empty for the invoice of a period.
     pub occasion: String,
     pub span: Span,
     pub currency: String,
@@ -55,7 +63,7 @@ pub struct NewDocument {
     pub provenance: Provenance,
     /// BLAKE3 of the canonical text.
     pub digest: String,
-    /// The number that a credit note takes back from.
+    /// The number, among the issuer's invoices, that a credit note takes back from.
     pub corrects_number: Option<i64>,
     pub run_id: String,
     pub lines: Vec<IssuedLine>,
@@ -227,16 +235,24 @@ impl Book {
         from_row(row, lines).map(Some)
     }
 
-    /// Tenants whose period is billed.
-    pub async fn tenants_billed(&self, period: &str) -> Result<BTreeSet<String>, BookError> {
+    /// What was issued in a period.
+    pub async fn documents_named(&self, period: &str) -> Result<BTreeSet<DocumentName>, BookError> {
         let query = invoice::Entity::find()
             .select_only()
             .column(invoice::Column::Tenant)
-            .filter(invoice::Column::Period.eq(period))
-            .filter(invoice::Column::Kind.eq(DocumentKind::Invoice.name()));
-        let tenants: Vec<String> =
-            query.into_tuple().all(&self.connection).await.in_step("read who is billed")?;
-        Ok(tenants.into_iter().collect())
+            .column(invoice::Column::Occasion)
+            .filter(invoice::Column::Period.eq(period));
+        let names: Vec<(String, String)> =
+            query.into_tuple().all(&self.connection).await.in_step("read what was issued")?;
+        Ok(names.into_iter().map(|(tenant, occasion)| DocumentName { tenant, occasion }).collect())
+    }
+
+    /// Under what the numbers of an issuer's documents are counted: credit notes apart from invoices.
+    pub fn series(issuer: &str, kind: DocumentKind) -> String {
+        match kind {
+            DocumentKind::Invoice => issuer.to_owned(),
+            DocumentKind::CreditNote => format!("{issuer}/credit-notes"),
+        }
     }
 
     /// Every line that was ever issued for a tenant's period, adjustments on later documents included: what a new

@@ -2,7 +2,7 @@
 //!
 //! Owns the order in which that happens, so that it can stop anywhere: the catalog that a draft names is kept beside the
 //! lake; numbers, the index, the lines and what Stripe must be told are written in one transaction of the book, which is
-//! what makes an invoice; then the lake's row is marked and the papers are written. Each run first does what an earlier one left undone. It does
+//! what makes an invoice or a credit note (`portion`); then the lake's row is marked and the papers are written. Each run first does what an earlier one left undone. It does
 //! not own rating: a draft is issued as it lies in the lake, byte for byte.
 
 pub mod catalogs;
@@ -11,6 +11,8 @@ mod fresh;
 mod mark;
 pub mod outbox;
 mod papers;
+mod portion;
+pub mod retold;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,9 +21,10 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use ingest::crash_point::crash_point;
 use jiff::{SignedDuration, Timestamp};
+use rating::draft::document_id;
 use rating::period::PeriodChoice;
 
-use crate::book::{Book, DocumentKind, IssuedLine, NewDocument};
+use crate::book::{Book, DocumentKind, DocumentName, NewDocument};
 use crate::cli::{Exit, Globals, runtime};
 use crate::config::Config;
 use crate::output::{Format, Rows};
@@ -29,11 +32,10 @@ use crate::rate::drafts::chain;
 use crate::run::{RunContext, RunSpec, with_run};
 
 use outbox::StripePlans;
+use portion::Numbering;
+use retold::ToldUntil;
 
 pub use drafts::{StoredDocument, documents_as_they_lie, documents_with, stored_documents};
-
-/// Invoices that get their numbers in one transaction.
-const PORTION: usize = 250;
 
 /// Issue the drafts of a period: number them for good
 #[derive(Debug, Clone, Args)]
@@ -45,8 +47,9 @@ Examples:
 
 Drafts are issued as `meterhouse rate` left them, once the grace period after their end is over (`issuer.grace`). Numbers \
 have no gaps. What Stripe must be told, as the catalog's `stripe` keys say, goes into the outbox in the same \
-transaction, and `meterhouse push` sends it. An issued invoice never changes; run again, the command issues what is left and finishes what an \
-interrupted run began. PDF, HTML, CSV and JSON of each invoice go to `papers` in the lake.")]
+transaction, and `meterhouse push` sends it. Credit notes, which take back what an earlier invoice said too much, have \
+numbers of their own (`credit_note_prefix`). An issued invoice never changes; run again, the command issues what is left and finishes what an \
+interrupted run began. PDF, HTML, CSV and JSON of each document go to `papers` in the lake.")]
 pub struct IssueArgs {
     /// The period, as a month (2026-05) or a day in it (2026-05-15)
     #[arg(long, value_name = "PERIOD")]
@@ -164,14 +167,14 @@ async fn issue(
     let documents = stored_documents(lake, Some(request.period), request.tenants.as_ref()).await?;
     let book = run.book();
     let mut report = IssueReport::default();
-    let (mut due, mut billed) = (Vec::new(), BTreeMap::<String, BTreeSet<String>>::new());
+    let (mut due, mut billed) = (Vec::new(), BTreeMap::<String, BTreeSet<DocumentName>>::new());
     let now_us = book.now_us().await?;
     for document in documents {
-        let (tenant, period) = (&document.invoice.tenant, &document.invoice.period);
+        let period = &document.invoice.period;
         if !billed.contains_key(&period.name) {
-            billed.insert(period.name.clone(), book.tenants_billed(&period.name).await?);
+            billed.insert(period.name.clone(), book.documents_named(&period.name).await?);
         }
-        if billed[&period.name].contains(tenant) {
+        if billed[&period.name].contains(&name_of(&document)) {
             report.issued_before += 1;
         } else if i128::from(period.span.end_us) + request.grace.as_micros() > i128::from(now_us) {
             report.waiting += 1;
@@ -179,48 +182,29 @@ async fn issue(
             due.push(document);
         }
     }
-    due.sort_by(|left, right| {
-        (&left.invoice.tenant, &left.invoice.period.name)
-            .cmp(&(&right.invoice.tenant, &right.invoice.period.name))
-    });
-    let plans = StripePlans::prepare(lake, book, config, due.iter()).await?;
+    let order = |document: &StoredDocument| {
+        let invoice = &document.invoice;
+        (invoice.tenant.clone(), invoice.period.name.clone(), invoice.occasion().to_owned())
+    };
+    due.sort_by_cached_key(order);
+    let plans = StripePlans::prepare(lake, book, config, due.iter(), ToldUntil::Now(now_us)).await?;
     let due = plannable(due, &plans, &mut report);
+    let numbering = Numbering::prepare(&config.issuer, run, &due).await?;
     if request.dry_run {
-        report.issued = due.iter().map(|document| new_document(document, config, 0, run)).collect();
+        report.issued = due.iter().map(|document| numbering.document(document, 0)).collect();
         return Ok(report);
     }
     catalogs::keep(lake, book, config, due.iter().flat_map(catalogs::named)).await?;
-    for portion in due.chunks(PORTION) {
-        let writing = run.begin().await?;
-        let (portion, stale) = fresh::split(&writing, portion).await?;
-        report.stale.extend(stale.iter().map(|document| document.invoice.tenant.clone()));
-        if portion.is_empty() {
-            continue;
-        }
-        let first = writing.next_numbers(&config.issuer.key, portion.len() as i64).await?;
-        let documents: Vec<NewDocument> = (first..)
-            .zip(&portion)
-            .map(|(number, document)| new_document(document, config, number, run))
-            .collect();
-        writing.record_issued(&documents).await?;
-        let mut records = Vec::new();
-        for (issued, document) in documents.iter().zip(&portion) {
-            records.extend(plans.records(&issued.printed_number, document)?);
-        }
-        writing.put_into_outbox(&records).await?;
-        let used = documents.iter().zip(&portion);
-        let used = used.flat_map(|(issued, draft)| fresh::used_credits(draft, &issued.issuer, issued.number));
-        let used: Vec<_> = used.collect();
-        if !used.is_empty() {
-            writing.enter_credits(&used).await?;
-        }
-        crash_point("before_issue");
-        writing.commit().await?;
-        crash_point("after_issue");
-        report.issued.extend(documents);
+    for portion in portion::portions(&due) {
+        portion::issue(run, &numbering, &plans, portion, &mut report).await?;
     }
     finish(run, lake, config, request, &mut report).await?;
     Ok(report)
+}
+
+/// What the book calls a document, once it is issued.
+fn name_of(document: &StoredDocument) -> DocumentName {
+    DocumentName { tenant: document.invoice.tenant.clone(), occasion: document.invoice.occasion().to_owned() }
 }
 
 /// Drafts of which Stripe can be told; the others stay drafts, each with its reason.
@@ -257,23 +241,20 @@ async fn finish(
         documents.iter().map(|document| document.invoice.period.name.as_str()).collect();
     let mut issued = BTreeMap::new();
     for period in periods {
-        for document in run.book().documents(Some(period), None).await? {
-            if document.document.kind == DocumentKind::Invoice {
-                let key = (document.document.tenant.clone(), document.document.period.clone());
-                issued.insert(key, document);
-            }
+        for index in run.book().documents(Some(period), None).await? {
+            let of = &index.document;
+            issued.insert(document_id(&of.tenant, &of.period, &of.occasion), index);
         }
     }
     let mut numbers = BTreeMap::new();
     let mut papers = Vec::new();
     for document in documents {
-        let key = (document.invoice.tenant.clone(), document.invoice.period.name.clone());
-        let Some(index) = issued.remove(&key) else { continue };
+        let Some(index) = issued.remove(&document.id) else { continue };
         if index.document.digest != document.digest {
             bail!(
                 "invoice {} of tenant {} was issued with the digest {}, but the lake holds {}: a draft was written over it",
                 index.document.printed_number,
-                key.0,
+                document.invoice.tenant,
                 index.document.digest,
                 document.digest
             );
@@ -293,41 +274,16 @@ async fn finish(
     Ok(())
 }
 
-fn new_document(document: &StoredDocument, config: &Config, number: i64, run: &RunContext) -> NewDocument {
-    let invoice = &document.invoice;
-    NewDocument {
-        issuer: config.issuer.key.clone(),
-        number,
-        printed_number: format!("{}{number:06}", config.issuer.number_prefix),
-        kind: DocumentKind::Invoice,
-        tenant: invoice.tenant.clone(),
-        period: invoice.period.name.clone(),
-        occasion: String::new(),
-        span: invoice.period.span,
-        currency: invoice.currency.code().to_owned(),
-        total: invoice.total,
-        credited: invoice.credited,
-        taxed: invoice.taxed,
-        due: invoice.due,
-        provenance: invoice.provenance.clone(),
-        digest: document.digest.clone(),
-        corrects_number: None,
-        run_id: run.run_id().to_owned(),
-        lines: invoice
-            .lines
-            .iter()
-            .map(|line| IssuedLine {
-                key: line.key.clone(),
-                amount: line.amount,
-                cause: line.corrects.as_ref().map(|corrects| corrects.cause.name().to_owned()),
-            })
-            .collect(),
-    }
-}
-
 impl IssueReport {
     fn exit(&self) -> Exit {
         if self.is_whole() { Exit::Done } else { Exit::DoneWithRejects }
+    }
+
+    /// The newly issued documents in words.
+    pub fn counted(&self) -> String {
+        let notes = self.issued.iter().filter(|issued| issued.kind == DocumentKind::CreditNote).count();
+        let invoices = self.issued.len() - notes;
+        if notes == 0 { format!("{invoices} invoices") } else { format!("{invoices} invoices and {notes} credit notes") }
     }
 
     /// Whether no draft had to stay a draft that was due.
@@ -368,9 +324,9 @@ impl IssueReport {
         rows.print(format)?;
         let count = self.issued.len();
         if request.dry_run {
-            eprintln!("{count} invoices would be issued (--dry-run)");
+            eprintln!("{} would be issued (--dry-run)", self.counted());
         } else {
-            eprintln!("{count} invoices issued, {} papers written", self.papers);
+            eprintln!("{} issued, {} papers written", self.counted(), self.papers);
         }
         self.say_what_stripe_is_told(request.dry_run);
         if self.issued_before > 0 {

@@ -32,6 +32,8 @@ tenants:
 pub struct World {
     folder: tempfile::TempDir,
     files: usize,
+    /// Environment variables beyond those of every world.
+    pub settings: Vec<(&'static str, &'static str)>,
 }
 
 /// An event of the source `/s`.
@@ -46,7 +48,7 @@ impl World {
     pub fn new(catalog: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("catalog.yaml"), catalog).unwrap();
-        Self { folder, files: 0 }
+        Self { folder, files: 0, settings: Vec::new() }
     }
 
     pub fn path(&self) -> &Path {
@@ -79,6 +81,7 @@ impl World {
         }
         command.current_dir(self.path()).args(arguments).env("METERHOUSE_LAKE", self.path().join("lake"));
         command.env("METERHOUSE_ISSUER_NAME", "Northlight").env("METERHOUSE_ISSUER_CORRECT_PERIODS", "6");
+        command.envs(self.settings.iter().copied());
         let output = command.output().expect("the program starts");
         let messages = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {messages}");
@@ -90,6 +93,11 @@ impl World {
         self.run(&["sql", "--format", "csv", query], 0).0
     }
 
+    /// From now on the program reads another catalog.
+    pub fn change_catalog(&self, catalog: &str) {
+        std::fs::write(self.path().join("catalog.yaml"), catalog).unwrap();
+    }
+
     #[track_caller]
     pub fn invoice(&self, tenant: &str, month: &str) -> Value {
         let arguments = ["invoice", "show", "--tenant", tenant, "--period", month, "--format", "json"];
@@ -99,22 +107,19 @@ impl World {
     /// The lines by which an invoice corrects earlier ones: price, number, old, new, difference and cause.
     #[track_caller]
     pub fn corrections(&self, tenant: &str, month: &str) -> Vec<String> {
-        let invoice = self.invoice(tenant, month);
-        let lines = invoice["lines"].as_array().unwrap().iter();
-        let corrections = lines.filter(|line| line["corrects"].is_object()).map(|line| {
-            let (key, corrects) = (&line["key"], &line["corrects"]);
-            let parts = [
-                &key["period"],
-                &key["price"],
-                &corrects["number"],
-                &corrects["old"],
-                &corrects["new"],
-                &line["amount"],
-                &corrects["cause"],
-            ];
-            parts.map(|part| part.as_str().unwrap()).join(" ")
-        });
-        corrections.collect()
+        corrections_of(&self.invoice(tenant, month))
+    }
+
+    /// A document by its number.
+    #[track_caller]
+    pub fn numbered(&self, number: &str) -> Value {
+        serde_json::from_str(&self.run(&["invoice", "show", number, "--format", "json"], 0).0).unwrap()
+    }
+
+    /// The lines by which a document corrects earlier invoices.
+    #[track_caller]
+    pub fn corrections_by(&self, number: &str) -> Vec<String> {
+        corrections_of(&self.numbered(number))
     }
 
     /// Every invoice of these months comes out the same, with the book and from the lake alone; and the book holds together.
@@ -126,4 +131,22 @@ impl World {
         }
         self.run(&["book", "check"], 0);
     }
+}
+
+fn corrections_of(invoice: &Value) -> Vec<String> {
+    let lines = invoice["lines"].as_array().unwrap().iter();
+    let corrections = lines.filter(|line| line["corrects"].is_object()).map(|line| {
+        let (key, corrects) = (&line["key"], &line["corrects"]);
+        let parts = [
+            &key["period"],
+            &key["price"],
+            &corrects["number"],
+            &corrects["old"],
+            &corrects["new"],
+            &line["amount"],
+            &corrects["cause"],
+        ];
+        parts.map(|part| part.as_str().unwrap()).join(" ")
+    });
+    corrections.collect()
 }

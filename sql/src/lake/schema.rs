@@ -233,6 +233,11 @@ const INVOICES: &[Column] = &[
         "first day of the month in which the period starts, in the tenant's calendar; the table's partition",
     ),
     column("invoice", ColumnKind::Text, "the invoice's id, the same for every draft of a tenant and period"),
+    optional(
+        "kind",
+        ColumnKind::Text,
+        "invoice, or credit_note: what takes back a part of an issued invoice; null where an older program wrote it",
+    ),
     column(
         "state",
         ColumnKind::Text,

@@ -1,7 +1,7 @@
 use rating::catalog::Catalog;
 use rating::exact::Exact;
 use rating::invoice::tax::Untaxed;
-use rating::invoice::{Invoice, InvoiceParts, Provenance};
+use rating::invoice::{Invoice, InvoiceKind, InvoiceParts, Provenance};
 use rating::line::{LineItem, LineKey, LineRequest};
 use rating::money::Currency;
 use rating::period::{BillingCycle, Period, TimeZone};
@@ -61,6 +61,7 @@ fn invoice(catalog: &Catalog, tenant: &str, quantity: i128) -> Invoice {
         LineItem::rate(request, pools).unwrap()
     });
     let parts = InvoiceParts {
+        kind: InvoiceKind::OfPeriod,
         tenant: tenant.to_owned(),
         currency,
         lines: lines.collect(),

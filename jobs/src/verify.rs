@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ::sql::lake::{Lake, TableSnapshot};
+use ::sql::lake::Lake;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use rating::catalog::Catalog;

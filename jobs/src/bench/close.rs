@@ -66,7 +66,15 @@ impl CloseBench {
         let wall_s = median(closed.iter().map(|own| own.taken.wall_s).collect());
         let cpu_s = median(closed.iter().map(|own| own.taken.cpu_s).collect());
         let mut rows = Rows::new(&[
-            "invoices", "threads", "wall_s", "cpu_s", "invoices_per_s", "compact_ms", "rollup_ms", "rate_ms", "issue_ms",
+            "invoices",
+            "threads",
+            "wall_s",
+            "cpu_s",
+            "invoices_per_s",
+            "compact_ms",
+            "rollup_ms",
+            "rate_ms",
+            "issue_ms",
             "memory_mib",
         ]);
         let mut row = vec![

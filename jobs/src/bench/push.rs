@@ -76,10 +76,7 @@ impl PushBench {
 
     fn settings(&self, folder: &std::path::Path, stripe: SocketAddr) -> Result<Config> {
         let environment = Environment::from([
-            (
-                "METERHOUSE_BOOK_URL".to_owned(),
-                format!("sqlite:{}", folder.join("book.sqlite").display()),
-            ),
+            ("METERHOUSE_BOOK_URL".to_owned(), format!("sqlite:{}", folder.join("book.sqlite").display())),
             ("METERHOUSE_STRIPE_KEY".to_owned(), "sk_test_bench".to_owned()),
             ("METERHOUSE_STRIPE_URL".to_owned(), format!("http://{stripe}")),
             ("METERHOUSE_STRIPE_CALLS_PER_SECOND".to_owned(), self.calls_per_second.to_string()),

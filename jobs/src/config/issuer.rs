@@ -11,8 +11,8 @@ use url::Url;
 use super::diagnostic::Mistake;
 use super::reader::Reader;
 use super::value;
-use crate::rate::apart::CorrectionsBy;
 use crate::paper::{FontError, Logo, LogoError, Party, Press, Seller};
+use crate::rate::apart::CorrectionsBy;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerConfig {
@@ -51,7 +51,8 @@ impl IssuerConfig {
         let number_prefix = reader.optional("issuer", "number_prefix", value::TEXT).unwrap_or_default();
         let credit_note_prefix = reader.setting("issuer", "credit_note_prefix", value::TEXT, "CN-");
         if credit_note_prefix == number_prefix {
-            let message = "`issuer.credit_note_prefix`: invoices have the same, so numbers would mean two things";
+            let message =
+                "`issuer.credit_note_prefix`: invoices have the same, so numbers would mean two things";
             let hint = "choose another one: credit notes are counted apart from invoices";
             reader.report(Mistake::new(reader.last_origin(), message).hint(hint));
         }

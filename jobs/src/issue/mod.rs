@@ -283,7 +283,11 @@ impl IssueReport {
     pub fn counted(&self) -> String {
         let notes = self.issued.iter().filter(|issued| issued.kind == DocumentKind::CreditNote).count();
         let invoices = self.issued.len() - notes;
-        if notes == 0 { format!("{invoices} invoices") } else { format!("{invoices} invoices and {notes} credit notes") }
+        if notes == 0 {
+            format!("{invoices} invoices")
+        } else {
+            format!("{invoices} invoices and {notes} credit notes")
+        }
     }
 
     /// Whether no draft had to stay a draft that was due.

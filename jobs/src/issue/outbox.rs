@@ -21,9 +21,7 @@ use crate::config::Config;
 use crate::paper::{PaperKind, issued_name};
 use crate::rate::tenants::{threads, usage_snapshot};
 use crate::stripe::StripeRecord;
-use crate::stripe::plan::{
-    IssuedInvoice, OnlyPeriods, PlanError, Retold, UsageInParts, demand, plan, plan_with,
-};
+use crate::stripe::plan::{IssuedInvoice, OnlyPeriods, PlanError, Retold, UsageInParts, demand, plan_with};
 
 /// The number of an invoice that has none yet, to try whether it can be planned.
 const NO_NUMBER: &str = "(draft)";
@@ -99,10 +97,7 @@ impl StripePlans {
         });
         let issued = IssuedInvoice { number, invoice: &document.invoice, pdf_link: link.as_deref() };
         let retold = self.retold.get(&document.id).cloned().unwrap_or_default();
-        match self.usages.get(&document.id) {
-            Some(usage) => plan_with(&issued, catalog, &UsageInParts { catalog, usage }, &retold),
-            None => plan_with(&issued, catalog, &OnlyPeriods, &retold),
-        }
+        planned(&issued, catalog, self.usages.get(&document.id), &retold)
     }
 
     /// The records that the invoice will have, but for its number.
@@ -111,7 +106,7 @@ impl StripePlans {
     }
 }
 
-/// An invoice's records, with its usage in parts where it was asked for.
+/// The records of an invoice without corrections, with its usage in parts where it was asked for.
 pub fn records(
     number: &str,
     invoice: &Invoice,
@@ -119,10 +114,18 @@ pub fn records(
     usage: Option<&Usage>,
     pdf_link: Option<&str>,
 ) -> Result<Vec<StripeRecord>, PlanError> {
-    let issued = IssuedInvoice { number, invoice, pdf_link };
+    planned(&IssuedInvoice { number, invoice, pdf_link }, catalog, usage, &Retold::default())
+}
+
+fn planned(
+    issued: &IssuedInvoice<'_>,
+    catalog: &Catalog,
+    usage: Option<&Usage>,
+    retold: &Retold,
+) -> Result<Vec<StripeRecord>, PlanError> {
     match usage {
-        Some(usage) => plan(&issued, catalog, &UsageInParts { catalog, usage }),
-        None => plan(&issued, catalog, &OnlyPeriods),
+        Some(usage) => plan_with(issued, catalog, &UsageInParts { catalog, usage }, retold),
+        None => plan_with(issued, catalog, &OnlyPeriods, retold),
     }
 }
 

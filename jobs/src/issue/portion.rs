@@ -49,8 +49,7 @@ impl<'i> Numbering<'i> {
         run: &RunContext,
         due: &[StoredDocument],
     ) -> Result<Self> {
-        let mut numbering =
-            Self { issuer, run_id: run.run_id().to_owned(), corrected: BTreeMap::new() };
+        let mut numbering = Self { issuer, run_id: run.run_id().to_owned(), corrected: BTreeMap::new() };
         for printed in due.iter().filter_map(corrected_number) {
             if !numbering.corrected.contains_key(printed) {
                 let found = run.book().document(printed).await?;
@@ -90,9 +89,7 @@ impl<'i> Numbering<'i> {
             due: invoice.due,
             provenance: invoice.provenance.clone(),
             digest: draft.digest.clone(),
-            corrects_number: corrected_number(draft)
-                .and_then(|printed| self.corrected.get(printed))
-                .copied(),
+            corrects_number: corrected_number(draft).and_then(|printed| self.corrected.get(printed)).copied(),
             run_id: self.run_id.clone(),
             lines: invoice.lines.iter().map(line).collect(),
         }

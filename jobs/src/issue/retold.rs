@@ -65,13 +65,15 @@ async fn is_meant(
     document: &StoredDocument,
     until: ToldUntil,
 ) -> Result<bool> {
-    let cancelled = async |number: &str| anyhow::Ok(outbox.find(&cancel_key(&record.key, number)).await?.is_some());
+    let cancelled =
+        async |number: &str| anyhow::Ok(outbox.find(&cancel_key(&record.key, number)).await?.is_some());
     match (until, &document.number) {
         (ToldUntil::Issued, Some(number)) => cancelled(number).await,
         (ToldUntil::Issued, None) => Ok(false),
         (ToldUntil::Now(now_us), _) => {
             let group = outbox.group(&record.group).await?;
-            let is_taken_back = group.iter().any(|other| other.content.refers_to.as_ref() == Some(&record.key));
+            let is_taken_back =
+                group.iter().any(|other| other.content.refers_to.as_ref() == Some(&record.key));
             Ok(can_cancel(record, now_us) && !is_taken_back)
         }
     }

@@ -106,7 +106,15 @@ pub fn of_many_lines(lines: usize, code: &str) -> Result<PaperInvoice> {
         })
         .collect();
     let Invoice { tenant, period, provenance, .. } = paper.invoice;
-    let parts = InvoiceParts { kind: InvoiceKind::OfPeriod, tenant, period, currency, lines: items?, warnings: Vec::new(), provenance };
+    let parts = InvoiceParts {
+        kind: InvoiceKind::OfPeriod,
+        tenant,
+        period,
+        currency,
+        lines: items?,
+        warnings: Vec::new(),
+        provenance,
+    };
     paper.invoice = Invoice::assemble(parts, &mut [], &vat())?;
     Ok(paper)
 }
@@ -304,7 +312,15 @@ fn credit_note() -> Result<PaperInvoice> {
         let (number, cause) = ("NL-2026-000398".to_owned(), cause.to_owned());
         paper.corrections.push(Correction { line: index, number, old, new, cause });
     }
-    let parts = InvoiceParts { kind: InvoiceKind::OfPeriod, tenant, period, currency, lines, warnings: Vec::new(), provenance };
+    let parts = InvoiceParts {
+        kind: InvoiceKind::OfPeriod,
+        tenant,
+        period,
+        currency,
+        lines,
+        warnings: Vec::new(),
+        provenance,
+    };
     paper.invoice = Invoice::assemble(parts, &mut [], &vat())?;
     paper.kind = PaperKind::CreditNote;
     paper.number = Some("NL-2026-C-000012".to_owned());

@@ -288,19 +288,14 @@ struct InForce {
 }
 
 /// What changed since the period was billed last, by its invoice or by a correction.
-async fn cause(
-    changes: &mut Changes<'_>,
-    suspect: &Suspect,
-    billing: &[&StoredDocument],
-) -> Result<Cause> {
+async fn cause(changes: &mut Changes<'_>, suspect: &Suspect, billing: &[&StoredDocument]) -> Result<Cause> {
     let newest = billing.iter().max_by_key(|document| {
         let invoice = &document.invoice;
         (invoice.provenance.table_version, invoice.period.span.start_us)
     });
     let Some(newest) = newest.map(|document| &document.invoice) else { return Ok(Cause::LateEvent) };
     let corrected = newest.inputs.adjusted.iter().find(|adjusted| adjusted.period == suspect.period);
-    let billed_with =
-        corrected.map_or(&newest.provenance.catalog_hash, |adjusted| &adjusted.catalog_hash);
+    let billed_with = corrected.map_or(&newest.provenance.catalog_hash, |adjusted| &adjusted.catalog_hash);
     if *billed_with != suspect.catalog_hash {
         return Ok(Cause::CatalogChange);
     }

@@ -273,7 +273,8 @@ impl<'w> Worker<'w> {
         let id = document_id(&tenant, &period.name, invoice.occasion());
         if self.stored.is_issued(&id) {
             self.rated.standing.insert(id);
-            let text = "a correction was issued in this period already; what changed since goes to the next one";
+            let text =
+                "a correction was issued in this period already; what changed since goes to the next one";
             self.problem(&tenant, &period, ProblemKind::Issued, text.to_owned());
             return Ok(());
         }

@@ -345,12 +345,14 @@ fn gone(
         .map(|usage| usage.demand.tenant.as_str())
         .chain(found.failed.iter().map(|failure| failure.tenant.as_str()))
         .chain(request.tenants.iter().flatten().map(String::as_str));
-    let charged = looked_at
-        .filter_map(|tenant| Some((tenant, tenants.charges(tenant)?.period().name.as_str())));
+    let charged =
+        looked_at.filter_map(|tenant| Some((tenant, tenants.charges(tenant)?.period().name.as_str())));
     let left = inputs.corrections.iter().map(|(tenant, own)| (tenant.as_str(), own.period.name.as_str()));
     let meant: BTreeSet<(&str, &str)> = charged.chain(left).collect();
     // An id begins with its period.
-    stored.gone(&rated.standing, |id, tenant| id.get(..10).is_some_and(|period| meant.contains(&(tenant, period))))
+    stored.gone(&rated.standing, |id, tenant| {
+        id.get(..10).is_some_and(|period| meant.contains(&(tenant, period)))
+    })
 }
 
 impl RateReport {

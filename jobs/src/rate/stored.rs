@@ -106,7 +106,11 @@ impl StoredDrafts {
 
     /// Drafts of which nothing stands after a run; issued invoices are never among them. `is_meant` is asked with the id
     /// and the tenant.
-    pub fn gone(&self, standing: &BTreeSet<String>, is_meant: impl Fn(&str, &str) -> bool) -> BTreeSet<String> {
+    pub fn gone(
+        &self,
+        standing: &BTreeSet<String>,
+        is_meant: impl Fn(&str, &str) -> bool,
+    ) -> BTreeSet<String> {
         let drafts = self.drafts.iter().map(|(id, draft)| (id, &draft.tenant));
         let all = drafts.chain(self.lines.iter().map(|(id, (_, tenant))| (id, tenant)));
         let is_gone = |id: &String, tenant: &String| {

@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 use crate::world::{CATALOG, World, event};
 
 const ACME: &str = "  acme: { subscriptions: [{ plan: basic, from: 2026-01-01 }] }\n";
-const ACME_ENDS: &str =
-    "  acme: { subscriptions: [{ plan: basic, from: 2026-01-01, until: 2026-02-01 }] }\n";
+const ACME_ENDS: &str = "  acme: { subscriptions: [{ plan: basic, from: 2026-01-01, until: 2026-02-01 }] }\n";
 
 fn called(id: &str, n: u32) -> Value {
     event(id, "called", "acme", "2026-01-06T00:00:00Z", json!({ "n": n, "region": "eu" }))
@@ -76,7 +75,10 @@ fn who_is_billed_nothing_any_more_gets_a_credit_note() {
     let (text, _) = world.run(&["invoice", "show", "CN-000001"], 0);
     assert!(text.starts_with("Credit note CN-000001 (issued)"), "{text}");
     let (text, _) = world.run(&["explain", "CN-000001", "calls", "--events"], 0);
-    assert!(text.contains("invoice 000001 of 2026-01-01") && text.contains("comes to now   1.00 EUR"), "{text}");
+    assert!(
+        text.contains("invoice 000001 of 2026-01-01") && text.contains("comes to now   1.00 EUR"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -88,7 +90,10 @@ fn who_has_left_the_catalog_is_corrected_by_the_terms_of_then() {
     world.bill("2026-02");
     let note = world.numbered("CN-000001");
     // 19 % of 0.50 is 0.095.
-    assert_eq!((&note["total"], &note["taxed"], &note["due"]), (&json!("-0.50"), &json!("-0.10"), &json!("-0.60")));
+    assert_eq!(
+        (&note["total"], &note["taxed"], &note["due"]),
+        (&json!("-0.50"), &json!("-0.10"), &json!("-0.60"))
+    );
     // 300 more: 450 are 5 packages.
     world.ingest(&[called("3", 300)]);
     world.bill("2026-03");

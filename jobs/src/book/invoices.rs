@@ -1,8 +1,9 @@
 //! Invoice numbers and the index of what was issued.
 //!
-//! Owns that numbers have no gaps, each issuer's invoices and credit notes in a series of their own, that a period is billed once, and what corrections start from. Does not own the invoices
-//! themselves, which lie beside the lake; the index pins all that is needed to make each again to the byte
-//! (DESIGN.md 3.9, 3.10). Nothing here is ever changed or removed: a correction is a further document.
+//! Owns that numbers have no gaps, each issuer's invoices and credit notes in a series of their own, that a period is billed
+//! once, and what corrections start from. Does not own the invoices themselves, which lie beside the lake; the index pins
+//! all that is needed to make each again to the byte (DESIGN.md 3.9, 3.10). Nothing here is ever changed or removed: a
+//! correction is a further document.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -2,8 +2,9 @@
 //!
 //! Owns the order in which that happens, so that it can stop anywhere: the catalog that a draft names is kept beside the
 //! lake; numbers, the index, the lines and what Stripe must be told are written in one transaction of the book, which is
-//! what makes an invoice or a credit note (`portion`); then the lake's row is marked and the papers are written. Each run first does what an earlier one left undone. It does
-//! not own rating: a draft is issued as it lies in the lake, byte for byte.
+//! what makes an invoice or a credit note (`portion`); then the lake's row is marked and the papers are written. Each run
+//! first does what an earlier one left undone. It does not own rating: a draft is issued as it lies in the lake, byte for
+//! byte.
 
 pub mod catalogs;
 mod drafts;

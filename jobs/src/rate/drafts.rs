@@ -204,31 +204,26 @@ impl<'w> Worker<'w> {
             self.problem(tenant, period, ProblemKind::Issued, "it stays as it is".to_owned());
             return Ok(());
         }
-        if let Err(error) = self.rate_documents(charges, usage)? {
-            self.problem(tenant, period, ProblemKind::Failed, chain(&error));
+        match self.documents(charges, usage) {
+            Ok(documents) => documents.into_iter().try_for_each(|document| self.keep(document)),
+            Err(error) => {
+                self.problem(tenant, period, ProblemKind::Failed, chain(&error));
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// The tenant's invoice, and credit notes beside it. All of them fail or none.
-    fn rate_documents(&mut self, charges: &Charges<'_>, usage: &Usage) -> Result<Result<(), DraftError>> {
+    fn documents(&mut self, charges: &Charges<'_>, usage: &Usage) -> Result<Vec<Invoice>, DraftError> {
         let (tenant, period) = (&usage.demand.tenant, &usage.demand.period);
-        let rated = match charges.rate_lines(usage, &self.inputs.catalog_file) {
-            Ok(rated) => rated,
-            Err(error) => return Ok(Err(error)),
-        };
+        let rated = charges.rate_lines(usage, &self.inputs.catalog_file)?;
         let Split { carried, credited } = self.split(tenant, period, &rated.lines);
-        let invoice = self.inputs.invoice(charges, rated, &carried);
-        let notes = credited.iter().map(|correction| self.credit_note(tenant, period, correction));
-        match invoice.and_then(|invoice| Ok((invoice, notes.collect::<Result<Vec<_>, _>>()?))) {
-            Ok((invoice, notes)) => {
-                for invoice in invoice.into_iter().chain(notes.into_iter().flatten()) {
-                    self.keep(invoice)?;
-                }
-                Ok(Ok(()))
-            }
-            Err(error) => Ok(Err(error)),
+        let mut documents: Vec<Invoice> =
+            self.inputs.invoice(charges, rated, &carried)?.into_iter().collect();
+        for correction in credited {
+            documents.extend(self.credit_note(tenant, period, correction)?);
         }
+        Ok(documents)
     }
 
     /// Corrections of a tenant that is not rated any more.

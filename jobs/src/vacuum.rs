@@ -10,18 +10,21 @@ use std::time::Duration;
 
 use ::ingest::commit::ForeignEntry;
 use anyhow::{Context, Result, bail};
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use clap::Args;
 use futures::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
-use sql::lake::{Lake, Table, TableHandle};
+use sql::lake::{FileRead, Lake, Table, TableHandle};
 use sql::rollups::RollUps;
 
 use crate::book::Book;
 use crate::cli::{Exit, Globals, runtime};
 use crate::compact::filter_paths;
 use crate::output::{Format, Rows};
+use crate::rate::columns::DRAFT;
 use crate::run::{RunSpec, with_run};
 
 /// Shorter than this, a commit under way could lose files that it has stored already.
@@ -111,7 +114,10 @@ async fn vacuum(
         let table_id = handle.snapshot(None).await?.table_id;
         let mut pinned = pinned_by_table.get(&table_id).cloned().unwrap_or_default();
         match (table, rolled_up) {
-            (Table::UsageEvents, _) => pinned.extend(&args.keep_version),
+            (Table::UsageEvents, _) => {
+                pinned.extend(&args.keep_version);
+                pinned.extend(versions_of_drafts(lake, &table_id).await?);
+            }
             (Table::UsageCarried, Some(state)) => pinned.extend([state.carried_version]),
             (Table::UsageHourly, Some(state)) => pinned.extend([state.hourly_version]),
             _ => {}
@@ -126,6 +132,29 @@ async fn vacuum(
         rows.push(vec![table.name().into(), garbage.files.len().into(), bytes.into(), garbage.kept.into()]);
     }
     Ok(rows)
+}
+
+/// The versions of a table that drafts were made from: once issued, they have to be verified.
+async fn versions_of_drafts(lake: &Lake, table_id: &str) -> Result<BTreeSet<u64>> {
+    let handle = lake.table(Table::Invoices);
+    let mut versions = BTreeSet::new();
+    if !handle.exists().await? {
+        return Ok(versions);
+    }
+    for file in handle.snapshot(None).await?.files {
+        let columns = ["state", "table_id", "table_version"];
+        let read = FileRead { columns: Some(&columns), ..FileRead::default() };
+        let mut batches = handle.read_file(&file, read).await?;
+        while let Some(batch) = batches.try_next().await? {
+            let column = |name: &str| batch.column_by_name(name).expect("the column was read");
+            let (state, table) = (column("state").as_string::<i32>(), column("table_id").as_string::<i32>());
+            let version = column("table_version").as_primitive::<Int64Type>();
+            let is_draft = |row: &usize| state.value(*row) == DRAFT && table.value(*row) == table_id;
+            let drafts = (0..batch.num_rows()).filter(is_draft);
+            versions.extend(drafts.filter_map(|row| u64::try_from(version.value(row)).ok()));
+        }
+    }
+    Ok(versions)
 }
 
 async fn delete(handle: &TableHandle, garbage: &Garbage) -> Result<()> {

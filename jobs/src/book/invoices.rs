@@ -116,6 +116,7 @@ impl Writing {
             check_document(document)?;
         }
         self.refuse_issued_before(documents).await?;
+        self.refuse_numbers_in_use(documents).await?;
         let rows = documents.iter().map(|document| row_of(document, self.now_us)).collect();
         self.insert::<_, invoice::ActiveModel>(rows, "record issued documents").await?;
         let lines = documents.iter().flat_map(line_rows).collect::<Result<Vec<_>, _>>()?;
@@ -140,6 +141,18 @@ impl Writing {
             .collect();
         digests.sort_unstable();
         Ok(digests)
+    }
+
+    /// Another series with the same prefix would print its numbers again, and people and Stripe know documents by them.
+    async fn refuse_numbers_in_use(&self, documents: &[NewDocument]) -> Result<(), BookError> {
+        for some in documents.chunks(10_000) {
+            let printed = some.iter().map(|document| document.printed_number.as_str());
+            let query = invoice::Entity::find().filter(invoice::Column::PrintedNumber.is_in(printed));
+            if let Some(row) = query.one(&self.transaction).await.in_step("look for numbers in use")? {
+                return Err(BookError::NumberInUse { printed: row.printed_number, issuer: row.issuer });
+            }
+        }
+        Ok(())
     }
 
     async fn refuse_issued_before(&self, documents: &[NewDocument]) -> Result<(), BookError> {

@@ -26,11 +26,13 @@ use rating::draft::document_id;
 use rating::period::PeriodChoice;
 
 use crate::book::{Book, DocumentKind, DocumentName, NewDocument};
-use crate::cli::{Exit, Globals, runtime};
+use crate::cli::{Exit, Globals, runtime, try_again_if_overtaken};
 use crate::config::Config;
 use crate::output::{Format, Rows};
-use crate::rate::drafts::chain;
-use crate::run::{RunContext, RunSpec, with_run};
+use crate::catalog::chosen::deciding_instant_us;
+use crate::rate::drafts::{chain, month as month_of};
+use crate::rate::stored::{DraftTables, StoredDrafts};
+use crate::run::{DRAFTS, RunContext, RunSpec, with_run};
 
 use outbox::StripePlans;
 use portion::Numbering;
@@ -92,7 +94,7 @@ pub struct IssueRequest {
 pub struct IssueReport {
     /// Newly issued, in the order of their numbers.
     pub issued: Vec<NewDocument>,
-    /// Tenants whose drafts are out of date: what they correct, or the credits that pay, changed since.
+    /// Tenants whose drafts are out of date: the catalog, what they correct, or the credits that pay, changed since.
     pub stale: Vec<String>,
     /// Drafts whose grace period is not over.
     pub waiting: usize,
@@ -104,6 +106,8 @@ pub struct IssueReport {
     pub held_back: Vec<HeldBack>,
     pub papers: usize,
     pub warnings: Vec<String>,
+    /// Issued documents that are not in the lake as they were issued.
+    pub damaged: Vec<String>,
 }
 
 /// A draft that was not issued, and why.
@@ -127,7 +131,8 @@ pub fn run(args: &IssueArgs, globals: &Globals) -> Result<Exit> {
     let report = runtime()?.block_on(async {
         let book = Book::of(&config).await?;
         issue_as_run(&book, &lake, &config, &request).await
-    })?;
+    });
+    let report = report.map_err(try_again_if_overtaken)?;
     report.print(&request, args.format)?;
     Ok(report.exit())
 }
@@ -140,7 +145,7 @@ pub async fn issue_as_run(
     request: &IssueRequest,
 ) -> Result<IssueReport> {
     let period = request.period.to_string();
-    with_run(book, RunSpec::of_job("issue", config).with_period(&period), async |run| {
+    with_run(book, RunSpec::of_job("issue", config).with_period(&period).with_lease(DRAFTS), async |run| {
         let report = issue(run, lake, config, request).await?;
         run.count("issued", report.issued.len());
         run.count("waiting", report.waiting);
@@ -165,6 +170,8 @@ async fn issue(
     if !request.dry_run && config.issuer.name.is_none() {
         bail!("who issues the invoices is not set: name the seller as `name` in [issuer] of the settings");
     }
+    // Opened before the drafts are read: whoever changes them in between is found out by `hold`.
+    let tables = if request.dry_run { None } else { Some(DraftTables::open(lake).await?) };
     let documents = stored_documents(lake, Some(request.period), request.tenants.as_ref()).await?;
     let book = run.book();
     let mut report = IssueReport::default();
@@ -188,6 +195,10 @@ async fn issue(
         (invoice.tenant.clone(), invoice.period.name.clone(), invoice.occasion().to_owned())
     };
     due.sort_by_cached_key(order);
+    if let Some(tables) = tables.filter(|_| !due.is_empty()) {
+        tables.hold().await?;
+    }
+    let due = standing(lake, book, due, &mut report).await?;
     let plans = StripePlans::prepare(lake, book, config, due.iter(), ToldUntil::Now(now_us)).await?;
     let due = plannable(due, &plans, &mut report);
     let numbering = Numbering::prepare(&config.issuer, run, &due).await?;
@@ -201,6 +212,38 @@ async fn issue(
     }
     finish(run, lake, config, request, &mut report).await?;
     Ok(report)
+}
+
+/// Drafts as they should be: with their own lines beside them, and made with the catalog that holds for their period. The
+/// others have to be rated again.
+async fn standing(
+    lake: &Lake,
+    book: &Book,
+    due: Vec<StoredDocument>,
+    report: &mut IssueReport,
+) -> Result<Vec<StoredDocument>> {
+    let months: BTreeSet<i32> = due.iter().map(|document| month_of(&document.invoice.period)).collect();
+    let stored = StoredDrafts::read(lake, None, &months).await?;
+    let mut in_force: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let mut kept = Vec::with_capacity(due.len());
+    for document in due {
+        let invoice = &document.invoice;
+        let period = &invoice.period.name;
+        if !in_force.contains_key(period) {
+            let at_us = deciding_instant_us(period.parse()?);
+            let found = book.catalog_version_in_force(at_us).await?;
+            in_force.insert(period.clone(), found.map(|applied| applied.catalog_hash));
+        }
+        // A document of corrections alone keeps the catalog of what it corrects.
+        let is_by_other_catalog = invoice.kind.is_of_period()
+            && in_force[period].as_ref().is_some_and(|hash| *hash != invoice.provenance.catalog_hash);
+        if is_by_other_catalog || !stored.holds(&document.id, &document.digest, invoice.lines.len()) {
+            report.stale.push(invoice.tenant.clone());
+        } else {
+            kept.push(document);
+        }
+    }
+    Ok(kept)
 }
 
 /// What the book calls a document, once it is issued.
@@ -252,13 +295,14 @@ async fn finish(
     for document in documents {
         let Some(index) = issued.remove(&document.id) else { continue };
         if index.document.digest != document.digest {
-            bail!(
-                "invoice {} of tenant {} was issued with the digest {}, but the lake holds {}: a draft was written over it",
+            report.damaged.push(format!(
+                "invoice {} of tenant {} was issued with the digest {}, but the lake holds {}: its row was changed",
                 index.document.printed_number,
                 document.invoice.tenant,
                 index.document.digest,
                 document.digest
-            );
+            ));
+            continue;
         }
         if document.number.as_deref() != Some(&index.document.printed_number) {
             numbers.insert(document.id.clone(), index.document.printed_number.clone());
@@ -293,7 +337,7 @@ impl IssueReport {
 
     /// Whether no draft had to stay a draft that was due.
     pub fn is_whole(&self) -> bool {
-        self.held_back.is_empty() && self.stale.is_empty()
+        self.held_back.is_empty() && self.stale.is_empty() && self.damaged.is_empty()
     }
 
     /// On stderr: what went into the outbox, and which drafts stay.
@@ -307,6 +351,9 @@ impl IssueReport {
             } else {
                 eprintln!("in the outbox for stripe: {kinds}; `meterhouse push` sends them");
             }
+        }
+        for damaged in &self.damaged {
+            eprintln!("error: {damaged}");
         }
         for HeldBack { tenant, period, why } in &self.held_back {
             eprintln!("tenant {tenant}, period {period}: stays a draft: {why}");
@@ -342,8 +389,8 @@ impl IssueReport {
         }
         if !self.stale.is_empty() {
             eprintln!(
-                "{} drafts are out of date and were not issued, because what they correct or the credits that pay changed \
-                 since ({}): run `meterhouse rate` again",
+                "{} drafts are out of date and were not issued, because the catalog, what they correct or the credits that pay \
+                 changed since ({}): run `meterhouse rate` again",
                 self.stale.len(),
                 self.stale.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ")
             );

@@ -10,7 +10,7 @@ use ::sql::lake::{Lake, TableSnapshot};
 use anyhow::{Context, Result, anyhow};
 use rating::catalog::Catalog;
 use rating::draft::{DemandOptions, RatedLines};
-use rating::invoice::{AdjustedPeriod, Adjustment, Cause, adjustments};
+use rating::invoice::{AdjustedPeriod, Adjustment, Cause, Invoice, adjustments};
 use rating::line::{LineItem, LineKey};
 use rating::period::PeriodChoice;
 
@@ -76,7 +76,9 @@ impl PinnedCorrections {
             let missing = || format!("a document that billed period {period} before is not in the lake");
             let billed = documents.iter().map(|digest| self.billed.get(digest).with_context(missing));
             let billed: Vec<&StoredDocument> = billed.collect::<Result<_>>()?;
-            let number = number_of(period, &billed).with_context(missing)?;
+            // Its own invoice billed nothing of it where it had no usage then.
+            let own = number_of(period, &billed).or_else(|| number_on(invoice, period));
+            let number = own.with_context(missing)?;
             let (catalog, rated) = self
                 .rated
                 .get(&(period.clone(), catalog_hash.clone()))
@@ -102,6 +104,12 @@ fn number_of(period: &str, billed: &[&StoredDocument]) -> Option<String> {
     billed.iter().find(is_own)?.number.clone()
 }
 
+/// The number of a period's own invoice, as one that corrects it says.
+fn number_on(invoice: &Invoice, period: &str) -> Option<String> {
+    let corrects = |line: &&LineItem| line.key.period == period && line.corrects.is_some();
+    invoice.lines.iter().find(corrects)?.corrects.as_ref().map(|corrects| corrects.number.clone())
+}
+
 /// Rates a period of some tenants again; each by its name, with the reason where it cannot be.
 pub async fn rate_again(
     lake: &Lake,
@@ -121,6 +129,12 @@ pub async fn rate_again(
     for usage in &found.usages {
         let tenant = &usage.demand.tenant;
         let Some(charges) = tenants.charges(tenant) else { continue };
+        if charges.period().name != period {
+            let now = &charges.period().name;
+            let why = format!("the billing cycle changed, it lies in period {now} now: correct it by hand");
+            rated.insert(tenant.clone(), Err(why));
+            continue;
+        }
         let lines = charges.rate_lines(usage, "").map_err(|error| chain(&error));
         rated.insert(tenant.clone(), lines);
     }

@@ -171,9 +171,10 @@ impl CorrectionSearch<'_> {
                 in_force.insert(document.period.clone(), found);
             }
             let pinned = &document.provenance.catalog_hash;
+            // One that was taken back again may have been billed meanwhile, by a correction.
             let new_catalog = in_force[&document.period]
                 .as_ref()
-                .filter(|found| found.applied_at_us > *issued_at_us && found.catalog_hash != *pinned);
+                .filter(|found| found.catalog_hash != *pinned || found.newest_applied_at_us > *issued_at_us);
             let since = changes.since(document.provenance.table_version).await?;
             let has_changed = since.is_amended(&document.tenant)
                 || since.may_count(&document.tenant, document.span)
@@ -194,11 +195,15 @@ impl CorrectionSearch<'_> {
 
     /// The catalog that was applied for a period. What holds from always on was there before any invoice and changes none.
     async fn in_force(&self, period: &str) -> Result<Option<InForce>> {
-        let choice: PeriodChoice = period.parse()?;
-        let found = self.book.catalog_version_in_force(deciding_instant_us(choice)).await?;
-        Ok(found.filter(|applied| applied.effective_from_us > 0).map(|applied| InForce {
-            catalog_hash: applied.catalog_hash,
-            applied_at_us: applied.applied_at_us,
+        let at_us = deciding_instant_us(period.parse()?);
+        let found = self.book.catalog_version_in_force(at_us).await?;
+        let Some(found) = found.filter(|applied| applied.effective_from_us > 0) else { return Ok(None) };
+        let history = self.book.catalog_history().await?;
+        let could_hold = history.iter().filter(|applied| (1..=at_us).contains(&applied.effective_from_us));
+        let newest_applied_at_us = could_hold.map(|applied| applied.applied_at_us).max();
+        Ok(Some(InForce {
+            catalog_hash: found.catalog_hash,
+            newest_applied_at_us: newest_applied_at_us.unwrap_or(found.applied_at_us),
         }))
     }
 
@@ -209,7 +214,7 @@ impl CorrectionSearch<'_> {
         windows: &BTreeMap<String, Window>,
         documents: &[IssuedDocument],
     ) -> Result<BTreeMap<String, TenantCorrections>> {
-        let stored = self.billing_documents(&suspects, documents).await?;
+        let (stored, missing) = self.billing_documents(&suspects, documents).await?;
         let mut groups: BTreeMap<(String, String), Vec<Suspect>> = BTreeMap::new();
         for suspect in suspects {
             groups.entry((suspect.period.clone(), suspect.catalog_hash.clone())).or_default().push(suspect);
@@ -226,6 +231,13 @@ impl CorrectionSearch<'_> {
                     corrections: Vec::new(),
                     problems: Vec::new(),
                 });
+                if let Some(number) = missing.get(&suspect.tenant) {
+                    own.problems.push(format!(
+                        "invoice {} of {period} is not corrected: {number} is not in the lake as it was issued",
+                        suspect.number
+                    ));
+                    continue;
+                }
                 let billed = stored.get(suspect.tenant.as_str()).map_or(&[][..], Vec::as_slice);
                 let billing: Vec<&StoredDocument> =
                     billed.iter().filter(|document| !lines_of(document, &period).is_empty()).collect();
@@ -247,12 +259,13 @@ impl CorrectionSearch<'_> {
         Ok(found)
     }
 
-    /// By tenant: the issued documents that may have billed something of the suspects' periods.
+    /// By tenant: the issued documents that may have billed something of the suspects' periods, and the number of one that
+    /// should be in the lake and is not.
     async fn billing_documents(
         &self,
         suspects: &[Suspect],
         documents: &[IssuedDocument],
-    ) -> Result<BTreeMap<String, Vec<StoredDocument>>> {
+    ) -> Result<(BTreeMap<String, Vec<StoredDocument>>, BTreeMap<String, String>)> {
         let mut from: BTreeMap<&str, i64> = BTreeMap::new();
         for suspect in suspects {
             let start_us = from.entry(&suspect.tenant).or_insert(suspect.start_us);
@@ -262,13 +275,16 @@ impl CorrectionSearch<'_> {
             let own = &document.document;
             from.get(own.tenant.as_str()).is_some_and(|start_us| own.span.start_us >= *start_us)
         };
-        let digests: BTreeSet<String> =
-            documents.iter().filter(is_meant).map(|document| document.document.digest.clone()).collect();
+        let meant = || documents.iter().filter(is_meant).map(|issued| &issued.document);
+        let mut digests: BTreeSet<String> = meant().map(|document| document.digest.clone()).collect();
         let mut by_tenant: BTreeMap<String, Vec<StoredDocument>> = BTreeMap::new();
         for document in documents_with(self.lake, &digests).await? {
+            digests.remove(&document.digest);
             by_tenant.entry(document.invoice.tenant.clone()).or_default().push(document);
         }
-        Ok(by_tenant)
+        let missing = meant().filter(|document| digests.contains(&document.digest));
+        let missing = missing.map(|document| (document.tenant.clone(), document.printed_number.clone()));
+        Ok((by_tenant, missing.collect()))
     }
 
     async fn catalog(&self, hash: &str) -> Result<Catalog> {
@@ -284,7 +300,8 @@ impl CorrectionSearch<'_> {
 #[derive(Debug)]
 struct InForce {
     catalog_hash: String,
-    applied_at_us: i64,
+    /// When a version was last applied that holds for the period, or did so for a while.
+    newest_applied_at_us: i64,
 }
 
 /// What changed since the period was billed last, by its invoice or by a correction.

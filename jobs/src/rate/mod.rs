@@ -37,7 +37,7 @@ use crate::catalog::chosen::ChosenCatalog;
 use crate::cli::{Exit, Globals, runtime, try_again_if_overtaken};
 use crate::config::Config;
 use crate::output::{Format, Rows};
-use crate::run::{RunSpec, with_run};
+use crate::run::{DRAFTS, RunSpec, with_run};
 use crate::source::SourceArgs;
 
 use apart::CorrectionsBy;
@@ -184,7 +184,7 @@ pub async fn rate_as_run(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<RateReport> {
     let period = request.period.to_string();
-    with_run(book, RunSpec::of_job("rate", config).with_period(&period), async |run| {
+    with_run(book, RunSpec::of_job("rate", config).with_period(&period).with_lease(DRAFTS), async |run| {
         let report = rate(lake, catalog, request, progress).await?;
         if let Some(version) = report.usage_version {
             run.input("usage_events", version);

@@ -143,6 +143,16 @@ impl DraftTables {
         (self.invoices.version(), self.lines.version())
     }
 
+    /// From now on nobody who opened the tables before can change them. Fails if somebody did since this was opened.
+    pub async fn hold(self) -> Result<()> {
+        let [invoice_epoch, line_epoch] = self.epochs;
+        for (mut log, epoch) in [(self.lines, line_epoch), (self.invoices, invoice_epoch)] {
+            log.commit(&fenced(epoch, "WRITE", Vec::new(), "issue")).await?;
+            log.settle().await;
+        }
+        Ok(())
+    }
+
     /// Takes out what changed or is gone and puts in the new files.
     pub async fn replace(
         self,
@@ -195,20 +205,23 @@ impl Changing<'_> {
         let table = self.log.handle().table();
         let removals = replaced.iter().map(|stored| removal(table, &stored.file));
         let adds = added.into_iter().map(|file| file.add).chain(kept.into_iter().map(|file| file.add));
-        let commit = Commit {
-            operation: if replaced.is_empty() { "WRITE" } else { "UPDATE" },
-            parameters: HashMap::new(),
-            positions: vec![Position {
-                application: MAINTENANCE.to_owned(),
-                expected: self.epoch,
-                next: self.epoch.unwrap_or(0) + 1,
-            }],
-            actions: removals.chain(adds.map(Action::Add)).collect(),
-            notes: HashMap::from([("meterhouseJob".to_owned(), json!("rate"))]),
-        };
-        let committed = self.log.commit(&commit).await?;
+        let operation = if replaced.is_empty() { "WRITE" } else { "UPDATE" };
+        let actions = removals.chain(adds.map(Action::Add)).collect();
+        let committed = self.log.commit(&fenced(self.epoch, operation, actions, "rate")).await?;
         self.log.settle().await;
         Ok(committed)
+    }
+}
+
+/// A commit that lands only if nobody else's did since the table was at this epoch.
+fn fenced(epoch: Option<i64>, operation: &'static str, actions: Vec<Action>, job: &str) -> Commit {
+    let next = epoch.unwrap_or(0) + 1;
+    Commit {
+        operation,
+        parameters: HashMap::new(),
+        positions: vec![Position { application: MAINTENANCE.to_owned(), expected: epoch, next }],
+        actions,
+        notes: HashMap::from([("meterhouseJob".to_owned(), json!(job))]),
     }
 }
 

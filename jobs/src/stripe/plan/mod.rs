@@ -102,8 +102,20 @@ pub fn plan_with(
     let mut records = Vec::new();
     let mut on_invoice = Vec::new();
     let mut slots = usage::Slots::default();
+    let by_invoice = |line: &LineItem| matches!(plan.sending(line), Ok(Some(StripeSending::Invoices)));
+    let has_invoice = issued.invoice.lines.iter().any(by_invoice);
     for (index, line) in issued.invoice.lines.iter().enumerate() {
-        match plan.sending(line)? {
+        let sending = match plan.sending(line) {
+            // A price that the catalog no longer has: what is corrected of it goes as money.
+            Err(_) if line.corrects.is_some() && has_invoice => Some(StripeSending::Invoices),
+            Err(_) if line.corrects.is_some() => {
+                records.extend(plan.amount_of_usage(index, line)?);
+                records.extend(plan.credit_of_usage(index, line)?);
+                continue;
+            }
+            found => found?,
+        };
+        match sending {
             None => {}
             // Stripe makes no invoice of less than nothing.
             Some(StripeSending::Invoices) if issued.invoice.kind == InvoiceKind::CreditNote => {

@@ -26,10 +26,10 @@ use rating::draft::document_id;
 use rating::period::PeriodChoice;
 
 use crate::book::{Book, DocumentKind, DocumentName, NewDocument};
+use crate::catalog::chosen::deciding_instant_us;
 use crate::cli::{Exit, Globals, runtime, try_again_if_overtaken};
 use crate::config::Config;
 use crate::output::{Format, Rows};
-use crate::catalog::chosen::deciding_instant_us;
 use crate::rate::drafts::{chain, month as month_of};
 use crate::rate::stored::{DraftTables, StoredDrafts};
 use crate::run::{DRAFTS, RunContext, RunSpec, with_run};

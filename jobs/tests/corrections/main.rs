@@ -4,5 +4,6 @@
 mod causes;
 mod credit_notes;
 mod credits;
+mod meanwhile;
 mod random;
 mod world;

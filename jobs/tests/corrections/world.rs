@@ -73,6 +73,20 @@ impl World {
     /// What the program prints, and what it tells beside it.
     #[track_caller]
     pub fn run(&self, arguments: &[&str], code: i32) -> (String, String) {
+        let output = self.command(arguments).output().expect("the program starts");
+        let messages = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {messages}");
+        (String::from_utf8(output.stdout).unwrap(), messages)
+    }
+
+    /// The program dies the first time that it passes a place.
+    #[track_caller]
+    pub fn die(&self, arguments: &[&str], place: &str) {
+        let output = self.command(arguments).env("METERHOUSE_CRASH_AT", place).output().expect("it starts");
+        assert_eq!(output.status.code(), None, "{arguments:?} did not die");
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_meterhouse"));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("METERHOUSE_") {
@@ -82,10 +96,7 @@ impl World {
         command.current_dir(self.path()).args(arguments).env("METERHOUSE_LAKE", self.path().join("lake"));
         command.env("METERHOUSE_ISSUER_NAME", "Northlight").env("METERHOUSE_ISSUER_CORRECT_PERIODS", "6");
         command.envs(self.settings.iter().copied());
-        let output = command.output().expect("the program starts");
-        let messages = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {messages}");
-        (String::from_utf8(output.stdout).unwrap(), messages)
+        command
     }
 
     #[track_caller]

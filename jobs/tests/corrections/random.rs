@@ -67,8 +67,7 @@ const BILLED: &str =
 
 #[test]
 fn the_next_invoice_bills_what_one_rating_with_all_events_would_have() {
-    let seed: u64 =
-        std::env::var("METERHOUSE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20_261_121);
+    let seed: u64 = std::env::var("METERHOUSE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
     let cases: u64 = std::env::var("METERHOUSE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     let (mut corrected, mut credited) = (0, 0);
     for round in 0..(cases / 2_000).max(2) {

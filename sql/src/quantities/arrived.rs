@@ -231,7 +231,7 @@ impl Gathered {
                 continue;
             };
             for row in run {
-                if own.is_over(&row.figures) {
+                if own.is_over(row.figures.time_us) {
                     continue;
                 }
                 let (resource, dimensions) = (row.resource as usize, row.dimensions as usize);

@@ -1,10 +1,12 @@
 """Sums, largest values, time-weighted averages and peaks of a month: the other side of `meterhouse bench quantities`.
 
-Usage: quantities.py duckdb|polars LAKE_TABLE THREADS PERIOD_START_US PERIOD_END_US; prints the seconds taken and the
-rows answered. In floats and without looking for duplicates, which is less than what Meterhouse computes.
+Usage: quantities.py duckdb|polars LAKE_TABLE THREADS PERIOD_START_US PERIOD_END_US; prints what that took as
+JSON. In floats and without looking for duplicates, which is less than what Meterhouse computes.
 """
 import glob
+import json
 import os
+import resource
 import sys
 import time
 
@@ -74,6 +76,12 @@ if engine == "polars":
     import polars  # noqa: F401
 else:
     import duckdb  # noqa: F401
-started = time.perf_counter()
+started, cpu_started = time.perf_counter(), time.process_time()
 rows = with_polars() if engine == "polars" else with_duckdb()
-print(time.perf_counter() - started, rows)
+assert rows > 0, "nothing came out"
+figures = {
+    "wall_s": time.perf_counter() - started,
+    "cpu_s": time.process_time() - cpu_started,
+    "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+}
+print(json.dumps(figures))

@@ -16,8 +16,11 @@ impl WideSum {
     pub fn add_product(&mut self, level_nano: i128, duration_us: i128) {
         // Below 600 trillion units and four years no product can overflow; nothing else is usual.
         let is_usual = level_nano.unsigned_abs() < 1 << 79 && duration_us.unsigned_abs() < 1 << 47;
-        let product =
-            if is_usual { Some(level_nano.wrapping_mul(duration_us)) } else { level_nano.checked_mul(duration_us) };
+        let product = if is_usual {
+            Some(level_nano.wrapping_mul(duration_us))
+        } else {
+            level_nano.checked_mul(duration_us)
+        };
         let sum = product.and_then(|product| self.narrow.checked_add(product));
         match sum {
             Some(sum) => self.narrow = sum,

@@ -209,6 +209,10 @@ impl TenantFolds {
         self.meters.iter().any(|meter| matches!(meter.fold, FoldKind::Session(_)))
     }
 
+    pub fn meter_count(&self) -> usize {
+        self.meters.len()
+    }
+
     pub fn share(&self) -> &TenantShare {
         &self.share
     }

@@ -20,6 +20,7 @@
 mod answer;
 mod columns;
 mod days;
+mod part;
 mod plan;
 mod questions;
 mod touched;

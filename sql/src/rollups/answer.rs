@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use rating::catalog::Catalog;
 use rating::usage::{DAY_US, Demand, Usage};
 
 use super::part::Part;

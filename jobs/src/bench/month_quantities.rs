@@ -34,9 +34,10 @@ impl MonthQuantities {
         let table = lake.table(Table::UsageEvents);
         let answers = runtime()?.block_on(async {
             let snapshot = Arc::new(table.snapshot(None).await?);
-            let question = match self.everything {
-                true => Question::Everything,
-                false => Question::Prices(DemandOptions::default()),
+            let question = if self.everything {
+                Question::Everything
+            } else {
+                Question::Prices(DemandOptions::default())
             };
             let (period, threads) = (PERIOD.parse()?, self.threads);
             let scan = PeriodScan { table, snapshot, catalog, period, question, tenants: None, threads };

@@ -78,6 +78,6 @@ impl QuantitiesBench {
             .arg(folder.join("lake/usage_events"))
             .args(figures.map(|figure| figure.to_string()))
             .env("POLARS_MAX_THREADS", self.threads.to_string());
-        other(program, engine)
+        other(&mut program, engine)
     }
 }

@@ -67,18 +67,18 @@ pub(super) fn ours(folder: &Path, command: &[&str]) -> Result<Measured> {
         .arg(&figures)
         .arg("--")
         .args(command);
-    output_of(program, command.first().copied().unwrap_or_default())?;
+    output_of(&mut program, command.first().copied().unwrap_or_default())?;
     Ok(serde_json::from_slice(&fs::read(&figures)?)?)
 }
 
 /// Runs another program, which prints its figures as JSON.
-pub(super) fn other(program: Command, name: &str) -> Result<Measured> {
+pub(super) fn other(program: &mut Command, name: &str) -> Result<Measured> {
     let output = output_of(program, name)?;
     serde_json::from_slice(&output)
         .with_context(|| format!("{name} printed {:?}", String::from_utf8_lossy(&output)))
 }
 
-fn output_of(mut program: Command, name: &str) -> Result<Vec<u8>> {
+fn output_of(program: &mut Command, name: &str) -> Result<Vec<u8>> {
     let output = program.output().with_context(|| format!("cannot run {name}"))?;
     if !output.status.success() {
         bail!("{name} failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim());

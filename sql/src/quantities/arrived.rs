@@ -269,7 +269,8 @@ impl Gathered {
             let (left, right) = (&self.arrived[left], &self.arrived[right]);
             let topic = |row: &ArrivedAs| &self.topics.texts[row.topic as usize];
             let place = |row: &ArrivedAs| (row.partition, row.offset, row.batch_index);
-            (left.arrival_us.cmp(&right.arrival_us))
+            left.arrival_us
+                .cmp(&right.arrival_us)
                 .then_with(|| topic(left).cmp(topic(right)))
                 .then_with(|| place(left).cmp(&place(right)))
         })

@@ -125,10 +125,10 @@ impl<'d> Search<'d> {
         let instants = self.instants_of_arrived().await?;
         let mut suspects = Vec::new();
         for file in &self.day.files {
-            suspects.push(match file.file.is_sorted() {
-                true => rows_at(file, &instants).await?,
-                false => vec![0..file.file.rows as usize],
-            });
+            let whole = 0..file.file.rows as usize;
+            let rows =
+                if file.file.is_sorted() { rows_at(file, &instants).await? } else { Vec::from([whole]) };
+            suspects.push(rows);
         }
         Ok(suspects)
     }

@@ -150,13 +150,17 @@ impl Series {
                 levels.retain(|level| level.since_us != i64::MIN);
                 let opening = GaugeState { levels: std::mem::take(levels) };
                 let mut fold = GaugeFold::new(*expires_after_us, *extras, edge.at_us, &opening)?;
-                next_us.into_iter().for_each(|next_us| fold.expect_end(next_us));
+                if let Some(next_us) = next_us {
+                    fold.expect_end(next_us);
+                }
                 self.fold = Fold::Gauge(Box::new(fold));
                 return Ok(());
             }
             Fold::Gauge(fold) => {
                 let totals = fold.finish_span(edge.at_us)?;
-                next_us.into_iter().for_each(|next_us| fold.expect_end(next_us));
+                if let Some(next_us) = next_us {
+                    fold.expect_end(next_us);
+                }
                 Totals::Gauge(totals)
             }
             Fold::Cumulative(fold) => Totals::Cumulative(fold.cut(edge.at_us)?),

@@ -21,6 +21,8 @@ def with_duckdb():
     connection = duckdb.connect()
     connection.execute(f"SET threads = {threads}")
     connection.execute("SET preserve_insertion_order = false")
+    # It would stand among the figures on standard output.
+    connection.execute("SET enable_progress_bar = false")
     source = f"read_parquet({files!r}, hive_partitioning = false)"
     flows = connection.execute(
         f"""

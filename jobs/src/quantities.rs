@@ -12,7 +12,9 @@ use clap::Args;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use rating::period::PeriodChoice;
 
-use crate::cli::{Exit, Globals, read_catalog, runtime};
+use crate::book::Book;
+use crate::catalog::chosen::ChosenCatalog;
+use crate::cli::{Exit, Globals, runtime};
 use crate::output::Format;
 use crate::source::SourceArgs;
 use crate::sql::writing;
@@ -66,10 +68,11 @@ pub struct QuantitiesArgs {
 
 pub fn run(args: &QuantitiesArgs, globals: &Globals) -> Result<Exit> {
     let config = globals.load_config()?;
-    let catalog = Arc::new(read_catalog(&config.catalog)?);
     let lake = Lake::open(&config.lake)?;
     let table = lake.table(Table::UsageEvents);
     runtime()?.block_on(async {
+        let book = Book::existing_of(&config).await?;
+        let catalog = ChosenCatalog::for_period(book.as_ref(), &config, args.period, None).await?.catalog;
         let snapshot = Arc::new(table.snapshot(args.as_of).await?);
         let scan = PeriodScan {
             table,

@@ -2,8 +2,8 @@
 //!
 //! Kept are the newest version's files with their identity filters, those of every version that was the
 //! newest within the retention, and those of versions that are pinned: by --keep-version, and by every issued invoice,
-//! as the book knows (DESIGN.md 3.10). The log
-//! itself stays whole: it is small, and every pinned version needs it.
+//! as the book knows (DESIGN.md 3.10), and by the roll-ups. The log itself stays whole: it is small, and every pinned
+//! version needs it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use sql::lake::{Lake, Table, TableHandle};
+use sql::rollups::RollUps;
 
 use crate::book::Book;
 use crate::cli::{Exit, Globals, runtime};
@@ -98,6 +99,8 @@ async fn vacuum(
     count: &mut dyn FnMut(&str, usize),
 ) -> Result<Rows> {
     let cutoff = Timestamp::now() - args.retain;
+    // A roll-up that was cut short leaves newer versions of these tables than those that count.
+    let rolled_up = RollUps::open(lake).await?.map(|roll_ups| roll_ups.state);
     let mut rows = Rows::new(&["table", "deleted", "bytes", "kept"]);
     let mut deleted = 0;
     for table in Table::ALL {
@@ -107,8 +110,11 @@ async fn vacuum(
         }
         let table_id = handle.snapshot(None).await?.table_id;
         let mut pinned = pinned_by_table.get(&table_id).cloned().unwrap_or_default();
-        if table == Table::UsageEvents {
-            pinned.extend(&args.keep_version);
+        match (table, rolled_up) {
+            (Table::UsageEvents, _) => pinned.extend(&args.keep_version),
+            (Table::UsageCarried, Some(state)) => pinned.extend([state.carried_version]),
+            (Table::UsageHourly, Some(state)) => pinned.extend([state.hourly_version]),
+            _ => {}
         }
         let garbage = find_garbage(&handle, cutoff, &Vec::from_iter(pinned)).await?;
         let bytes: u64 = garbage.files.iter().map(|file| file.size).sum();

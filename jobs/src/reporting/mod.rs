@@ -14,16 +14,12 @@ use jiff::Timestamp;
 pub use book_source::BookRowsOf;
 
 use crate::book::Book;
-use crate::cli::read_catalog;
+use crate::catalog::chosen::ChosenCatalog;
 use crate::config::Config;
 
-/// What stands beside the lake. Without a catalog that can be read, or without a book, the lake alone can be queried; the
+/// What stands beside the lake; the catalog is the one in force now. Without a catalog that can be read, or without a book, the lake alone can be queried; the
 /// reason then is a warning on standard error.
 pub async fn sources(config: &Config) -> Sources {
-    let catalog = read_catalog(&config.catalog)
-        .inspect_err(|error| tracing::warn!("there are no quantities and prices: {error:#}"))
-        .ok()
-        .map(Arc::new);
     let book = match Book::existing_of(config).await {
         Ok(book) => book,
         Err(error) => {
@@ -31,6 +27,11 @@ pub async fn sources(config: &Config) -> Sources {
             None
         }
     };
+    let catalog = ChosenCatalog::for_now(book.as_ref(), config)
+        .await
+        .inspect_err(|error| tracing::warn!("there are no quantities and prices: {error:#}"))
+        .ok()
+        .map(|chosen| chosen.catalog);
     Sources {
         catalog,
         book: book.map(|book| Arc::new(BookRowsOf(book)) as _),

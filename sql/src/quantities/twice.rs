@@ -134,7 +134,7 @@ impl<'d> Search<'d> {
     }
 
     /// By file: rows whose identity begins as that of another does. Few events come twice, and hardly any two others
-    /// begin alike, so that little is left to compare.
+    /// begin alike, so that little is left to compare, unless each event feeds several meters and so has several rows.
     async fn of_same_head(&self) -> Result<Vec<Vec<Range<usize>>>, QuantitiesError> {
         let files = &self.day.files;
         let rows: u64 = files.iter().map(|file| file.file.rows).sum();

@@ -6,13 +6,19 @@
 mod close;
 mod commits;
 mod compact;
+mod decode;
+mod growth;
 mod ingest;
 mod ingest_side;
 mod month;
+mod month_quantities;
 mod papers;
 mod push;
 mod quantities;
 mod rate;
+mod rollups;
+mod side;
+mod simulate;
 mod usage;
 
 use anyhow::Result;
@@ -30,6 +36,9 @@ Examples:
   meterhouse bench compact --events 20e6 --python ~/venv/bin/python
   meterhouse bench papers --into samples
   meterhouse bench quantities --events 100e6 --python ~/venv/bin/python
+  meterhouse bench growth --events 100e6
+  meterhouse bench rollups --events 100e6
+  meterhouse bench simulate --tenants 10000
   meterhouse bench rate --invoices 100e3
   meterhouse bench close
   meterhouse bench push --calls-per-second 1000
@@ -57,12 +66,24 @@ enum Bench {
     Papers(papers::PaperBench),
     /// What every tenant used in a month, against DuckDB and polars
     Quantities(quantities::QuantitiesBench),
+    /// How a month's quantities take longer with more events and more tenants
+    Growth(growth::GrowthBench),
+    /// Quantities from roll-ups, against events; and what one late event costs
+    Rollups(rollups::RollupsBench),
+    /// Another catalog tried on a year of roll-ups
+    Simulate(simulate::SimulateBench),
     /// From quantities to written drafts
     Rate(rate::RateBench),
     /// From roll-ups to issued invoices without PDFs
     Close(close::CloseBench),
     /// The outbox drained into a Stripe of our own
     Push(push::PushBench),
+    #[command(hide = true)]
+    Measured(side::MeasuredCommand),
+    #[command(hide = true)]
+    Decode(decode::Decode),
+    #[command(hide = true)]
+    MonthQuantities(month_quantities::MonthQuantities),
 }
 
 pub fn run(args: &BenchArgs, _: &Globals) -> Result<Exit> {
@@ -76,9 +97,15 @@ pub fn run(args: &BenchArgs, _: &Globals) -> Result<Exit> {
         Bench::Compact(bench) => bench.run()?,
         Bench::Papers(bench) => bench.run()?,
         Bench::Quantities(bench) => bench.run()?,
+        Bench::Growth(bench) => bench.run()?,
+        Bench::Rollups(bench) => bench.run()?,
+        Bench::Simulate(bench) => bench.run()?,
         Bench::Rate(bench) => bench.run()?,
         Bench::Close(bench) => bench.run()?,
         Bench::Push(bench) => bench.run()?,
+        Bench::Measured(command) => return command.run(),
+        Bench::Decode(decode) => return decode.run().map(|()| Exit::Done),
+        Bench::MonthQuantities(quantities) => return quantities.run().map(|()| Exit::Done),
     };
     rows.print(args.format)?;
     Ok(Exit::Done)

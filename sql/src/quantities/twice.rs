@@ -148,7 +148,7 @@ impl<'d> Search<'d> {
                 let mut row_before = (place as u64) << PLACE_SHIFT;
                 while let Some(batch) = batches.try_next().await? {
                     let column = file.column(&batch, "identity")?;
-                    for identity in column.as_binary::<i32>().iter() {
+                    for identity in column.as_binary::<i32>() {
                         let head = head_of(&identity_of(file, identity)?);
                         if head % passes == pass {
                             heads.push((head, row_before));

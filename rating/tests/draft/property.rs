@@ -192,10 +192,11 @@ impl Oracle<'_> {
         stretches.map(|pair| self.level(pair[0]) * self.share(pair[0], pair[1])).sum()
     }
 
+    /// The tiers speak of the level, of which the quantity is the share of the period's time.
     fn tiered(&self, quantity: &BigRational, share: &BigRational) -> BigRational {
         let [(low, low_fee), (high, high_fee)] =
             self.case.tiers.map(|(price, fee)| (ratio(price, 1_000), ratio(fee, 1_000)));
-        let bound = ratio(self.case.bound, 1_000);
+        let bound = ratio(self.case.bound, 1_000) * share;
         if *quantity <= bound {
             return quantity * low + low_fee * share;
         }

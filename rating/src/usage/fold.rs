@@ -125,6 +125,7 @@ impl MeterFold {
     /// that of arrival.
     #[inline]
     pub fn event(&mut self, time_us: i64, slot: u32, reading: Reading) -> Result<(), FoldError> {
+        let reading = self.as_said(slot, reading);
         if let Some(memory) = &mut self.memory {
             match (memory, reading) {
                 (Memory::Sessions(fold), Reading::Session(event)) => {
@@ -151,6 +152,19 @@ impl MeterFold {
             }
             // A value of a session meter, or a signal of another: the row was written under another catalog.
             _ => Ok(()),
+        }
+    }
+
+    /// A heartbeat that names no dimensions does not move its session out of those it has.
+    fn as_said(&self, slot: u32, reading: Reading) -> Reading {
+        match reading {
+            Reading::Session(SessionEvent::Heartbeat) => {
+                let (_, dimensions) = self.slots[slot as usize];
+                let is_bare = self.dimensions[dimensions as usize].is_empty();
+                let event = if is_bare { SessionEvent::BareHeartbeat } else { SessionEvent::Heartbeat };
+                Reading::Session(event)
+            }
+            other => other,
         }
     }
 

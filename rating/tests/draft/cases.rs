@@ -281,6 +281,84 @@ tenants:
 }
 
 #[test]
+fn a_heartbeat_without_dimensions_stays_in_its_price() {
+    let catalog = "
+catalog: c
+currency: USD
+meters:
+  desk:
+    kind: session
+    event_type: s
+    resource: $.id
+    session: { signal: $.what, start: start, stop: stop, heartbeat: alive }
+    dimensions: { size: $.size }
+    unit: second
+plans:
+  basic: { prices: { desk: { meter: desk, unit: hour, matrix: { by: size, rows: { large: 2 } } } } }
+other_tenants:
+  subscriptions: [{ plan: basic, from: 2025-01-01 }]
+";
+    let used = World::new(
+        catalog,
+        "2026-01-05T10:00:00Z desk d {\"size\":\"large\"} start
+         2026-01-05T11:00:00Z desk d - alive
+         2026-01-05T13:00:00Z desk d {\"size\":\"large\"} stop",
+    );
+    assert_eq!(used.lines("acme", "2026-01"), ["desk[large]: 10800 -> 3 = 6.00"]);
+    assert!(used.warnings("acme", "2026-01").is_empty());
+}
+
+#[test]
+fn grants_are_in_the_catalogs_currency() {
+    let catalog = "
+plans:
+  yen: { currency: JPY, prices: { fee: { flat: 1000 } } }
+  dollars: { prices: { fee: { flat: 10 } } }
+credits: { grants: { welcome: { amount: 5.00 } } }
+tenants:
+  tokyo: { subscriptions: [{ plan: yen, from: 2025-01-01 }] }
+  boston: { subscriptions: [{ plan: dollars, from: 2025-01-01 }] }
+";
+    let world = world(catalog, "");
+    let granted = |tenant| {
+        let credits = granted_credits(&world.catalog, world.catalog.tenant_terms(tenant).unwrap());
+        credits.iter().map(|credit| credit.balance.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!((granted("tokyo"), granted("boston")), (vec![], vec!["5".to_owned()]));
+}
+
+#[test]
+fn a_credit_with_more_zeros_than_its_currency_has_digits_pays() {
+    let world = world(&plan("      fee: { flat: 29 }"), "");
+    let credit = |balance: &str| Credit {
+        id: "bought".into(),
+        priority: 0,
+        granted_us: 0,
+        effective_us: 0,
+        expires_us: None,
+        balance: balance.parse().unwrap(),
+    };
+    let invoice = world.try_rate("acme", "2026-01", &mut [credit("10.000")]).unwrap().unwrap();
+    assert_eq!(invoice.due.to_string(), "19.00");
+}
+
+#[test]
+fn hours_of_cores_are_core_hours() {
+    let catalog = "
+catalog: c
+currency: USD
+meters:
+  cores: { kind: gauge, event_type: g, value: $.v, resource: $.r, unit: core }
+plans:
+  basic: { prices: { cores: { meter: cores, measure: unit_hours, unit: core_minute, per_unit: 0.01 } } }
+other_tenants:
+  subscriptions: [{ plan: basic, from: 2025-01-01 }]
+";
+    let used = World::new(catalog, "2026-01-05T10:00:00Z cores d - 4\n 2026-01-05T12:00:00Z cores d - 0");
+    assert_eq!(used.lines("acme", "2026-01"), ["cores: 8 -> 480 = 4.80"]);
+}
+
+#[test]
 fn single_transactions_reach_percentages() {
     let catalog = plan("      fees: { meter: paid, percentage: { rate: 2.9, fee_per_transaction: 0.3 } }");
     let used = world(&catalog, "2026-01-15T00:00:00Z paid - - 100\n 2026-01-25T00:00:00Z paid - - 50.5");

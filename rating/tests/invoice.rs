@@ -58,7 +58,7 @@ fn request<'a>(price: &str, terms: &'a PriceTerms, quantity: Option<Quantity>) -
         quantity,
         transactions: None,
         so_far: None,
-            commitment: None,
+        commitment: None,
     }
 }
 

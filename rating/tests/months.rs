@@ -84,7 +84,7 @@ fn price_of_a_gigabyte(measure: Measure, span: Span, period: Span) -> Exact {
         over_time: measure.over_time(),
         span_share: &span.share_of(&period),
         so_far: None,
-            commitment: None,
+        commitment: None,
     };
     let currency = Currency::from_code("USD").unwrap();
     terms.rate(&usage, currency, &mut PoolBalances::default()).unwrap().model_amount

@@ -10,7 +10,8 @@ use rating::money::{Currency, MoneyRounding, UnitPrice};
 use rating::price::{
     Allowance, Commitment, CommittedUsage, Discount, FlatPrice, GraduatedPrice, MatrixCell, MatrixPrice,
     PackagePrice, PerUnitPrice, PercentagePrice, PeriodSoFar, Pool, PoolBalances, PriceError, PriceModel,
-    PriceTerms, PriceTrail, QuantityRounding, RoundingDirection, Tier, UnitConversion, Usage, VolumePrice, ZeroUsage,
+    PriceTerms, PriceTrail, QuantityRounding, RoundingDirection, Tier, UnitConversion, Usage, VolumePrice,
+    ZeroUsage,
 };
 use rating::quantity::{Dimensions, OverTime};
 use rust_decimal::Decimal;
@@ -58,7 +59,7 @@ fn rate_with(
         over_time: OverTime::AddsUp,
         span_share: &exact(share),
         so_far: None,
-            commitment: None,
+        commitment: None,
     };
     terms.rate(&usage, usd(), pools)
 }
@@ -244,8 +245,7 @@ fn level_amounts(terms: &PriceTerms, quantity: &str, shares: &[&str]) -> Vec<Str
 fn a_levels_tiers_packages_and_steps_speak_of_the_level() {
     let tiered = tiers(&[("100", "2", "0"), ("", "1", "0")]);
     let zero_usage = ZeroUsage::OwesFirstFlatFee;
-    let volume =
-        PriceTerms::of(PriceModel::Volume(VolumePrice { tiers: tiered.clone(), zero_usage }));
+    let volume = PriceTerms::of(PriceModel::Volume(VolumePrice { tiers: tiered.clone(), zero_usage }));
     // 150 at 1 are 150 for the period, so 75 for half of it.
     assert_eq!(level_amounts(&volume, "150", &["1", "1/2"]), ["150", "75"]);
     let free = tiers(&[("10", "0", "0"), ("", "2", "0")]);
@@ -321,7 +321,8 @@ fn what_is_not_prorated_counts_once_over_the_spans_of_a_period() {
 #[test]
 fn a_committed_quantity_is_prorated_once() {
     let rows = tiers(&[("", "1", "10")]);
-    let model = PriceModel::Graduated(GraduatedPrice { tiers: rows, zero_usage: ZeroUsage::OwesFirstFlatFee });
+    let model =
+        PriceModel::Graduated(GraduatedPrice { tiers: rows, zero_usage: ZeroUsage::OwesFirstFlatFee });
     let terms = PriceTerms {
         commitment: Some(Commitment {
             committed: CommittedUsage::Quantity(decimal("100")),
@@ -344,7 +345,8 @@ fn an_amount_off_is_for_a_whole_period() {
         discounts: vec![Discount::Amount(decimal("5"))],
         ..PriceTerms::of(PriceModel::Flat(FlatPrice { amount: decimal("31"), prorated }))
     };
-    let two_days = |terms: &PriceTerms| rate_with(terms, "1", "2/31", &[], &mut PoolBalances::default()).unwrap();
+    let two_days =
+        |terms: &PriceTerms| rate_with(terms, "1", "2/31", &[], &mut PoolBalances::default()).unwrap();
     // 2.00 less 10/31 = 0.3226; a fee that is owed whole has the whole discount.
     let prorated = two_days(&fee(true));
     assert_eq!(prorated.amount().to_string(), "1.68");

@@ -90,9 +90,13 @@ fn named_cases() {
 fn a_heartbeat_without_dimensions_keeps_those_of_its_session() {
     let mut fold = SessionFold::new(rules(Some(30), None, None), 0, &SessionState::default());
     // Dimension set 1, and 0 for none; the last heartbeat comes after the timeout and starts a session of its own.
-    for (minute, dimensions, event) in
-        [(0, 1, Start), (10, 0, BareHeartbeat), (20, 2, Heartbeat), (25, 0, BareHeartbeat), (90, 0, BareHeartbeat)]
-    {
+    for (minute, dimensions, event) in [
+        (0, 1, Start),
+        (10, 0, BareHeartbeat),
+        (20, 2, Heartbeat),
+        (25, 0, BareHeartbeat),
+        (90, 0, BareHeartbeat),
+    ] {
         fold.event(minute * MINUTE_US, 7, dimensions, event).unwrap();
     }
     let segment = fold.cut(100 * MINUTE_US).unwrap();

@@ -10,8 +10,9 @@ use proptest::prelude::*;
 use rating::exact::Exact;
 use rating::money::{Currency, UnitPrice};
 use rating::price::{
-    Allowance, Commitment, CommittedUsage, Discount, PackagePrice, PerUnitPrice, PoolBalances, PriceError,
-    PeriodSoFar, PriceModel, PriceTerms, PriceTrail, QuantityRounding, RoundingDirection, UnitConversion, Usage,
+    Allowance, Commitment, CommittedUsage, Discount, PackagePrice, PerUnitPrice, PeriodSoFar, PoolBalances,
+    PriceError, PriceModel, PriceTerms, PriceTrail, QuantityRounding, RoundingDirection, UnitConversion,
+    Usage,
 };
 use rating::quantity::{Dimensions, OverTime};
 use rust_decimal::Decimal;
@@ -54,8 +55,7 @@ fn direction() -> impl Strategy<Value = RoundingDirection> {
 fn case() -> impl Strategy<Value = Case> {
     let quantity = (prop_oneof![-1_000..5_000_i128, 0..10_i128.pow(30)], 1_i128..10_i128.pow(15));
     let share = (0_i128..40).prop_flat_map(|part| (Just(part), part.max(1)..41));
-    let over_time =
-        prop_oneof![Just(OverTime::AddsUp), Just(OverTime::Weighs), Just(OverTime::IsWeighed)];
+    let over_time = prop_oneof![Just(OverTime::AddsUp), Just(OverTime::Weighs), Just(OverTime::IsWeighed)];
     let divisor = prop_oneof![Just((1_073_741_824, 0)), Just((1_000_000_000, 0)), scaled(1..50, 0..3),];
     // Up to 28 digits with 12 decimals, and everyday prices.
     let price = prop_oneof![3 => scaled(0..10_000, 0..5), 1 => scaled(-50..10_i128.pow(28), 12..13)];
@@ -74,8 +74,8 @@ fn case() -> impl Strategy<Value = Case> {
         proptest::option::of(commitment),
         off,
     )
-        .prop_map(
-            |((quantity, share, over_time, divisor, price), allowance, steps, commitment, off)| Case {
+        .prop_map(|((quantity, share, over_time, divisor, price), allowance, steps, commitment, off)| {
+            Case {
                 quantity,
                 share,
                 over_time,
@@ -88,8 +88,8 @@ fn case() -> impl Strategy<Value = Case> {
                 percent_off: off.0,
                 amount_off: off.1,
                 maximum: off.2,
-            },
-        )
+            }
+        })
 }
 
 fn terms(case: &Case) -> PriceTerms {

@@ -64,7 +64,7 @@ fn answer<'c>(
         over_time: rating::quantity::OverTime::AddsUp,
         span_share: &Exact::ONE,
         so_far: None,
-            commitment: None,
+        commitment: None,
     };
     let mut pools = match &price.terms.allowance {
         Some(Allowance::Pool { .. }) => PoolBalances::open(&version.pools, &Exact::ONE),

@@ -83,7 +83,7 @@ fn of_commitment(step: &CommitmentApplied) -> String {
         format!(" in the period, {} used before", number(&step.used_before))
     };
     let short = if step.goes_on {
-        " (what is short is asked at its end)".to_owned()
+        " (what is short is asked with the last line of the period)".to_owned()
     } else {
         format!(" + {} short", number(&step.true_up))
     };

@@ -254,7 +254,7 @@ fn line(
         quantity,
         transactions: None,
         so_far: None,
-            commitment: None,
+        commitment: None,
     };
     Ok(LineItem::rate(request, pools)?)
 }
@@ -286,7 +286,7 @@ fn correction_line(
         quantity: None,
         transactions: None,
         so_far: None,
-            commitment: None,
+        commitment: None,
     };
     Ok(LineItem::rate(request, &mut PoolBalances::default())?)
 }

@@ -89,11 +89,8 @@ pub fn run(args: &RollupArgs, globals: &Globals) -> Result<Exit> {
         let book =
             if args.dry_run { Book::existing_of(&config).await? } else { Some(Book::of(&config).await?) };
         let catalog = ChosenCatalog::for_now(book.as_ref(), &config).await?.catalog;
-        let settings = RollUpSettings {
-            from,
-            dry_run: args.dry_run,
-            ..RollUpSettings::of_catalog(catalog, threads)
-        };
+        let settings =
+            RollUpSettings { from, dry_run: args.dry_run, ..RollUpSettings::of_catalog(catalog, threads) };
         match book {
             Some(book) if !args.dry_run => roll_up_as_run(&book, &lake, &config, &settings).await,
             _ => roll_up_with_bar(&lake, &settings).await,

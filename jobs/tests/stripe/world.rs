@@ -141,7 +141,7 @@ pub fn invoice(catalog: &Catalog, tenant: &str, dice: &Dice) -> Invoice {
                 quantity,
                 transactions: None,
                 so_far: None,
-            commitment: None,
+                commitment: None,
             };
             lines.push(LineItem::rate(request, &mut PoolBalances::default()).unwrap());
         }

@@ -16,7 +16,9 @@ use super::terms::{self, ReadTerms};
 use super::unit::{self, Measures, Unit};
 use super::yaml::{Content, Entry, Node};
 use crate::money::{Currency, MoneyRounding};
-use crate::price::{Allowance, CommittedUsage, Pool, PriceModel, PriceTerms, QuantityRounding, UnitConversion};
+use crate::price::{
+    Allowance, CommittedUsage, Pool, PriceModel, PriceTerms, QuantityRounding, UnitConversion,
+};
 use crate::quantity::Measure;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -389,13 +391,19 @@ pub(super) fn check_percentage(
     }
     if own.allowance.as_ref().or(held.and_then(|terms| terms.allowance.as_ref())).is_some() {
         mistakes
-            .report(read.allowance_place.unwrap_or(place), format!("{what}, from which no quantity is `included`"))
+            .report(
+                read.allowance_place.unwrap_or(place),
+                format!("{what}, from which no quantity is `included`"),
+            )
             .hint("write `free_amount` or `free_transactions` into the `percentage`");
     }
     let commitment = own.commitment.as_ref().or(held.and_then(|terms| terms.commitment.as_ref()));
     if commitment.is_some_and(|own| matches!(own.committed, CommittedUsage::Quantity(_))) {
         mistakes
-            .report(read.commitment_place.unwrap_or(place), format!("{what}, so a committed `quantity` has no value"))
+            .report(
+                read.commitment_place.unwrap_or(place),
+                format!("{what}, so a committed `quantity` has no value"),
+            )
             .hint("commit to an `amount`");
     }
 }

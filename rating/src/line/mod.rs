@@ -11,9 +11,7 @@ use crate::exact::Exact;
 use crate::invoice::{Corrects, Warning};
 use crate::money::{Amount, Currency};
 use crate::period::Span;
-use crate::price::{
-    CommittedInPeriod, PeriodSoFar, PoolBalances, PriceError, PriceTerms, PriceTrail, Usage,
-};
+use crate::price::{CommittedInPeriod, PeriodSoFar, PoolBalances, PriceError, PriceTerms, PriceTrail, Usage};
 use crate::quantity::{Dimensions, OverTime, Quantity};
 
 pub use key::LineKey;

@@ -33,7 +33,9 @@ pub struct Period {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeriodError {
-    #[error("billing cycle of {months} months, the first after {phase}, from day {anchor_day} does not exist")]
+    #[error(
+        "billing cycle of {months} months, the first after {phase}, from day {anchor_day} does not exist"
+    )]
     ImpossibleCycle { months: u8, phase: u8, anchor_day: u8 },
     #[error("instant {instant_us} us is outside the calendar")]
     OutsideCalendar { instant_us: i64 },

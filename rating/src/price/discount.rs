@@ -67,12 +67,7 @@ pub(super) fn take_all(
         let taken = discount.off(&before, share, billed_before);
         left -= &taken;
         let is_prorated = matches!(discount, Discount::Amount(_)) && *share != Exact::ONE;
-        DiscountTaken {
-            discount: discount.clone(),
-            share: is_prorated.then(|| share.clone()),
-            before,
-            taken,
-        }
+        DiscountTaken { discount: discount.clone(), share: is_prorated.then(|| share.clone()), before, taken }
     };
     ordered.into_iter().map(take).collect()
 }

@@ -148,7 +148,9 @@ impl PriceTerms {
     }
 
     fn commit(&self, usage: &Usage<'_>, amount: &Exact) -> Result<Option<CommitmentApplied>, PriceError> {
-        let (Some(commitment), Some(own)) = (&self.commitment, self.committed(usage.dimensions, usage.span_share)?) else {
+        let (Some(commitment), Some(own)) =
+            (&self.commitment, self.committed(usage.dimensions, usage.span_share)?)
+        else {
             return Ok(None);
         };
         let (committed, is_last) = match usage.commitment {

@@ -260,7 +260,8 @@ tenants:
 "
         );
         let world = world(&catalog, "2026-03-01T00:00:00Z disk a - 150");
-        let lines = |tenant| world.rate(tenant, "2026-04").lines.iter().map(|line| line.amount.to_string()).collect();
+        let lines =
+            |tenant| world.rate(tenant, "2026-04").lines.iter().map(|line| line.amount.to_string()).collect();
         let (split, late): (Vec<String>, Vec<String>) = (lines("acme"), lines("late"));
         (split.join(" + "), late.join(" + "))
     };

@@ -4,8 +4,8 @@ use rating::exact::Exact;
 use rating::money::{Currency, UnitPrice};
 use rating::price::{
     Allowance, Commitment, CommittedUsage, Discount, FlatPrice, GraduatedPrice, PackagePrice, PerUnitPrice,
-    PercentagePrice, PeriodSoFar, PoolBalances, PriceModel, PriceTerms, PriceTrail, Rule, Tier, Usage, VolumePrice,
-    ZeroUsage,
+    PercentagePrice, PeriodSoFar, PoolBalances, PriceModel, PriceTerms, PriceTrail, Rule, Tier, Usage,
+    VolumePrice, ZeroUsage,
 };
 use rating::quantity::{Dimensions, OverTime};
 use rust_decimal::Decimal;

@@ -2,9 +2,7 @@
 //! adjustment of an issued one.
 
 use rating::exact::Exact;
-use rating::price::{
-    Commitment, CommittedUsage, Discount, PoolBalances, PriceModel, PriceTerms, ZeroUsage,
-};
+use rating::price::{Commitment, CommittedUsage, Discount, PoolBalances, PriceModel, PriceTerms, ZeroUsage};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 

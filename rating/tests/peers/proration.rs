@@ -65,7 +65,7 @@ fn flat_fee(amount: Decimal, part: &Span, period: &Span, input: &Value) -> Decim
         over_time: OverTime::AddsUp,
         span_share: &part.share_of(period),
         so_far: None,
-            commitment: None,
+        commitment: None,
     };
     let currency = currency_of(input).unwrap_or_else(usd);
     terms.rate(&usage, currency, &mut PoolBalances::default()).unwrap().amount()
@@ -115,7 +115,8 @@ fn billing_cycles_in_advance(input: &Value) -> Option<Found> {
     let day = input["cycle_day"].as_u64();
     let is_clamped = |boundary: &str| boundary.get(8..).and_then(|text| text.parse().ok()) != day;
     let is_cut = |period: &Period| {
-        let billed = Span { start_us: start_us.max(period.span.start_us), end_us: end_us.min(period.span.end_us) };
+        let billed =
+            Span { start_us: start_us.max(period.span.start_us), end_us: end_us.min(period.span.end_us) };
         billed != period.span && (is_clamped(&period.name) || is_clamped(&period.end_date))
     };
     let cut = periods(cycle, start_us, target_us, &zone).iter().any(is_cut);
@@ -221,7 +222,8 @@ fn plan_change(input: &Value) -> Option<Found> {
     let mut amounts = Vec::new();
     let mut of_other_periods = false;
     for item in items(&input["items"]).iter().filter(|_| !rest.is_empty()) {
-        let cadence = item["cadence"].as_str().unwrap_or("monthly").replace(['_', '-', ' '], "").to_lowercase();
+        let cadence =
+            item["cadence"].as_str().unwrap_or("monthly").replace(['_', '-', ' '], "").to_lowercase();
         // A one-off charge is not prorated.
         let is_once = matches!(cadence.as_str(), "onetime" | "oneoff" | "once");
         of_other_periods |= !is_once && !matches!(cadence.as_str(), "month" | "monthly");

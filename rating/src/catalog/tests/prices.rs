@@ -25,7 +25,7 @@ fn charged(price: &Price, quantity: i128, dimensions: &[(&str, &str)], currency:
         over_time: OverTime::AddsUp,
         span_share: &whole,
         so_far: None,
-            commitment: None,
+        commitment: None,
     };
     let trail = price.terms.rate(&usage, currency, &mut PoolBalances::default()).expect("a rated usage");
     trail.amount().normalize().to_string()

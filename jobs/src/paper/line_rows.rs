@@ -120,7 +120,8 @@ impl Rows<'_> {
         }
         if let Some(rounding) = self.trail.rounding.as_ref().filter(|step| step.before != step.after) {
             let direction = if rounding.after > rounding.before { "up" } else { "down" };
-            let label = format!("Rounded {direction} from {}", self.counted(&rounding.before));
+            let share = for_a_share(rounding.weight.as_ref());
+            let label = format!("Rounded {direction} from {}{share}", self.counted(&rounding.before));
             steps.push(Step { label, quantity: self.counted(&rounding.after), ..Step::default() });
         }
         steps

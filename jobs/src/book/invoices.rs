@@ -263,9 +263,10 @@ impl Book {
             query.into_tuple().all(&self.connection).await.in_step("read which versions are pinned")?;
         let mut pinned: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
         for (table_id, version) in rows {
-            let version = u64::try_from(version)
-                .map_err(|_| damaged(format!("table {table_id} has the version {version}")))?;
-            pinned.entry(table_id).or_default().insert(version);
+            // An invoice from before the first event pins nothing.
+            if let Ok(version) = u64::try_from(version) {
+                pinned.entry(table_id).or_default().insert(version);
+            }
         }
         Ok(pinned)
     }

@@ -149,7 +149,10 @@ pub fn run(args: &RateArgs, globals: &Globals) -> Result<Exit> {
     bar.finish_and_clear();
     let report = result.map_err(try_again_if_overtaken)?;
     report.summarize(&request);
-    report.rows().print(args.format)?;
+    let problems = report.rows();
+    if !(problems.is_empty() && args.format == Format::Table) {
+        problems.print(args.format)?;
+    }
     Ok(if report.has_failed() { Exit::DoneWithRejects } else { Exit::Done })
 }
 

@@ -340,11 +340,7 @@ const USAGE_DAILY: &[Column] = &[
         ColumnKind::Text,
         "how the meter is looked at, as JSON: which values only, and by which dimensions",
     ),
-    optional(
-        "dimensions",
-        ColumnKind::Text,
-        "the dimensions' values as a JSON object; null for a whole meter",
-    ),
+    optional("dimensions", ColumnKind::Text, "the dimensions' values as a JSON object; {} for all together"),
     optional("segment_start", ColumnKind::Time, "from when the row counts"),
     optional("segment_end", ColumnKind::Time, "until when; not included"),
     column(

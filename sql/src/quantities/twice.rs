@@ -212,10 +212,11 @@ impl<'d> Search<'d> {
 }
 
 impl Candidate {
-    /// Rows of one event came in one message, even if a replay stored some of them at another time.
+    /// Rows of one event came in one message at one time. The message itself may have come again: a file that is read
+    /// twice gives its lines the same places.
     fn came_with(&self, other: &Self) -> bool {
-        (self.topic, self.partition, self.offset, self.batch_index)
-            == (other.topic, other.partition, other.offset, other.batch_index)
+        (self.arrival_us, self.topic, self.partition, self.offset, self.batch_index)
+            == (other.arrival_us, other.topic, other.partition, other.offset, other.batch_index)
     }
 }
 

@@ -59,7 +59,8 @@ fn request<'a>(price: &str, terms: &'a PriceTerms, quantity: Option<Quantity>) -
         period: february().span,
         quantity,
         transactions: None,
-        billed_before: Decimal::ZERO,
+        so_far: None,
+        commitment: None,
     }
 }
 

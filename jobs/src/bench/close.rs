@@ -7,7 +7,7 @@ use clap::Args;
 use rating::period::PeriodChoice;
 use sql::lake::Lake;
 
-use super::month::{CATALOG, Month};
+use super::month::{CATALOG, UsageDays};
 use super::usage::{Stopwatch, Taken, memory_peak_mib, reset_memory_peak};
 use super::{median, shown};
 use crate::book::Book;
@@ -96,7 +96,7 @@ impl CloseBench {
         let folder = tempfile::tempdir()?;
         let config = settings(folder.path())?;
         let lake = Lake::open(&config.lake)?;
-        let month = Month { events: self.events, tenants: self.tenants, is_sorted: true };
+        let month = UsageDays::month(self.events, self.tenants);
         month.write(&lake).await.map_err(anyhow::Error::from_boxed)?;
         let book = Book::of(&config).await?;
         let period: PeriodChoice = PERIOD.parse()?;
@@ -128,7 +128,8 @@ impl CloseBench {
 }
 
 fn settings(folder: &std::path::Path) -> Result<Config> {
-    std::fs::write(folder.join("catalog.yaml"), format!("{CATALOG}{PLANS}"))?;
+    let (meters, _) = CATALOG.split_once("plans:").context("the month's catalog has plans of its own")?;
+    std::fs::write(folder.join("catalog.yaml"), format!("{meters}{}", PLANS.trim_start()))?;
     let text = |name: &str| folder.join(name).display().to_string();
     let environment = Environment::from([
         ("METERHOUSE_LAKE".to_owned(), text("lake")),

@@ -262,7 +262,8 @@ fn line(
         period: period.span,
         quantity,
         transactions: None,
-        billed_before: Amount::ZERO,
+        so_far: None,
+        commitment: None,
     };
     Ok(LineItem::rate(request, pools)?)
 }
@@ -293,7 +294,8 @@ fn correction_line(
         period: period.span,
         quantity: None,
         transactions: None,
-        billed_before: Amount::ZERO,
+        so_far: None,
+        commitment: None,
     };
     Ok(LineItem::rate(request, &mut PoolBalances::default())?)
 }

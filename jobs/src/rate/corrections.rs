@@ -83,7 +83,7 @@ impl CorrectionSearch<'_> {
             let Some(charges) = tenants.charges(tenant) else { continue };
             windows.insert(tenant.to_owned(), self.window(charges.terms(), period.clone()));
         }
-        let from_us = windows.values().map(|window| window.from_us).fold(self.from_us()?, i64::min);
+        let from_us = windows.values().map(|window| window.from_us).fold(self.earliest_us()?, i64::min);
         let documents = self.book.documents_since(from_us).await?;
         let is_left = |tenant: &str| tenants.may_have_left(tenant) && !passed_over.contains(tenant);
         for (tenant, window) in self.left(&windows, &documents, is_left).await? {
@@ -111,7 +111,7 @@ impl CorrectionSearch<'_> {
     }
 
     /// From when on documents matter at least, whoever is rated: so many months, and one for calendars.
-    fn from_us(&self) -> Result<i64> {
+    fn earliest_us(&self) -> Result<i64> {
         let (PeriodChoice::Month(day) | PeriodChoice::Day(day)) = self.choice;
         let from = day.checked_sub(i64::from(self.look_back + 1).months())?;
         Ok(from.to_zoned(jiff::tz::TimeZone::UTC)?.timestamp().as_microsecond())

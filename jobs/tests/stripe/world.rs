@@ -140,7 +140,8 @@ pub fn invoice(catalog: &Catalog, tenant: &str, dice: &Dice) -> Invoice {
                 period: period.span,
                 quantity,
                 transactions: None,
-                billed_before: rust_decimal::Decimal::ZERO,
+                so_far: None,
+                commitment: None,
             };
             lines.push(LineItem::rate(request, &mut PoolBalances::default()).unwrap());
         }

@@ -129,7 +129,7 @@ impl Invoice {
     /// Adds everything up anew, in release builds too.
     pub fn check(&self) -> Result<(), InvoiceError> {
         self.check_lines()?;
-        let rounded = |amount: Amount| amount.scale() <= self.currency.minor_digits();
+        let rounded = |amount: Amount| amount.normalize().scale() <= self.currency.minor_digits();
         let lines = self.lines.iter().map(|line| line.amount);
         let credits = self.credits.iter().map(|used| used.amount);
         let taxes = self.taxes.iter().map(|tax| tax.amount);

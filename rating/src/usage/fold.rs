@@ -158,6 +158,7 @@ impl MeterFold {
     }
 
     fn signal(&mut self, time_us: i64, slot: u32, event: SessionEvent) -> Result<(), FoldError> {
+        let event = self.as_said(slot, event);
         let (session, dimensions) = self.slots[slot as usize];
         if let Some(Memory::Sessions(fold)) = &mut self.memory {
             fold.event(time_us, session, dimensions, event)?;
@@ -167,6 +168,13 @@ impl MeterFold {
             // A signal of another kind of meter: the row was written under another catalog.
             Folds::Values(_) => Ok(()),
         }
+    }
+
+    /// A heartbeat that names no dimensions does not move its session out of those it has.
+    fn as_said(&self, slot: u32, event: SessionEvent) -> SessionEvent {
+        let (_, dimensions) = self.slots[slot as usize];
+        let is_bare = self.dimensions[dimensions as usize].is_empty();
+        if event == SessionEvent::Heartbeat && is_bare { SessionEvent::BareHeartbeat } else { event }
     }
 
     /// Whether there are values whose sums in one order may overflow while those in another do not; told only of a fold

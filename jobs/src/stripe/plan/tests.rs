@@ -55,7 +55,8 @@ fn invoice(catalog: &Catalog, tenant: &str, quantity: i128) -> Invoice {
             period: period.span,
             quantity,
             transactions: None,
-            billed_before: Amount::ZERO,
+            so_far: None,
+            commitment: None,
         };
         let pools = pools.get_or_insert_with(|| PoolBalances::open(&priced.version.pools, &Exact::ONE));
         LineItem::rate(request, pools).unwrap()

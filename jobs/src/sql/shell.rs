@@ -163,7 +163,7 @@ impl Shell<'_> {
             let work = async {
                 let answer = super::answer(self.session, query, &Parameters::new()).await?;
                 let mut out = BufWriter::new(io::stdout());
-                writing::write(answer, self.format, query, &mut out).await?;
+                writing::write(answer, self.format, query, &[], &mut out).await?;
                 anyhow::Ok(out.flush()?)
             };
             tokio::select! {

@@ -11,6 +11,7 @@ mod month;
 mod papers;
 mod quantities;
 mod rate;
+mod reports;
 mod usage;
 
 use anyhow::Result;
@@ -19,7 +20,7 @@ use clap::{Args, Subcommand};
 use crate::cli::{Exit, Globals};
 use crate::output::Format;
 
-/// Measure ingest, commits, compaction, quantities, rating and papers on this machine
+/// Measure ingest, commits, compaction, quantities, rating, reports and papers on this machine
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
@@ -29,6 +30,7 @@ Examples:
   meterhouse bench papers --into samples
   meterhouse bench quantities --events 100e6 --python ~/venv/bin/python
   meterhouse bench rate --invoices 100e3
+  meterhouse bench reports --events 20e6 --python ~/venv/bin/python
 
 Measure with a release build and on a machine that does nothing else. Everything is made in a temporary folder (see \
 TMPDIR) and removed again.")]
@@ -55,6 +57,8 @@ enum Bench {
     Quantities(quantities::QuantitiesBench),
     /// From quantities to written drafts
     Rate(rate::RateBench),
+    /// Every report over a month of many tenants, against DuckDB
+    Reports(reports::ReportsBench),
 }
 
 pub fn run(args: &BenchArgs, _: &Globals) -> Result<Exit> {
@@ -69,6 +73,7 @@ pub fn run(args: &BenchArgs, _: &Globals) -> Result<Exit> {
         Bench::Papers(bench) => bench.run()?,
         Bench::Quantities(bench) => bench.run()?,
         Bench::Rate(bench) => bench.run()?,
+        Bench::Reports(bench) => bench.run()?,
     };
     rows.print(args.format)?;
     Ok(Exit::Done)

@@ -31,11 +31,17 @@ meters:
 ";
 
 /// 2026-05-01
-pub const FIRST_DAY: i32 = 20_574;
-pub const DAYS: i32 = 31;
-pub const DAY_US: i64 = 86_400_000_000;
+const FIRST_DAY: i32 = 20_574;
+const DAYS: i32 = 31;
+const DAY_US: i64 = 86_400_000_000;
 const ROW_GROUP_ROWS: usize = 128 * 1024;
 const PART_ROWS: usize = 512 * 1024;
+
+/// When the month begins and ends.
+pub fn month_us() -> (i64, i64) {
+    let start_us = i64::from(FIRST_DAY) * DAY_US;
+    (start_us, start_us + i64::from(DAYS) * DAY_US)
+}
 
 /// What a month looks like.
 #[derive(Debug, Clone, Copy)]

@@ -14,7 +14,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use rating::catalog::Catalog;
 
-use super::month::{CATALOG, DAY_US, DAYS, FIRST_DAY, Month};
+use super::month::{CATALOG, Month, month_us};
 use super::usage::{Stopwatch, memory_peak_mib, reset_memory_peak};
 use super::{median, shown};
 use crate::cli::runtime;
@@ -76,7 +76,7 @@ impl QuantitiesBench {
                     "meterhouse, one thread" => side.measure(|| self.quantities(&runtime, &lake, 1))?,
                     engine => {
                         if let Some(python) = &self.python {
-                            side.wall_s.push(self.other(python, engine, &table)?);
+                            side.wall_s.push(other(python, engine, &table, self.threads)?);
                         }
                     }
                 }
@@ -122,25 +122,24 @@ impl QuantitiesBench {
         }
         Ok(())
     }
+}
 
-    fn other(&self, python: &Path, engine: &str, table: &Path) -> Result<f64> {
-        let start_us = i64::from(FIRST_DAY) * DAY_US;
-        let output = Command::new(python)
-            .args(["-c", SCRIPT, engine])
-            .arg(table)
-            .args(
-                [self.threads as i64, start_us, start_us + i64::from(DAYS) * DAY_US].map(|at| at.to_string()),
-            )
-            .env("POLARS_MAX_THREADS", self.threads.to_string())
-            .output()
-            .with_context(|| format!("cannot run {}", python.display()))?;
-        if !output.status.success() {
-            bail!("{engine} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let seconds = text.split_whitespace().next().and_then(|figure| figure.parse().ok());
-        seconds.with_context(|| format!("{engine}'s script printed {text:?}"))
+/// The seconds that another engine takes.
+pub(super) fn other(python: &Path, engine: &str, table: &Path, threads: usize) -> Result<f64> {
+    let (start_us, end_us) = month_us();
+    let output = Command::new(python)
+        .args(["-c", SCRIPT, engine])
+        .arg(table)
+        .args([threads as i64, start_us, end_us].map(|at| at.to_string()))
+        .env("POLARS_MAX_THREADS", threads.to_string())
+        .output()
+        .with_context(|| format!("cannot run {}", python.display()))?;
+    if !output.status.success() {
+        bail!("{engine} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let seconds = text.split_whitespace().next().and_then(|figure| figure.parse().ok());
+    seconds.with_context(|| format!("{engine}'s script printed {text:?}"))
 }
 
 impl Side {

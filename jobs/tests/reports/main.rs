@@ -7,6 +7,7 @@
 mod buckets;
 mod duckdb;
 mod focus;
+mod shell;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

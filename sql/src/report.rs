@@ -142,7 +142,12 @@ impl Report {
                         meaning: value.to_owned(),
                     });
                 }
-                _ => return Err(bad(line, format!("`{key}` is none of title, about, parameter, money and chart"))),
+                _ => {
+                    return Err(bad(
+                        line,
+                        format!("`{key}` is none of title, about, parameter, money and chart"),
+                    ));
+                }
             }
         }
         let title = title.ok_or_else(|| bad(0, "there is no `-- title:` at its top".to_owned()))?;

@@ -137,7 +137,9 @@ impl World {
     fn program(&self, lake: &str, arguments: &[&str]) -> Result<f64> {
         let started = Instant::now();
         let mut command = Command::new(std::env::current_exe()?);
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("METERHOUSE_")) {
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("METERHOUSE_"))
+        {
             command.env_remove(name);
         }
         let output = command

@@ -40,7 +40,13 @@ impl Chart {
     /// An empty chart; none for a report without a hint.
     pub fn of(report: &Report) -> Option<Self> {
         let hint = report.chart.clone()?;
-        Some(Self { title: report.title.clone(), hint, money: report.money.clone(), points: Vec::new(), left_out: 0 })
+        Some(Self {
+            title: report.title.clone(),
+            hint,
+            money: report.money.clone(),
+            points: Vec::new(),
+            left_out: 0,
+        })
     }
 
     /// Takes the points of some rows. Rows without a value have none.

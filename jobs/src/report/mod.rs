@@ -253,7 +253,10 @@ pub(crate) fn values(report: &Report, given: &[(String, String)], defaults: &Def
             (None, None) => None,
         };
         let value = value.with_context(|| {
-            format!("the report {} needs --param {}=VALUE: {}", report.name, parameter.name, parameter.meaning)
+            format!(
+                "the report {} needs --param {}=VALUE: {}",
+                report.name, parameter.name, parameter.meaning
+            )
         })?;
         values.insert(parameter.name.clone(), value);
     }
@@ -282,10 +285,14 @@ mod tests {
         let unknown = values(&report, &given(&[("whom", "acme")]), &now).unwrap_err().to_string();
         assert_eq!(unknown, "the report mine has no parameter whom; it has month, who");
 
-        let text = "-- title: T\n-- parameter issuer = issuer: who issues; the setting `name` of [issuer]\nSELECT 1";
+        let text =
+            "-- title: T\n-- parameter issuer = issuer: who issues; the setting `name` of [issuer]\nSELECT 1";
         let report = Report::parse("mine", text).unwrap();
         let missing = values(&report, &[], &now).unwrap_err().to_string();
-        assert_eq!(missing, "the report mine needs --param issuer=VALUE: who issues; the setting `name` of [issuer]");
+        assert_eq!(
+            missing,
+            "the report mine needs --param issuer=VALUE: who issues; the setting `name` of [issuer]"
+        );
         let named = Defaults { issuer: Some("Northlight".to_owned()), ..now };
         assert_eq!(values(&report, &[], &named).unwrap()["issuer"], "Northlight");
     }

@@ -50,7 +50,8 @@ impl Chart {
 
     fn svg_bars(&self) -> (f64, String) {
         let labels: Vec<String> = self.points.iter().map(|point| shortened(&point.whole_label())).collect();
-        let width_of = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or_default() as f64 * LETTER_WIDTH;
+        let width_of =
+            |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or_default() as f64 * LETTER_WIDTH;
         let label_width = width_of(&mut labels.iter().map(|label| label.chars().count()));
         let value_width = width_of(&mut self.points.iter().map(|point| point.text.chars().count()));
         let (low, high) = self.bounds();
@@ -65,8 +66,13 @@ impl Chart {
             let top = TOP + row as f64 * ROW_HEIGHT;
             let middle = top + BAR_HEIGHT - 4.0;
             svg += &text(MARGIN + label_width, middle, "end", INK, label);
-            svg += &bar(x(point.value.min(0.0)), x(point.value.max(0.0)), top, colour(&series, &point.series));
-            let (at, anchor) = if point.value < 0.0 { (x(point.value) - 6.0, "end") } else { (x(point.value) + 6.0, "start") };
+            svg +=
+                &bar(x(point.value.min(0.0)), x(point.value.max(0.0)), top, colour(&series, &point.series));
+            let (at, anchor) = if point.value < 0.0 {
+                (x(point.value) - 6.0, "end")
+            } else {
+                (x(point.value) + 6.0, "start")
+            };
             svg += &text(at, middle, anchor, PALE, &point.text);
         }
         (bottom + MARGIN, svg)
@@ -95,7 +101,8 @@ impl Chart {
         }
         for name in &series {
             let points: Vec<&Point> = self.points.iter().filter(|point| point.series == *name).collect();
-            let places: Vec<(f64, f64)> = points.iter().map(|point| (x(&point.label), y(point.value))).collect();
+            let places: Vec<(f64, f64)> =
+                points.iter().map(|point| (x(&point.label), y(point.value))).collect();
             svg += &polyline(&places, colour(&series, name));
         }
         let bottom = TOP + PLOT_HEIGHT + 48.0;
@@ -123,7 +130,8 @@ fn colour(series: &[String], name: &str) -> &'static str {
 fn ticks((low, high): (f64, f64)) -> Vec<f64> {
     let rough = (high - low) / TICKS;
     let power = 10_f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|times| times * power).into_iter().find(|step| *step >= rough * 0.999);
+    let step =
+        [1.0, 2.0, 5.0, 10.0].map(|times| times * power).into_iter().find(|step| *step >= rough * 0.999);
     let step = step.unwrap_or(10.0 * power);
     let (first, last) = ((low / step).floor() as i64, (high / step).ceil() as i64);
     (first..=last.max(first + 1)).map(|at| at as f64 * step).collect()
@@ -191,10 +199,12 @@ mod tests {
 
     #[test]
     fn there_is_a_bar_for_each_row_and_a_line_for_each_series() {
-        let bars = chart("bar", &[("acme", "", 2_000), ("b", "", 1_050), ("c", "", -500), ("d", "", 0)]).svg();
+        let bars =
+            chart("bar", &[("acme", "", 2_000), ("b", "", 1_050), ("c", "", -500), ("d", "", 0)]).svg();
         assert!(bars.contains("Spend &amp; more") && bars.ends_with("</svg>\n"), "{bars}");
         assert_eq!(bars.matches("rx=\"2\"").count(), 4);
-        let lines = chart("line", &[("01", "a", 0), ("02", "a", 100), ("01", "b", 200), ("02", "b", 50)]).svg();
+        let lines =
+            chart("line", &[("01", "a", 0), ("02", "a", 100), ("01", "b", 200), ("02", "b", 50)]).svg();
         assert_eq!(lines.matches("<polyline").count(), 2);
         assert!(chart("line", &[]).svg().contains("no rows"));
         assert!(chart("line", &[("01", "", 5)]).svg().contains("<circle"));
@@ -212,7 +222,9 @@ mod tests {
             let is_near = found.iter().zip(&expected).all(|(left, right)| (left - right).abs() < 1e-9);
             assert!(is_near && found.len() == expected.len(), "{bounds:?}: {found:?}");
         }
-        let texts = |range: f64, values: &[f64]| values.iter().map(|value| tick_text(*value, range)).collect::<Vec<_>>();
+        let texts = |range: f64, values: &[f64]| {
+            values.iter().map(|value| tick_text(*value, range)).collect::<Vec<_>>()
+        };
         assert_eq!(texts(1.0, &[0.0, 0.2, 1.0]), ["0.0", "0.2", "1.0"]);
         assert_eq!(texts(80.0, &[0.0, 20.0]), ["0", "20"]);
         assert_eq!(texts(2.5e6, &[0.0, 5e5]), ["0", "500 k"]);

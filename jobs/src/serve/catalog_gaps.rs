@@ -6,8 +6,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    SelectItem, SetExpr, Statement, Value, visit_expressions_mut,
+    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, SelectItem, SetExpr, Statement, Value, visit_expressions_mut,
 };
 
 /// Columns that PostgreSQL's tables have and ours lack.
@@ -76,7 +76,9 @@ fn condition_of_one_row(expression: &mut Expr) -> Option<&mut Expr> {
     let Expr::Subquery(query) = expression else { return None };
     let SetExpr::Select(select) = query.body.as_mut() else { return None };
     match select.projection.as_mut_slice() {
-        [SelectItem::UnnamedExpr(comparison @ Expr::BinaryOp { op: BinaryOperator::Eq, .. })] => Some(comparison),
+        [SelectItem::UnnamedExpr(comparison @ Expr::BinaryOp { op: BinaryOperator::Eq, .. })] => {
+            Some(comparison)
+        }
         _ => None,
     }
 }

@@ -25,7 +25,8 @@ impl<'b> Cells<'b> {
     /// `money` are the columns of amounts beside those that are known by their names.
     pub fn of(batch: &'b RecordBatch, money: &[String]) -> Result<Self> {
         static OPTIONS: FormatOptions<'static> = FormatOptions::new();
-        let columns = batch.columns().iter().map(|column| Ok((column, ArrayFormatter::try_new(column, &OPTIONS)?)));
+        let columns =
+            batch.columns().iter().map(|column| Ok((column, ArrayFormatter::try_new(column, &OPTIONS)?)));
         let schema = batch.schema();
         let is_money = schema.fields().iter().map(|field| {
             let is_known = MONEY.contains(&field.name().as_str()) || money.contains(field.name());

@@ -296,7 +296,8 @@ struct MarkdownSink<'m, W: Write> {
 impl<'m, W: Write> MarkdownSink<'m, W> {
     fn new(schema: &SchemaRef, money: &'m [String], mut out: W) -> Result<Self> {
         let names: Vec<String> = schema.fields().iter().map(|field| markdown_cell(field.name())).collect();
-        let lines = schema.fields().iter().map(|field| if field.data_type().is_numeric() { "--:" } else { "---" });
+        let lines =
+            schema.fields().iter().map(|field| if field.data_type().is_numeric() { "--:" } else { "---" });
         writeln!(out, "| {} |", names.join(" | "))?;
         writeln!(out, "|{}|", lines.collect::<Vec<_>>().join("|"))?;
         Ok(Self { money, out })

@@ -20,13 +20,17 @@ for file in glob.glob("*.parquet"):
         connection.execute(f"CREATE VIEW {name} AS SELECT * FROM '{file}'")
 connection.execute("CREATE MACRO dimension(dimensions, name) AS json_extract_string(dimensions, '$.' || name)")
 
-ours = connection.execute("SELECT * FROM 'ours.parquet'")
-names = [column[0] for column in ours.description]
-ours = ours.fetchall()
+
+
+def rows(query):
+    """Names of columns and rows, by way of Arrow: fetchall() would ask for another package where there are time zones."""
+    table = connection.sql(query).to_arrow_table()
+    return table.column_names, [tuple(row.values()) for row in table.to_pylist()]
+
+
+names, ours = rows("SELECT * FROM 'ours.parquet'")
 with open("report.sql") as file:
-    theirs = connection.execute(file.read())
-their_names = [column[0] for column in theirs.description]
-theirs = theirs.fetchall()
+    their_names, theirs = rows(file.read())
 
 
 def like(cell, model):

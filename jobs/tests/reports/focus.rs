@@ -10,7 +10,7 @@ use std::process::Command;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{Decimal128Type, DataType};
+use arrow::datatypes::{DataType, Decimal128Type};
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::{lake, run};
@@ -57,7 +57,8 @@ fn shop() -> tempfile::TempDir {
         event(2, "bought", "acme", "2026-01-13T00:00:00Z", 3),
         event(3, "called", "globex", "2026-01-20T00:00:00Z", 20),
     ]);
-    let grant = ["credits", "grant", "--tenant", "globex", "--currency", "EUR", "--name", "gift", "--amount", "4"];
+    let grant =
+        ["credits", "grant", "--tenant", "globex", "--currency", "EUR", "--name", "gift", "--amount", "4"];
     run(path, &grant, &[0]);
     run(path, &["rate", "--period", "2026-01"], &[0]);
     run(path, &["issue", "--period", "2026-01"], &[0]);
@@ -74,7 +75,8 @@ fn export(folder: &Path, period: &str, format: &str) -> std::path::PathBuf {
 }
 
 fn rows(file: &Path) -> RecordBatch {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(file).unwrap()).unwrap().build().unwrap();
+    let reader =
+        ParquetRecordBatchReaderBuilder::try_new(File::open(file).unwrap()).unwrap().build().unwrap();
     let batches: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
     concat_batches(&batches[0].schema(), &batches).unwrap()
 }
@@ -107,7 +109,8 @@ fn charges_taxes_and_credits_add_up_to_what_is_due() {
     }
     let of = |column: &str| texts(&january, column);
     let categories = "Usage Usage Purchase Usage Tax Usage Usage Credit";
-    let mut found: Vec<(String, String)> = of("BillingAccountId").into_iter().zip(of("ChargeCategory")).collect();
+    let mut found: Vec<(String, String)> =
+        of("BillingAccountId").into_iter().zip(of("ChargeCategory")).collect();
     found.sort();
     let mut expected: Vec<(String, String)> = categories
         .split(' ')
@@ -117,7 +120,10 @@ fn charges_taxes_and_credits_add_up_to_what_is_due() {
     expected.sort();
     assert_eq!(found, expected);
     assert_eq!(BTreeSet::from_iter(of("InvoiceId")), BTreeSet::from(["000001", "000002"].map(str::to_owned)));
-    assert_eq!(BTreeSet::from_iter(of("InvoiceIssuerName")), BTreeSet::from(["Northlight Systems".to_owned()]));
+    assert_eq!(
+        BTreeSet::from_iter(of("InvoiceIssuerName")),
+        BTreeSet::from(["Northlight Systems".to_owned()])
+    );
     assert!(of("ChargeClass").iter().all(String::is_empty));
 
     // 450 calls are 5 packages where 2 were billed: 1.50 more, beside February's fee.

@@ -163,7 +163,8 @@ fn exports_charts_and_formats() {
     let chart = run(folder, &["report", "margin", "--param", "period=2026-03", "--chart"], &[0]);
     assert!(chart.starts_with("Margin per tenant\n\n") && chart.contains('█'), "{chart}");
     let drawn = |file: &str| {
-        let margin = ["report", "margin", "--param", "period=2026-03", "--chart-output", file, "--format", "markdown"];
+        let margin =
+            ["report", "margin", "--param", "period=2026-03", "--chart-output", file, "--format", "markdown"];
         run(folder, &margin, &[0])
     };
     let table = drawn("margin.svg");

@@ -42,7 +42,7 @@ fn grafana_finds_the_columns() {
     let world = World::new(false);
     let served = world.serve("");
     let asked = FILES.iter().find(|(name, _)| *name == "grafana").unwrap().1.split("----\n");
-    let query = asked.filter(|query| query.contains("array_length(parse_ident")).next_back().unwrap();
+    let query = asked.filter(|query| query.contains("array_length(parse_ident")).last().unwrap();
     let found = names(&mut served.client("acme"), query);
     assert!(found.split(' ').any(|column| column == "tenant"), "{found}");
     assert_eq!(found.split(' ').count(), 20, "{found}");

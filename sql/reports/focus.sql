@@ -13,7 +13,7 @@ WITH found AS (
 ), billed AS (
     SELECT lines.*, lines.period <> found.period AS is_correction,
            lines.subscription = '' AND lines.period = found.period AS is_purchase,
-           CASE WHEN lines.billable > 0 THEN round(CAST(lines.amount AS DECIMAL(28, 9)) / CAST(lines.billable AS DECIMAL(28, 9)), 9) END AS unit_price
+           CASE WHEN lines.billable > 0 THEN CAST(round(CAST(lines.amount AS DECIMAL(28, 9)) / CAST(lines.billable AS DECIMAL(28, 9)), 9) AS DECIMAL(38, 9)) END AS unit_price
     FROM invoice_lines AS lines
     JOIN found ON found.invoice = lines.invoice
 ), priced AS (

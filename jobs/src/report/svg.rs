@@ -22,8 +22,11 @@ const ROW_HEIGHT: f64 = 26.0;
 const TOP: f64 = 60.0;
 const PLOT_HEIGHT: f64 = 280.0;
 const TICKS: f64 = 5.0;
-/// More labels than these do not fit beside each other.
-const LABELS_MAX: usize = 8;
+/// Between labels that stand beside each other.
+const LABEL_GAP: f64 = 24.0;
+/// Dots would hide a line of more points.
+const DOTS_MAX: usize = 40;
+const MIDNIGHT: &str = "T00:00:00Z";
 
 impl Chart {
     /// The chart as SVG.
@@ -96,14 +99,21 @@ impl Chart {
             svg += &line(left, y(*tick), right, y(*tick), if *tick == 0.0 { PALE } else { GRID });
             svg += &text(left - 8.0, y(*tick) + 4.5, "end", PALE, shown);
         }
-        for label in labels.iter().step_by(labels.len().div_ceil(LABELS_MAX)) {
-            svg += &text(x(label), TOP + PLOT_HEIGHT + 24.0, "middle", PALE, &shortened(label));
+        for label in fitting(&labels, right - left) {
+            svg += &text(
+                x(label),
+                TOP + PLOT_HEIGHT + 24.0,
+                "middle",
+                PALE,
+                &shortened(without_midnight(label)),
+            );
         }
+        let has_dots = labels.len() <= DOTS_MAX;
         for name in &series {
             let points: Vec<&Point> = self.points.iter().filter(|point| point.series == *name).collect();
             let places: Vec<(f64, f64)> =
                 points.iter().map(|point| (x(&point.label), y(point.value))).collect();
-            svg += &polyline(&places, colour(&series, name));
+            svg += &polyline(&places, colour(&series, name), has_dots);
         }
         let bottom = TOP + PLOT_HEIGHT + 48.0;
         let named: Vec<&String> = series.iter().filter(|name| !name.is_empty()).collect();
@@ -140,6 +150,7 @@ fn ticks((low, high): (f64, f64)) -> Vec<f64> {
 /// With as many decimals as the steps need, and large numbers in thousands and more.
 fn tick_text(value: f64, range: f64) -> String {
     let (divisor, unit) = match range {
+        range if range >= 1e13 => (1e12, " T"),
         range if range >= 1e10 => (1e9, " G"),
         range if range >= 1e7 => (1e6, " M"),
         range if range >= 1e4 => (1e3, " k"),
@@ -148,6 +159,22 @@ fn tick_text(value: f64, range: f64) -> String {
     let scaled = range / divisor;
     let decimals = if scaled >= 5.0 { 0 } else { (1.0 - scaled.log10().floor()).clamp(1.0, 9.0) as usize };
     format!("{:.decimals$}{}", value / divisor, if value == 0.0 { "" } else { unit })
+}
+
+/// As many labels as stand beside each other, at even distances from the first.
+fn fitting(labels: &[String], width: f64) -> impl Iterator<Item = &String> {
+    let letters = labels
+        .iter()
+        .map(|label| shortened(without_midnight(label)).chars().count())
+        .max()
+        .unwrap_or_default();
+    let room = (width / (letters as f64 * LETTER_WIDTH + LABEL_GAP)) as usize;
+    labels.iter().step_by(labels.len().div_ceil(room.max(1)))
+}
+
+/// A day need not say that it begins at midnight.
+fn without_midnight(label: &str) -> &str {
+    label.strip_suffix(MIDNIGHT).unwrap_or(label)
 }
 
 fn shortened(label: &str) -> String {
@@ -173,14 +200,13 @@ fn bar(from: f64, to: f64, top: f64, colour: &str) -> String {
     )
 }
 
-fn polyline(places: &[(f64, f64)], colour: &str) -> String {
+fn polyline(places: &[(f64, f64)], colour: &str, has_dots: bool) -> String {
     let points: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
     let mut svg = format!(
         "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" stroke-linejoin=\"round\"/>\n",
         points.join(" ")
     );
-    // Dots would hide a line of many points.
-    if places.len() <= 40 {
+    if has_dots {
         for (x, y) in places {
             let _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>");
         }
@@ -222,6 +248,9 @@ mod tests {
             let is_near = found.iter().zip(&expected).all(|(left, right)| (left - right).abs() < 1e-9);
             assert!(is_near && found.len() == expected.len(), "{bounds:?}: {found:?}");
         }
+        let days: Vec<String> = (10..40).map(|day| format!("2026-05-{day}{MIDNIGHT}")).collect();
+        assert_eq!(fitting(&days, 800.0).count(), 8);
+        assert_eq!(fitting(&days[..3], 100.0).count(), 1);
         let texts = |range: f64, values: &[f64]| {
             values.iter().map(|value| tick_text(*value, range)).collect::<Vec<_>>()
         };

@@ -1,7 +1,8 @@
 //! FOCUS 1.2 files: their sums are those of the invoices, and the FinOps Foundation's own validator takes them.
 //!
 //! The validator is the package `focus_validator` in the venv `focus` beside the Python that METERHOUSE_TEST_PYTHON
-//! names; `deploy/install-test-tools` makes both. It ends with 0 whatever it finds, so its output is read.
+//! names; `deploy/install-test-tools` makes both. It ends with 0 whatever it finds, so its output is read. Invoice numbers have
+//! a prefix here: of a CSV it takes a column of digits for numbers.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -119,7 +120,10 @@ fn charges_taxes_and_credits_add_up_to_what_is_due() {
         .collect();
     expected.sort();
     assert_eq!(found, expected);
-    assert_eq!(BTreeSet::from_iter(of("InvoiceId")), BTreeSet::from(["000001", "000002"].map(str::to_owned)));
+    assert_eq!(
+        BTreeSet::from_iter(of("InvoiceId")),
+        BTreeSet::from(["R-000001", "R-000002"].map(str::to_owned))
+    );
     assert_eq!(
         BTreeSet::from_iter(of("InvoiceIssuerName")),
         BTreeSet::from(["Northlight Systems".to_owned()])

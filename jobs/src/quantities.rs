@@ -109,7 +109,7 @@ async fn write(batch: RecordBatch, format: Format) -> Result<()> {
     let stream = futures::stream::iter([Ok(batch.clone())]);
     let stream = Box::pin(RecordBatchStreamAdapter::new(batch.schema(), stream));
     let mut out = BufWriter::new(io::stdout());
-    writing::write(stream, format.into(), "", &mut out).await.context("cannot print the quantities")?;
+    writing::write(stream, format.into(), "", &[], &mut out).await.context("cannot print the quantities")?;
     Ok(out.flush()?)
 }
 

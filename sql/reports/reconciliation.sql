@@ -1,6 +1,7 @@
 -- title: Reconciliation
 -- about: Each invoice against the sum of its lines, and what of it Stripe was told. A difference is a fault.
 -- parameter period = last_month: the month in which the periods start
+-- money: total sum_of_lines difference
 WITH lines AS (
     SELECT invoice, count(*) AS lines, sum(amount) AS sum_of_lines FROM invoice_lines GROUP BY invoice
 ), told AS (

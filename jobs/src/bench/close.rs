@@ -7,7 +7,7 @@ use clap::Args;
 use rating::period::PeriodChoice;
 use sql::lake::Lake;
 
-use super::month::{CATALOG, UsageDays};
+use super::month::{UsageDays, meters};
 use super::usage::{Stopwatch, Taken, memory_peak_mib, reset_memory_peak};
 use super::{median, shown};
 use crate::book::Book;
@@ -128,8 +128,7 @@ impl CloseBench {
 }
 
 fn settings(folder: &std::path::Path) -> Result<Config> {
-    let (meters, _) = CATALOG.split_once("plans:").context("the month's catalog has plans of its own")?;
-    std::fs::write(folder.join("catalog.yaml"), format!("{meters}{}", PLANS.trim_start()))?;
+    std::fs::write(folder.join("catalog.yaml"), format!("{}{PLANS}", meters()))?;
     let text = |name: &str| folder.join(name).display().to_string();
     let environment = Environment::from([
         ("METERHOUSE_LAKE".to_owned(), text("lake")),

@@ -16,6 +16,7 @@ mod papers;
 mod push;
 mod quantities;
 mod rate;
+mod reports;
 mod rollups;
 mod side;
 mod simulate;
@@ -27,7 +28,7 @@ use clap::{Args, Subcommand};
 use crate::cli::{Exit, Globals};
 use crate::output::Format;
 
-/// Measure ingest, commits, compaction, quantities, rating, closing, papers and pushing on this machine
+/// Measure ingest, commits, compaction, quantities, rating, closing, reports, papers and pushing on this machine
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
@@ -42,6 +43,7 @@ Examples:
   meterhouse bench rate --invoices 100e3
   meterhouse bench close
   meterhouse bench push --calls-per-second 1000
+  meterhouse bench reports --events 20e6 --python ~/venv/bin/python
 
 Measure with a release build and on a machine that does nothing else. Everything is made in a temporary folder (see \
 TMPDIR) and removed again.")]
@@ -84,6 +86,8 @@ enum Bench {
     Decode(decode::Decode),
     #[command(hide = true)]
     MonthQuantities(month_quantities::MonthQuantities),
+    /// Every report over a month of many tenants, against DuckDB
+    Reports(reports::ReportsBench),
 }
 
 pub fn run(args: &BenchArgs, _: &Globals) -> Result<Exit> {
@@ -106,6 +110,7 @@ pub fn run(args: &BenchArgs, _: &Globals) -> Result<Exit> {
         Bench::Measured(command) => return command.run(),
         Bench::Decode(decode) => return decode.run().map(|()| Exit::Done),
         Bench::MonthQuantities(quantities) => return quantities.run().map(|()| Exit::Done),
+        Bench::Reports(bench) => bench.run()?,
     };
     rows.print(args.format)?;
     Ok(Exit::Done)

@@ -51,6 +51,17 @@ pub const DAY_US: i64 = 86_400_000_000;
 const ROW_GROUP_ROWS: usize = 128 * 1024;
 const PART_ROWS: usize = 512 * 1024;
 
+/// The catalog's meters alone, for who has plans of his own.
+pub fn meters() -> &'static str {
+    CATALOG.split_once("plans:").map_or(CATALOG, |(meters, _)| meters)
+}
+
+/// When the month begins and ends.
+pub fn month_us() -> (i64, i64) {
+    let start_us = i64::from(FIRST_DAY) * DAY_US;
+    (start_us, start_us + i64::from(DAYS) * DAY_US)
+}
+
 /// What the days look like.
 #[derive(Debug, Clone, Copy)]
 pub struct UsageDays {

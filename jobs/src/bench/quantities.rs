@@ -7,7 +7,7 @@ use ::sql::lake::Lake;
 use anyhow::{Result, anyhow};
 use clap::Args;
 
-use super::month::{DAY_US, DAYS, FIRST_DAY, UsageDays};
+use super::month::{UsageDays, month_us};
 use super::side::{Measured, Sides, other, ours};
 use crate::cli::runtime;
 use crate::generate::count;
@@ -49,8 +49,8 @@ impl QuantitiesBench {
             sides.add("meterhouse, one thread", self.quantities(folder, 1, false)?);
             sides.add("meterhouse, every measure", self.quantities(folder, self.threads, true)?);
             if let Some(python) = &self.python {
-                for engine in ["polars", "duckdb"] {
-                    sides.add(engine, self.other(python, engine, folder)?);
+                for name in ["polars", "duckdb"] {
+                    sides.add(name, engine(python, name, &folder.join("lake/usage_events"), self.threads)?);
                 }
             }
         }
@@ -68,16 +68,17 @@ impl QuantitiesBench {
         command.extend(everything.then_some("--everything"));
         ours(folder, &command)
     }
+}
 
-    fn other(&self, python: &Path, engine: &str, folder: &Path) -> Result<Measured> {
-        let start_us = i64::from(FIRST_DAY) * DAY_US;
-        let figures = [self.threads as i64, start_us, start_us + i64::from(DAYS) * DAY_US];
-        let mut program = Command::new(python);
-        program
-            .args(["-c", SCRIPT, engine])
-            .arg(folder.join("lake/usage_events"))
-            .args(figures.map(|figure| figure.to_string()))
-            .env("POLARS_MAX_THREADS", self.threads.to_string());
-        other(&mut program, engine)
-    }
+/// Another engine on the same files.
+pub(super) fn engine(python: &Path, name: &str, table: &Path, threads: usize) -> Result<Measured> {
+    let (start_us, end_us) = month_us();
+    let figures = [threads as i64, start_us, end_us];
+    let mut program = Command::new(python);
+    program
+        .args(["-c", SCRIPT, name])
+        .arg(table)
+        .args(figures.map(|figure| figure.to_string()))
+        .env("POLARS_MAX_THREADS", threads.to_string());
+    other(&mut program, name)
 }

@@ -225,7 +225,7 @@ pub async fn rate(
         corrected.clone().flat_map(|own| &own.corrections).map(|correction| correction.lines.len()).sum();
     let periods: Vec<&Period> = tenants
         .all_charges()
-        .map(|charges| charges.period())
+        .map(rating::draft::Charges::period)
         .chain(corrected.map(|own| &own.period))
         .collect();
     let months: BTreeSet<i32> = periods.iter().map(|period| month(period)).collect();

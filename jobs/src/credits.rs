@@ -112,13 +112,14 @@ async fn enter(book: &Book, grant: &CreditsCommand) -> Result<()> {
     else {
         return Ok(());
     };
-    let amount = amount.normalize();
+    let mut amount = amount.normalize();
     if amount <= Amount::ZERO || amount.scale() > currency.minor_digits() {
         bail!(
             "--amount is {amount}: a credit is above zero and has at most {} decimals in {currency}",
             currency.minor_digits()
         );
     }
+    amount.rescale(currency.minor_digits());
     if until.is_some_and(|until| until <= from.unwrap_or(0)) {
         bail!("--until is not after --from: the credit could never pay");
     }

@@ -44,7 +44,7 @@ mod tests {
         };
         let picture = drawn("Größe");
         assert_eq!(picture.width(), 1800);
-        let blue = picture.pixels().iter().filter(|pixel| pixel.blue() > 200 && pixel.red() < 80).count();
+        let blue = picture.pixels().iter().filter(|pixel| pixel.blue() > 150 && pixel.red() < 80).count();
         assert!(blue > 10_000, "{blue} pixels of bars");
         // Without a font the label would leave no trace.
         assert_ne!(picture.data(), drawn("").data());

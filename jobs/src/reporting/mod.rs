@@ -14,16 +14,17 @@ use jiff::Timestamp;
 pub use book_source::BookRowsOf;
 
 use crate::book::Book;
-use crate::cli::read_catalog;
+use crate::cli::parse_catalog;
 use crate::config::Config;
 
 /// What stands beside the lake. Without a catalog that can be read, or without a book, the lake alone can be queried; the
 /// reason then is a warning on standard error.
 pub async fn sources(config: &Config) -> Sources {
-    let catalog = read_catalog(&config.catalog)
+    let (catalog, catalog_text) = parse_catalog(&config.catalog)
         .inspect_err(|error| tracing::warn!("there are no quantities and prices: {error:#}"))
+        .map(|(catalog, text)| (Arc::new(catalog), Arc::from(text)))
         .ok()
-        .map(Arc::new);
+        .unzip();
     let book = match Book::existing_of(config).await {
         Ok(book) => book,
         Err(error) => {
@@ -33,6 +34,7 @@ pub async fn sources(config: &Config) -> Sources {
     };
     Sources {
         catalog,
+        catalog_text,
         book: book.map(|book| Arc::new(BookRowsOf(book)) as _),
         now_us: Timestamp::now().as_microsecond(),
     }

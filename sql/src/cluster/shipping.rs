@@ -15,7 +15,9 @@ use datafusion::execution::TaskContext;
 use datafusion::physical_plan::analyze::AnalyzeExec;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, common};
+use datafusion::physical_plan::{
+    ExecutionPlan, ExecutionPlanProperties, common, replace_children_if_necessary,
+};
 use futures::future::BoxFuture;
 
 use crate::quantities::QuantitiesExec;
@@ -57,13 +59,10 @@ fn with_own_rows(
             };
         }
         let mut prepared = Vec::with_capacity(children.len());
-        let mut is_same = true;
         for child in children {
-            let new = with_own_rows(Arc::clone(child), Arc::clone(&context)).await?;
-            is_same &= Arc::ptr_eq(child, &new);
-            prepared.push(new);
+            prepared.push(with_own_rows(Arc::clone(child), Arc::clone(&context)).await?);
         }
-        if is_same { Ok(plan) } else { plan.with_new_children(prepared) }
+        replace_children_if_necessary(plan, prepared)
     })
 }
 

@@ -19,9 +19,9 @@ const STATEMENTS: &[&str] = &[
     "SELECT tenant, id, value FROM usage_events ORDER BY value DESC, id LIMIT 5",
     "SELECT tenant, id, value FROM usage_events ORDER BY tenant, time, id OFFSET 3",
     "SELECT tenant, event_day, sum(value) FROM usage_events GROUP BY ROLLUP (tenant, event_day) ORDER BY 1, 2, 3",
-    "SELECT tenant, time, id, lag(value) OVER (PARTITION BY tenant, meter ORDER BY time, id), \
-        lead(value) OVER (PARTITION BY tenant, meter ORDER BY time, id), \
-        sum(value) OVER (PARTITION BY tenant ORDER BY time, id ROWS UNBOUNDED PRECEDING) FROM usage_events",
+    "SELECT tenant, time, id, lag(value) OVER (PARTITION BY tenant, meter ORDER BY time, id, value), \
+        lead(value) OVER (PARTITION BY tenant, meter ORDER BY time, id, value), \
+        sum(value) OVER (PARTITION BY tenant ORDER BY time, id, value ROWS UNBOUNDED PRECEDING) FROM usage_events",
     "SELECT id, row_number() OVER (ORDER BY time, id), ntile(3) OVER (ORDER BY time, id) FROM usage_events",
     "SELECT t.name, count(e.id) FROM tenants t LEFT JOIN usage_events e ON e.tenant = t.tenant GROUP BY 1",
     "SELECT e.id, d.day FROM usage_events e FULL JOIN (SELECT DISTINCT event_day AS day FROM usage_events WHERE event_day > '2026-03-05') d \

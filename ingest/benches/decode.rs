@@ -1,22 +1,29 @@
-//! How many CloudEvents a second one core turns into columns of `usage_events`.
+//! What an event costs one core on its way from a message to a Parquet file of `usage_events`.
 //!
-//! Beside it, on the same bytes in the same rounds: `serde_json` into a `Value`, which is what most consumers
-//! do before they have looked at anything. The two take turns, and the median round of each counts.
+//! Three steps, each timed with those before it: decoding, putting rows into columns, encoding the columns as ingest
+//! does. Beside them, on the same bytes in the same rounds: `serde_json` into a `Value`, which is what most consumers
+//! do before they have looked at anything. All take turns, and the median round of each counts.
 //!
 //!     cargo bench -p ingest --bench decode
+//!
+//! On a machine that others use too, count instructions instead of time: `valgrind --tool=callgrind` on the program
+//! that cargo names, with one of `decode`, `columns`, `encode` and `parse` as its argument; it then runs only that.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use ingest::columns::UsageColumns;
+use ingest::day_file::{DayFileWriter, FileKind};
 use ingest::decode::{DecodeLimits, Decoded, Decoder};
 use ingest::raw_message::{Coordinates, RawMessage};
+use ingest::timestamp::day_of;
 use rating::catalog::Catalog;
+use sql::lake::Table;
 
 const EVENTS: usize = 100_000;
 const ROUNDS: usize = 9;
-/// Rows between two batches, so that the builders neither grow without end nor stay small.
-const BATCH_ROWS: usize = 16_384;
+/// Rows of a chunk, as ingest hands them to the encoder.
+const CHUNK_ROWS: usize = 2_048;
 /// 2026-05-01T12:00:00Z
 const ARRIVAL_US: i64 = 1_777_636_800_000_000;
 
@@ -41,59 +48,126 @@ fn events() -> Vec<String> {
     (0..EVENTS).map(event).collect()
 }
 
-fn decode_all(decoder: &Decoder, meters: &[String], events: &[String]) -> Duration {
-    let started = Instant::now();
-    let mut columns = UsageColumns::default();
-    for (offset, event) in events.iter().enumerate() {
-        let at = Coordinates { topic: "usage", partition: 0, offset: offset as i64 };
-        let payload = Some(event.as_bytes());
-        let message =
-            RawMessage { at, stamped_at_us: Some(ARRIVAL_US), key: None, payload, headers: Vec::new() };
-        decoder.decode(&message, ARRIVAL_US, &mut |decoded| match decoded {
-            Decoded::Event(event) => columns.push(&event, meters, at, ARRIVAL_US),
-            other => panic!("the benchmark's events are good: {other:?}"),
-        });
-        if columns.rows() >= BATCH_ROWS {
-            black_box(columns.finish());
+/// How far events are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Decode,
+    Columns,
+    Encode,
+    Parse,
+}
+
+impl Step {
+    const ALL: [Self; 4] = [Self::Decode, Self::Columns, Self::Encode, Self::Parse];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Columns => "columns",
+            Self::Encode => "encode",
+            Self::Parse => "parse",
         }
     }
-    black_box(columns.finish());
-    started.elapsed()
-}
 
-fn parse_all(events: &[String]) -> Duration {
-    let started = Instant::now();
-    for event in events {
-        black_box(serde_json::from_str::<serde_json::Value>(event).expect("the benchmark's events are JSON"));
+    fn label(self) -> &'static str {
+        match self {
+            Self::Decode => "CloudEvent decoded",
+            Self::Columns => "… and put into columns",
+            Self::Encode => "… and encoded as Parquet",
+            Self::Parse => "serde_json into a Value",
+        }
     }
-    started.elapsed()
 }
 
-fn events_per_second(mut rounds: Vec<Duration>) -> f64 {
+struct Bench {
+    decoder: Decoder,
+    meters: Vec<String>,
+    events: Vec<String>,
+}
+
+impl Bench {
+    fn run(&self, step: Step) -> Duration {
+        let started = Instant::now();
+        match step {
+            Step::Parse => self.parse_all(),
+            Step::Decode => self.decode_all(|decoded, _| drop(black_box(decoded))),
+            Step::Columns => self.fill(|columns| drop(black_box(columns.finish()))),
+            Step::Encode => {
+                let day = day_of(ARRIVAL_US);
+                let writer = DayFileWriter::new(Table::UsageEvents, day, FileKind::Arrived);
+                let mut writer = writer.expect("the table's schema suits Parquet");
+                self.fill(|columns| writer.write(&columns.finish()).expect("the columns suit the file"));
+                black_box(writer.finish(0).expect("memory takes every file"));
+            }
+        }
+        started.elapsed()
+    }
+
+    fn decode_all(&self, mut each: impl FnMut(Decoded<'_>, Coordinates<'_>)) {
+        for (offset, event) in self.events.iter().enumerate() {
+            let at = Coordinates { topic: "usage", partition: 0, offset: offset as i64 };
+            let payload = Some(event.as_bytes());
+            let headers = Vec::new();
+            let message = RawMessage { at, stamped_at_us: Some(ARRIVAL_US), key: None, payload, headers };
+            self.decoder.decode(&message, ARRIVAL_US, &mut |decoded| each(decoded, at));
+        }
+    }
+
+    /// Puts all events into columns; `take` gets them when they are full, and at the end.
+    fn fill(&self, mut take: impl FnMut(&mut UsageColumns)) {
+        let mut columns = UsageColumns::default();
+        self.decode_all(|decoded, at| match decoded {
+            Decoded::Event(event) => {
+                columns.push(&event, &self.meters, at, ARRIVAL_US);
+                if columns.rows() >= CHUNK_ROWS {
+                    take(&mut columns);
+                }
+            }
+            other => panic!("the benchmark's events are good: {other:?}"),
+        });
+        take(&mut columns);
+    }
+
+    fn parse_all(&self) {
+        for event in &self.events {
+            let value = serde_json::from_str::<serde_json::Value>(event);
+            black_box(value.expect("the benchmark's events are JSON"));
+        }
+    }
+}
+
+fn median_us(rounds: &mut [Duration]) -> f64 {
     rounds.sort_unstable();
-    EVENTS as f64 / rounds[rounds.len() / 2].as_secs_f64()
+    rounds[rounds.len() / 2].as_secs_f64() * 1e6 / EVENTS as f64
 }
 
 fn main() {
     let catalog = include_str!("../../testdata/catalogs/redline.yaml");
     let catalog = Catalog::parse(catalog, "redline.yaml").expect("the example catalog has no mistakes");
-    let meters: Vec<String> = catalog.meters.iter().map(|meter| meter.key.clone()).collect();
-    let decoder = Decoder::new(&catalog, DecodeLimits::default());
-    let events = events();
-    let bytes: usize = events.iter().map(String::len).sum();
-
-    let (mut decoded, mut parsed) = (Vec::new(), Vec::new());
+    let bench = Bench {
+        decoder: Decoder::new(&catalog, DecodeLimits::default()),
+        meters: catalog.meters.iter().map(|meter| meter.key.clone()).collect(),
+        events: events(),
+    };
+    let named = std::env::args().nth(1);
+    if let Some(step) = Step::ALL.into_iter().find(|step| Some(step.name()) == named.as_deref()) {
+        bench.run(step);
+        return;
+    }
+    let mut rounds = Step::ALL.map(|_| Vec::new());
     // The first round of each warms the caches and the allocator.
     for round in 0..=ROUNDS {
-        let (decode, parse) = (decode_all(&decoder, &meters, &events), parse_all(&events));
-        if round > 0 {
-            decoded.push(decode);
-            parsed.push(parse);
+        for (step, taken) in Step::ALL.into_iter().zip(&mut rounds) {
+            let duration = bench.run(step);
+            if round > 0 {
+                taken.push(duration);
+            }
         }
     }
-    let (decoded, parsed) = (events_per_second(decoded), events_per_second(parsed));
+    let bytes: usize = bench.events.iter().map(String::len).sum();
     println!("{EVENTS} events of {} bytes, one core, median of {ROUNDS} rounds", bytes / EVENTS);
-    println!("CloudEvent to UsageColumns  {:>6.2} M events/s", decoded / 1e6);
-    println!("serde_json into a Value     {:>6.2} M events/s", parsed / 1e6);
-    println!("ratio                       {:>6.2}", decoded / parsed);
+    for (step, taken) in Step::ALL.into_iter().zip(&mut rounds) {
+        let us = median_us(taken);
+        println!("{:<26} {us:>6.3} us an event {:>6.2} M events/s", step.label(), 1.0 / us);
+    }
 }

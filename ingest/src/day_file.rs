@@ -26,11 +26,18 @@ use uuid::Uuid;
 /// Rows per row group: small enough to decode in cache-sized steps, large enough to compress well.
 const ROW_GROUP_ROWS: usize = 512 * 1024;
 
+/// Rows per row group of what arrives: all pages of a group are kept until it ends, and the memory of few is
+/// taken again for the next group before the allocator returns it to the system.
+const ARRIVED_ROW_GROUP_ROWS: usize = 128 * 1024;
+
 /// Roll-ups lie in the order of their tenants and are read for single ones, too.
 const ROLL_UP_ROW_GROUP_ROWS: usize = 4 * 1024;
 
 /// Columns of mostly distinct values, where a dictionary only costs time.
 const WITHOUT_DICTIONARY: [&str; 6] = ["identity", "id", "data", "payload", "key", "document"];
+/// Columns of usage events by whose bounds nobody skips anything; finding them costs more than encoding most columns.
+pub(crate) const WITHOUT_BOUNDS: [&str; 10] =
+    ["identity", "id", "data", "value", "source", "event_type", "resource", "dimensions", "signal", "topic"];
 /// Digests, which no compression makes smaller.
 const INCOMPRESSIBLE: [&str; 1] = ["identity"];
 /// Columns of growing or repeated numbers, which take little room as differences.
@@ -102,7 +109,8 @@ pub(crate) struct Pieces {
 impl Write for Pieces {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if self.open.len() + bytes.len() > PIECE_BYTES {
-            self.whole.push(std::mem::take(&mut self.open).into());
+            let open = std::mem::replace(&mut self.open, Vec::with_capacity(PIECE_BYTES));
+            self.whole.push(open.into());
         }
         self.open.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -133,8 +141,7 @@ impl DayFileWriter {
     pub fn new(table: Table, day: i32, kind: FileKind) -> Result<Self, ParquetError> {
         let properties = writer_properties();
         let properties = match kind {
-            // Compaction soon writes these rows anew and small; until then time counts, not room.
-            FileKind::Arrived => properties.set_compression(Compression::SNAPPY),
+            FileKind::Arrived => arrived_properties(properties),
             FileKind::RollUp => properties.set_max_row_group_row_count(Some(ROLL_UP_ROW_GROUP_ROWS)),
             FileKind::Corrections | FileKind::Sorted | FileKind::Replaying | FileKind::Drafts => properties,
         };
@@ -210,6 +217,20 @@ pub(crate) fn writer_properties() -> WriterPropertiesBuilder {
         properties = properties
             .set_column_dictionary_enabled(ColumnPath::from(column), false)
             .set_column_encoding(ColumnPath::from(column), Encoding::DELTA_BINARY_PACKED);
+    }
+    properties
+}
+
+/// Compaction soon writes these rows anew and small; until then time counts, not room.
+fn arrived_properties(properties: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
+    let mut properties = properties
+        .set_compression(Compression::SNAPPY)
+        .set_max_row_group_row_count(Some(ARRIVED_ROW_GROUP_ROWS))
+        // Most ids are random, and what is left to gain is not worth looking for.
+        .set_column_compression(ColumnPath::from("id"), Compression::UNCOMPRESSED);
+    for column in WITHOUT_BOUNDS {
+        properties =
+            properties.set_column_statistics_enabled(ColumnPath::from(column), EnabledStatistics::None);
     }
     properties
 }

@@ -18,17 +18,13 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use sql::lake::Table;
 
-use crate::day_file::{FileKind, FinishedFile, Pieces, writer_properties};
+use crate::day_file::{FileKind, FinishedFile, Pieces, WITHOUT_BOUNDS, writer_properties};
 
 /// Rows per row group: a tenant's rows stand together, and who looks for one reads at least a whole group.
 pub const ROW_GROUP_ROWS: usize = 128 * 1024;
 
 /// Columns by whose bounds pages are skipped.
 const WITH_PAGE_BOUNDS: [&str; 3] = ["tenant", "meter", "time"];
-/// Columns by whose bounds nobody skips anything.
-const WITHOUT_BOUNDS: [&str; 10] =
-    ["identity", "id", "data", "value", "source", "event_type", "resource", "dimensions", "signal", "topic"];
-
 /// Texts whose lengths stand apart from their bytes: the lengths of identities and of most ids are all the
 /// same, and then take no room and no time to compress.
 const LENGTHS_APART: [&str; 3] = ["identity", "id", "data"];

@@ -178,7 +178,14 @@ fn check(path: &Path, format: Format) -> Result<()> {
     }
     rows.print(format)?;
     eprintln!("{}: no mistakes", path.display());
+    warn(&catalog, path);
     Ok(())
+}
+
+fn warn(catalog: &Catalog, path: &Path) {
+    for advice in catalog.advice() {
+        eprintln!("warning: {}:{advice}", path.display());
+    }
 }
 
 fn print_changes(old: &Catalog, new: &Catalog) {
@@ -201,6 +208,7 @@ async fn apply(
     let content = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the catalog {}", path.display()))?;
     let catalog = Catalog::parse(&content, &path.display().to_string())?;
+    warn(&catalog, path);
     let book = if dry_run { Book::existing_of(config).await? } else { Some(Book::of(config).await?) };
     let Some(book) = book else {
         eprintln!("{}: no mistakes; it would be the first of a new book (--dry-run)", path.display());

@@ -157,6 +157,11 @@ pub fn main() -> ExitCode {
     ExitCode::from(exit.code())
 }
 
+/// Runs a command line that is given without the program's name.
+pub(crate) fn run_line(arguments: &[String]) -> Result<Exit> {
+    run(Cli::try_parse_from(std::iter::once("meterhouse").chain(arguments.iter().map(String::as_str)))?)
+}
+
 fn run(cli: Cli) -> Result<Exit> {
     match cli.command {
         Command::Demo(args) => demo::run(&args),

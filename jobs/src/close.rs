@@ -106,11 +106,11 @@ pub fn run(args: &CloseArgs, globals: &Globals) -> Result<Exit> {
     if !problems.is_empty() {
         problems.print(args.format)?;
     }
-    let IssueReport { issued, waiting, issued_before, papers, .. } = &report.issued;
+    let IssueReport { waiting, issued_before, papers, .. } = &report.issued;
     eprintln!(
-        "{}: {} invoices issued, {issued_before} before, {waiting} wait for the end of the grace period, {papers} papers",
+        "{}: {} issued, {issued_before} before, {waiting} wait for the end of the grace period, {papers} papers",
         request.period,
-        issued.len()
+        report.issued.counted()
     );
     report.issued.say_what_stripe_is_told(false);
     if !report.issued.stale.is_empty() {
@@ -155,6 +155,7 @@ pub async fn close(
         book: Some(book.clone()),
         catalog_file: chosen.file.clone(),
         look_back: config.issuer.correct_periods,
+        corrections_by: config.issuer.corrections,
     };
     let rated = rate_as_run(book, lake, config, &chosen.catalog, &rating, &|_| ())
         .await

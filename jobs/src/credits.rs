@@ -112,7 +112,8 @@ async fn enter(book: &Book, grant: &CreditsCommand) -> Result<()> {
     else {
         return Ok(());
     };
-    if *amount <= Amount::ZERO || amount.normalize().scale() > currency.minor_digits() {
+    let amount = amount.normalize();
+    if amount <= Amount::ZERO || amount.scale() > currency.minor_digits() {
         bail!(
             "--amount is {amount}: a credit is above zero and has at most {} decimals in {currency}",
             currency.minor_digits()
@@ -127,7 +128,7 @@ async fn enter(book: &Book, grant: &CreditsCommand) -> Result<()> {
         currency: currency.code().to_owned(),
         kind: if *purchase { CreditKind::Purchase } else { CreditKind::Grant },
         credit: name.clone(),
-        amount: *amount,
+        amount,
         priority: *priority,
         effective_at_us: from.unwrap_or(0),
         expires_at_us: *until,

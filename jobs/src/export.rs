@@ -11,9 +11,8 @@ use ::sql::session::Parameters;
 use anyhow::{Context, Result, bail};
 use arrow::datatypes::DataType;
 use clap::{Args, ValueEnum};
+use jiff::ToSpan;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
 use object_store::path::Path as StorePath;
 use object_store::{ObjectStoreExt, WriteMultipart};
 use rating::period::PeriodChoice;
@@ -38,6 +37,7 @@ Examples:
   meterhouse export usage_events --period 2026-05-01 --format parquet --to s3://bucket/usage/2026-05-01.parquet
   meterhouse export charges --period 2026-05 --format ndjson --to charges.ndjson
   meterhouse export top_tenants --period 2026-05 --param top=100 --format csv --to top.csv
+  meterhouse export focus --period 2026-05 --format parquet --to focus.parquet        FOCUS 1.2, for FinOps tools
 
 A month or a day as the period means: for invoices, quantities and charges, what starts then, by the tenant's calendar; \
 for events and roll-ups, what happened in it, in UTC. In CSV a text that a spreadsheet would take for a formula has a \
@@ -94,14 +94,13 @@ pub fn run(args: &ExportArgs, globals: &Globals) -> Result<Exit> {
                 })?;
                 let mut given = args.param.clone();
                 given.extend(args.period.map(|period| ("period".to_owned(), period.to_string())));
-                let now = Timestamp::now().to_zoned(TimeZone::UTC);
-                (report.text.clone(), report::values(report, &given, &now)?)
+                (report.text.clone(), report::values(report, &given, &report::Defaults::of(&config))?)
             }
         };
         let rows = answer(&session, &query, &parameters).await?;
         let place = Place::of(&args.to)?;
         let destination = Destination::of(Some(place.file()));
-        destination.write(rows, args.format.into(), &query).await?;
+        destination.write(rows, args.format.into(), &query, &[]).await?;
         place.finish().await
     })?;
     Ok(Exit::Done)

@@ -17,7 +17,9 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::TryStreamExt;
 use rating::period::PeriodChoice;
 
-use crate::cli::{Exit, Globals, read_catalog, runtime};
+use crate::book::Book;
+use crate::catalog::chosen::ChosenCatalog;
+use crate::cli::{Exit, Globals, runtime};
 use crate::config::Config;
 use crate::engine::EngineArgs;
 use crate::output::Format;
@@ -76,16 +78,16 @@ pub struct QuantitiesArgs {
 
 pub fn run(args: &QuantitiesArgs, globals: &Globals) -> Result<Exit> {
     let config = globals.load_config()?;
-    let catalog = Arc::new(read_catalog(&config.catalog)?);
-    if args.engine.is_elsewhere() {
-        return runtime()?.block_on(async {
-            write(on_cluster(args, &config).await?, args.format).await?;
-            Ok(Exit::Done)
-        });
-    }
     let lake = Lake::open(&config.lake)?;
     let table = lake.table(Table::UsageEvents);
     runtime()?.block_on(async {
+        let book = Book::existing_of(&config).await?;
+        let chosen = ChosenCatalog::for_period(book.as_ref(), &config, args.period, None).await?;
+        if args.engine.is_elsewhere() {
+            write(on_cluster(args, &config, book, chosen).await?, args.format).await?;
+            return Ok(Exit::Done);
+        }
+        let catalog = chosen.catalog;
         let snapshot = Arc::new(table.snapshot(args.as_of).await?);
         let scan = PeriodScan {
             table,
@@ -107,7 +109,12 @@ pub fn run(args: &QuantitiesArgs, globals: &Globals) -> Result<Exit> {
 }
 
 /// The same rows, counted by a cluster. A tenant that has no quantities is an error there.
-async fn on_cluster(args: &QuantitiesArgs, config: &Config) -> Result<RecordBatch> {
+async fn on_cluster(
+    args: &QuantitiesArgs,
+    config: &Config,
+    book: Option<Book>,
+    catalog: ChosenCatalog,
+) -> Result<RecordBatch> {
     if args.source.source() != Source::Auto {
         bail!(
             "a cluster takes quantities from roll-ups where these answer exactly, and from events elsewhere: leave --from out"
@@ -119,7 +126,7 @@ async fn on_cluster(args: &QuantitiesArgs, config: &Config) -> Result<RecordBatc
         engine: args.engine.engine(),
         ..SessionSettings::default()
     };
-    let session = reporting::open(config, &settings).await?;
+    let session = reporting::open_with(config, &settings, book, catalog).await?;
     let mut parameters = Parameters::from([("period".to_owned(), args.period.to_string())]);
     let mut query = "SELECT * FROM quantities($period)".to_owned();
     for (at, tenant) in args.tenant.iter().enumerate() {
@@ -153,7 +160,7 @@ async fn write(batch: RecordBatch, format: Format) -> Result<()> {
     let stream = futures::stream::iter([Ok(batch.clone())]);
     let stream = Box::pin(RecordBatchStreamAdapter::new(batch.schema(), stream));
     let mut out = BufWriter::new(io::stdout());
-    writing::write(stream, format.into(), "", &mut out).await.context("cannot print the quantities")?;
+    writing::write(stream, format.into(), "", &[], &mut out).await.context("cannot print the quantities")?;
     Ok(out.flush()?)
 }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use ::sql::lake::{Lake, Table};
-use ::sql::quantities::{PeriodScan, Question};
+use ::sql::quantities::{Answers, PeriodScan, Question};
 use anyhow::{Result, bail};
 use clap::Args;
 use jiff::Timestamp;
@@ -16,7 +16,9 @@ use rating::period::PeriodChoice;
 use rating::quota::{QuotaUse, uses};
 use rating::usage::Usage;
 
-use crate::cli::{Exit, Globals, read_catalog, runtime};
+use crate::book::Book;
+use crate::catalog::chosen::ChosenCatalog;
+use crate::cli::{Exit, Globals, runtime};
 use crate::invoice::steps::number;
 use crate::output::{Format, Rows};
 use crate::rate::drafts::chain;
@@ -66,14 +68,17 @@ fn percent(text: &str) -> Result<Exact, String> {
 
 pub fn run(args: &QuotasArgs, globals: &Globals) -> Result<Exit> {
     let config = globals.load_config()?;
-    let catalog = Arc::new(read_catalog(&config.catalog)?);
-    if let Some(unknown) = args.tenant.iter().find(|key| catalog.tenant_terms(key).is_none()) {
-        bail!("tenant {unknown} is not set up: add it to the catalog's `tenants`, or `other_tenants`");
-    }
     let lake = Lake::open(&config.lake)?;
     let now_us = Timestamp::now().as_microsecond();
-    let answers = runtime()?.block_on(async {
-        let Some(snapshot) = usage_snapshot(&lake, None).await? else { return Ok(None) };
+    let (catalog, answers) = runtime()?.block_on(async {
+        let book = Book::existing_of(&config).await?;
+        let catalog = ChosenCatalog::for_period(book.as_ref(), &config, args.period, None).await?.catalog;
+        if let Some(unknown) = args.tenant.iter().find(|key| catalog.tenant_terms(key).is_none()) {
+            bail!("tenant {unknown} is not set up: add it to the catalog's `tenants`, or `other_tenants`");
+        }
+        let Some(snapshot) = usage_snapshot(&lake, None).await? else {
+            return Ok((catalog, Answers::default()));
+        };
         let scan = PeriodScan {
             table: lake.table(Table::UsageEvents),
             snapshot,
@@ -83,9 +88,9 @@ pub fn run(args: &QuotasArgs, globals: &Globals) -> Result<Exit> {
             tenants: (!args.tenant.is_empty()).then(|| args.tenant.iter().cloned().collect()),
             threads: threads(),
         };
-        anyhow::Ok(Some(scan.run_from(&lake, args.source.source()).await?))
+        let answers = scan.run_from(&lake, args.source.source()).await?;
+        anyhow::Ok((catalog, answers))
     })?;
-    let answers = answers.unwrap_or_default();
     let mut rows = Rows::new(&[
         "tenant",
         "quota",

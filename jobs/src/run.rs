@@ -31,6 +31,9 @@ pub struct RunSpec<'a> {
     pub lease_duration: Duration,
 }
 
+/// What `rate` makes and `issue` numbers: they take turns.
+pub const DRAFTS: &str = "drafts";
+
 impl<'a> RunSpec<'a> {
     /// A job that is about no period and has a lease of its own.
     pub fn of_job(job: &'a str, config: &Config) -> Self {
@@ -113,7 +116,11 @@ where
     let mut run = match started {
         Ok(run) => run,
         Err(error @ BookError::Held { .. }) => {
-            let message = format!("another `{}` is at work", spec.job);
+            let message = if spec.lease == spec.job {
+                format!("another `{}` is at work", spec.job)
+            } else {
+                format!("`{}` has to wait: a job that works on {} is under way", spec.job, spec.lease)
+            };
             return Err(anyhow::Error::new(error).context(message).context(TryAgain));
         }
         Err(error) => return Err(try_again_if_it_passes(error.into())),

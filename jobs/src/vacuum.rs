@@ -2,25 +2,29 @@
 //!
 //! Kept are the newest version's files with their identity filters, those of every version that was the
 //! newest within the retention, and those of versions that are pinned: by --keep-version, and by every issued invoice,
-//! as the book knows (DESIGN.md 3.10). The log
-//! itself stays whole: it is small, and every pinned version needs it.
+//! as the book knows (DESIGN.md 3.10), and by the roll-ups. The log itself stays whole: it is small, and every pinned
+//! version needs it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use ::ingest::commit::ForeignEntry;
 use anyhow::{Context, Result, bail};
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use clap::Args;
 use futures::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
-use sql::lake::{Lake, Table, TableHandle};
+use sql::lake::{FileRead, Lake, Table, TableHandle};
+use sql::rollups::RollUps;
 
 use crate::book::Book;
 use crate::cli::{Exit, Globals, runtime};
 use crate::compact::filter_paths;
 use crate::output::{Format, Rows};
+use crate::rate::columns::DRAFT;
 use crate::run::{RunSpec, with_run};
 
 /// Shorter than this, a commit under way could lose files that it has stored already.
@@ -98,6 +102,8 @@ async fn vacuum(
     count: &mut dyn FnMut(&str, usize),
 ) -> Result<Rows> {
     let cutoff = Timestamp::now() - args.retain;
+    // A roll-up that was cut short leaves newer versions of these tables than those that count.
+    let rolled_up = RollUps::open(lake).await?.map(|roll_ups| roll_ups.state);
     let mut rows = Rows::new(&["table", "deleted", "bytes", "kept"]);
     let mut deleted = 0;
     for table in Table::ALL {
@@ -107,8 +113,14 @@ async fn vacuum(
         }
         let table_id = handle.snapshot(None).await?.table_id;
         let mut pinned = pinned_by_table.get(&table_id).cloned().unwrap_or_default();
-        if table == Table::UsageEvents {
-            pinned.extend(&args.keep_version);
+        match (table, rolled_up) {
+            (Table::UsageEvents, _) => {
+                pinned.extend(&args.keep_version);
+                pinned.extend(versions_of_drafts(lake, &table_id).await?);
+            }
+            (Table::UsageCarried, Some(state)) => pinned.extend([state.carried_version]),
+            (Table::UsageHourly, Some(state)) => pinned.extend([state.hourly_version]),
+            _ => {}
         }
         let garbage = find_garbage(&handle, cutoff, &Vec::from_iter(pinned)).await?;
         let bytes: u64 = garbage.files.iter().map(|file| file.size).sum();
@@ -120,6 +132,29 @@ async fn vacuum(
         rows.push(vec![table.name().into(), garbage.files.len().into(), bytes.into(), garbage.kept.into()]);
     }
     Ok(rows)
+}
+
+/// The versions of a table that drafts were made from: once issued, they have to be verified.
+async fn versions_of_drafts(lake: &Lake, table_id: &str) -> Result<BTreeSet<u64>> {
+    let handle = lake.table(Table::Invoices);
+    let mut versions = BTreeSet::new();
+    if !handle.exists().await? {
+        return Ok(versions);
+    }
+    for file in handle.snapshot(None).await?.files {
+        let columns = ["state", "table_id", "table_version"];
+        let read = FileRead { columns: Some(&columns), ..FileRead::default() };
+        let mut batches = handle.read_file(&file, read).await?;
+        while let Some(batch) = batches.try_next().await? {
+            let column = |name: &str| batch.column_by_name(name).expect("the column was read");
+            let (state, table) = (column("state").as_string::<i32>(), column("table_id").as_string::<i32>());
+            let version = column("table_version").as_primitive::<Int64Type>();
+            let is_draft = |row: &usize| state.value(*row) == DRAFT && table.value(*row) == table_id;
+            let drafts = (0..batch.num_rows()).filter(is_draft);
+            versions.extend(drafts.filter_map(|row| u64::try_from(version.value(row)).ok()));
+        }
+    }
+    Ok(versions)
 }
 
 async fn delete(handle: &TableHandle, garbage: &Garbage) -> Result<()> {

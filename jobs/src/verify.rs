@@ -7,19 +7,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ::sql::lake::{Lake, TableSnapshot};
+use ::sql::lake::Lake;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use rating::catalog::Catalog;
 use rating::draft::DemandOptions;
-use rating::invoice::{Provenance, canonical};
+use rating::invoice::{Invoice, Provenance, canonical};
 use rating::period::PeriodChoice;
+use rating::usage::Usage;
 
 use crate::book::Book;
 use crate::cli::{Exit, Globals, runtime};
 use crate::issue::{StoredDocument, catalogs, stored_documents};
 use crate::output::{Format, Rows};
-use crate::rate::corrections;
+use crate::rate::again::PinnedCorrections;
+use crate::rate::apart::{self, PeriodCorrection};
 use crate::rate::credits::OpeningCredits;
 use crate::rate::drafts::RunInputs;
 use crate::rate::tenants::{RatedTenants, threads, usage_snapshot};
@@ -137,33 +139,44 @@ async fn verify_group(
     };
     let options = DemandOptions::default();
     let answers = tenants.usage(lake, catalog, snapshot.as_ref(), options, threads()).await?;
-    let mut results = Vec::new();
-    for document in documents {
-        let issued = &document.invoice;
-        let usage = answers.usages.iter().find(|usage| usage.demand.tenant == issued.tenant);
-        let inputs = inputs(lake, document, snapshot.as_ref()).await;
-        let inputs = match inputs {
-            Ok(inputs) => inputs,
-            Err(error) => {
-                results.push(result(document, Some(format!("{error:#}"))));
-                continue;
-            }
-        };
-        let again =
-            usage.zip(tenants.charges(&issued.tenant)).map(|(usage, charges)| inputs.invoice(charges, usage));
+    let usages: BTreeMap<&str, &Usage> =
+        answers.usages.iter().map(|usage| (usage.demand.tenant.as_str(), usage)).collect();
+    let pinned = PinnedCorrections::read(lake, documents, snapshot.as_ref(), threads()).await?;
+    let verified = documents.iter().map(|document| {
+        let usage = usages.get(document.invoice.tenant.as_str()).copied();
+        let again = pinned.of(document).and_then(|made| again(document, &made, &tenants, usage));
         let difference = match again {
-            Some(Ok(Some(again))) => {
-                let digest = canonical::digest(&again.canonical_json()?);
-                (digest != document.digest)
-                    .then(|| format!("total {} instead of {}, digest {digest}", again.total, issued.total))
-            }
-            Some(Ok(None)) => Some("nothing to charge any more".to_owned()),
-            Some(Err(error)) => Some(format!("{:#}", anyhow::Error::new(error))),
-            None => Some("the tenant has no usage or no terms any more".to_owned()),
+            Ok(again) => difference(document, again.as_ref())?,
+            Err(error) => Some(format!("{error:#}")),
         };
-        results.push(result(document, difference));
+        Ok(result(document, difference))
+    });
+    verified.collect()
+}
+
+/// A document made again; none where nothing is charged any more.
+fn again(
+    document: &StoredDocument,
+    corrections: &[PeriodCorrection],
+    tenants: &RatedTenants<'_>,
+    usage: Option<&Usage>,
+) -> Result<Option<Invoice>> {
+    let issued = &document.invoice;
+    let corrections: Vec<&PeriodCorrection> = corrections.iter().collect();
+    if !issued.kind.is_of_period() {
+        let (tenant, period, provenance) = (&issued.tenant, &issued.period, &issued.provenance);
+        return Ok(apart::document(issued.kind, tenant, period, &corrections, provenance)?);
     }
-    Ok(results)
+    let charged = usage.zip(tenants.charges(&issued.tenant));
+    let (usage, charges) = charged.context("the tenant has no usage or no terms any more")?;
+    Ok(inputs(issued).invoice(charges, charges.rate_lines(usage, "")?, &corrections)?)
+}
+
+fn difference(document: &StoredDocument, again: Option<&Invoice>) -> Result<Option<String>> {
+    let Some(again) = again else { return Ok(Some("nothing to charge any more".to_owned())) };
+    let digest = canonical::digest(&again.canonical_json()?);
+    let (now, then) = (again.total, document.invoice.total);
+    Ok((digest != document.digest).then(|| format!("total {now} instead of {then}, digest {digest}")))
 }
 
 fn result(document: &StoredDocument, difference: Option<String>) -> Verified {
@@ -175,26 +188,17 @@ fn result(document: &StoredDocument, difference: Option<String>) -> Verified {
     }
 }
 
-/// What an invoice was made from beside its own usage: the periods that it corrects are rated again, too.
-async fn inputs(
-    lake: &Lake,
-    document: &StoredDocument,
-    snapshot: Option<&Arc<TableSnapshot>>,
-) -> Result<RunInputs> {
-    let issued = &document.invoice;
+/// What an invoice was made from beside its usage and corrections.
+fn inputs(issued: &Invoice) -> RunInputs {
     let mut inputs = RunInputs {
         provenance: Provenance { book_hash: String::new(), ..issued.provenance.clone() },
         ..RunInputs::default()
     };
-    if !issued.inputs.adjusted.is_empty() {
-        let made = corrections::again(lake, document, snapshot, threads()).await?;
-        inputs.corrections.insert(issued.tenant.clone(), made);
-    }
     let opening = OpeningCredits::of_invoice(issued);
     if opening != OpeningCredits::default() {
         inputs.credits.insert(issued.tenant.clone(), opening);
     }
-    Ok(inputs)
+    inputs
 }
 
 /// The book's index must name the same digests.

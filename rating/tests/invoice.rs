@@ -3,7 +3,9 @@
 use rating::exact::Exact;
 use rating::invoice::credit::{Credit, draw};
 use rating::invoice::tax::{OneRate, Untaxed};
-use rating::invoice::{Invoice, InvoiceError, InvoiceParts, Provenance, Warning, adjustments};
+use rating::invoice::{
+    Adjustment, Cause, Invoice, InvoiceError, InvoiceKind, InvoiceParts, Provenance, Warning, adjustments,
+};
 use rating::line::{LineItem, LineKey, LineRequest};
 use rating::money::{Amount, Currency, UnitPrice};
 use rating::period::{BillingCycle, Period, time_zone};
@@ -57,7 +59,8 @@ fn request<'a>(price: &str, terms: &'a PriceTerms, quantity: Option<Quantity>) -
         period: february().span,
         quantity,
         transactions: None,
-        billed_before: Decimal::ZERO,
+        so_far: None,
+        commitment: None,
     }
 }
 
@@ -79,6 +82,7 @@ fn storage(gigabytes: &str) -> LineItem {
 
 fn parts(lines: Vec<LineItem>) -> InvoiceParts {
     InvoiceParts {
+        kind: InvoiceKind::OfPeriod,
         tenant: "acme".into(),
         period: february(),
         currency: Currency::from_code("EUR").unwrap(),
@@ -226,4 +230,33 @@ fn a_missing_cell_is_a_warning_and_names_everything() {
     assert_eq!(warning.to_string(), "price sessions has no cell for 3600");
     assert!(warning.leaves_usage_unbilled());
     assert!(matches!(storage("-1").warnings().as_slice(), [Warning::NegativeQuantity { .. }]));
+}
+
+/// A credit note of two invoices, one that charges, or one with a line of its own is none.
+#[test]
+fn a_credit_note_takes_back_of_one_invoice() {
+    let made = |changes: &[(&str, &str, &str)]| {
+        let line = |(price, amount, number): &(&str, &str, &str)| {
+            let (old, new) = (decimal("10.00"), decimal("10.00") + decimal(amount));
+            let key = LineKey { period: "2026-01-01".into(), ..key(price) };
+            let adjustment = Adjustment { key, old, new, difference: decimal(amount) };
+            let currency = Currency::from_code("EUR").unwrap();
+            adjustment.line("Storage", currency, number, Cause::AmendedEvent).unwrap()
+        };
+        let lines = changes.iter().map(line).collect();
+        Invoice::assemble(InvoiceParts { kind: InvoiceKind::CreditNote, ..parts(lines) }, &mut [], &vat())
+    };
+    let note = made(&[("a", "-1.00", "7"), ("b", "0.50", "7")]).unwrap();
+    let sums = [note.total, note.taxed, note.due].map(|amount| amount.to_string());
+    // 19 % of 0.50 is 0.095.
+    assert_eq!(sums, ["-0.50", "-0.09", "-0.59"]);
+    assert_eq!(note.occasion(), "2026-01-01");
+    assert!(note.canonical_json().unwrap().starts_with(r#"{"credited":"0.00""#));
+    for wrong in [&[("a", "1.00", "7")][..], &[("a", "-1.00", "7"), ("b", "-1.00", "8")]] {
+        let error = made(wrong).unwrap_err();
+        assert!(matches!(error, InvoiceError::BrokenIdentity { what: "a credit note", .. }), "{error}");
+    }
+    let own = InvoiceParts { kind: InvoiceKind::CreditNote, ..parts(vec![flat("a", "-1")]) };
+    let error = Invoice::assemble(own, &mut [], &Untaxed).unwrap_err();
+    assert!(matches!(error, InvoiceError::ForeignLine { .. }), "{error}");
 }

@@ -9,10 +9,11 @@ use rating::exact::Exact;
 use rating::money::{Currency, MoneyRounding, UnitPrice};
 use rating::price::{
     Allowance, Commitment, CommittedUsage, Discount, FlatPrice, GraduatedPrice, MatrixCell, MatrixPrice,
-    PackagePrice, PerUnitPrice, PercentagePrice, Pool, PoolBalances, PriceError, PriceModel, PriceTerms,
-    PriceTrail, QuantityRounding, RoundingDirection, Tier, UnitConversion, Usage, VolumePrice, ZeroUsage,
+    PackagePrice, PerUnitPrice, PercentagePrice, PeriodSoFar, Pool, PoolBalances, PriceError, PriceModel,
+    PriceTerms, PriceTrail, QuantityRounding, RoundingDirection, Tier, UnitConversion, Usage, VolumePrice,
+    ZeroUsage,
 };
-use rating::quantity::Dimensions;
+use rating::quantity::{Dimensions, OverTime};
 use rust_decimal::Decimal;
 
 fn decimal(text: &str) -> Decimal {
@@ -55,9 +56,10 @@ fn rate_with(
         unit: "byte",
         dimensions: &dimensions,
         transactions: None,
-        weighs_by_time: false,
+        over_time: OverTime::AddsUp,
         span_share: &exact(share),
-        billed_before: Decimal::ZERO,
+        so_far: None,
+        commitment: None,
     };
     terms.rate(&usage, usd(), pools)
 }
@@ -201,7 +203,7 @@ fn steps_apply_in_the_order_of_the_law() {
         ..PriceTerms::of(per_unit("0.20"))
     };
     // 9.2 GiB for half the period: 2.5 free, 6.7 rounded up to 7, 1.40; committed 0.50, beyond it 0.90 doubled: 2.30;
-    // less 10 % 2.07, less 0.05 2.02, capped at 1.20.
+    // less 10 % 2.07, less half of 0.05 2.045, capped at 1.20.
     let bytes = (exact("9.2") * exact("1073741824")).to_string();
     let trail = rate_with(&terms, &bytes, "1/2", &[], &mut PoolBalances::default()).unwrap();
     assert_eq!(trail.conversion.converted, exact("9.2"));
@@ -212,12 +214,144 @@ fn steps_apply_in_the_order_of_the_law() {
     let commitment = trail.commitment.as_ref().unwrap();
     assert_eq!((&commitment.within, &commitment.overage), (&exact("0.5"), &exact("1.8")));
     let taken: Vec<String> = trail.discounts.iter().map(|step| step.taken.to_string()).collect();
-    assert_eq!(taken, ["0.23", "0.05", "0.82"]);
+    assert_eq!(taken, ["0.23", "0.025", "0.845"]);
     assert_eq!(trail.amount().to_string(), "1.20");
     // Nothing used: the commitment is trued up, and the discounts come off it.
     let unused = rate_with(&terms, "0", "1", &[], &mut PoolBalances::default()).unwrap();
     assert_eq!(unused.commitment.as_ref().unwrap().true_up, exact("1"));
     assert_eq!(unused.amount().to_string(), "0.85");
+}
+
+/// What a level's price costs in each of the spans of these shares.
+fn level_amounts(terms: &PriceTerms, quantity: &str, shares: &[&str]) -> Vec<String> {
+    let rated = |share: &&str| {
+        let usage = Usage {
+            quantity: &exact(quantity),
+            unit: "byte",
+            dimensions: &Dimensions::new(),
+            transactions: None,
+            over_time: OverTime::Weighs,
+            span_share: &exact(share),
+            so_far: None,
+            commitment: None,
+        };
+        let trail = terms.rate(&usage, usd(), &mut PoolBalances::default()).unwrap();
+        trail.model_amount.to_string()
+    };
+    shares.iter().map(rated).collect()
+}
+
+#[test]
+fn a_levels_tiers_packages_and_steps_speak_of_the_level() {
+    let tiered = tiers(&[("100", "2", "0"), ("", "1", "0")]);
+    let zero_usage = ZeroUsage::OwesFirstFlatFee;
+    let volume = PriceTerms::of(PriceModel::Volume(VolumePrice { tiers: tiered.clone(), zero_usage }));
+    // 150 at 1 are 150 for the period, so 75 for half of it.
+    assert_eq!(level_amounts(&volume, "150", &["1", "1/2"]), ["150", "75"]);
+    let free = tiers(&[("10", "0", "0"), ("", "2", "0")]);
+    let graduated = PriceTerms::of(PriceModel::Graduated(GraduatedPrice { tiers: free, zero_usage }));
+    // Two of the twelve cost 2 each.
+    assert_eq!(level_amounts(&graduated, "12", &["1", "1/2"]), ["4", "2"]);
+    let up = QuantityRounding::ToStep { direction: RoundingDirection::Up, step: Decimal::ONE };
+    let rounded = PriceTerms { quantity_rounding: up, ..PriceTerms::of(per_unit("1")) };
+    assert_eq!(level_amounts(&rounded, "3", &["1", "10/31", "21/31"]), ["3", "30/31", "63/31"]);
+    assert_eq!(level_amounts(&rounded, "2.5", &["1", "10/31", "21/31"]), ["3", "30/31", "63/31"]);
+    let (size, package_price) = (decimal("10"), decimal("15"));
+    let package = PackagePrice { size, package_price, rounding: RoundingDirection::Up };
+    let packages = PriceTerms::of(PriceModel::Package(package));
+    assert_eq!(level_amounts(&packages, "12", &["1", "1/3", "2/3"]), ["30", "10", "20"]);
+    let mut capped = tiered;
+    capped[0].maximum = Some(decimal("50"));
+    capped[0].block_size = Some(decimal("10"));
+    let mut capped = PriceTerms::of(PriceModel::Graduated(GraduatedPrice { tiers: capped, zero_usage }));
+    // 25 are three blocks at 2, and all of it is weighed.
+    assert_eq!(level_amounts(&capped, "25", &["1", "1/2"]), ["6", "3"]);
+    // 10 blocks and 50 units.
+    assert_eq!(level_amounts(&capped, "150", &["1", "1/4"]), ["70", "17.5"]);
+    // The first tier at 15 instead of 20 for a period.
+    if let PriceModel::Graduated(price) = &mut capped.model {
+        price.tiers[0].maximum = Some(decimal("15"));
+    }
+    assert_eq!(level_amounts(&capped, "150", &["1", "1/4"]), ["65", "16.25"]);
+}
+
+#[test]
+fn what_is_not_prorated_counts_once_over_the_spans_of_a_period() {
+    let spans = |terms: &PriceTerms, quantities: &[&str]| {
+        let mut so_far = PeriodSoFar::default();
+        let mut amounts = Vec::new();
+        for quantity in quantities {
+            let single = [exact(quantity)];
+            let usage = Usage {
+                quantity: &exact(quantity),
+                unit: "byte",
+                dimensions: &Dimensions::new(),
+                transactions: Some(&single),
+                over_time: OverTime::AddsUp,
+                span_share: &exact("1/2"),
+                so_far: Some(&so_far),
+                commitment: None,
+            };
+            let trail = terms.rate(&usage, usd(), &mut PoolBalances::default()).unwrap();
+            amounts.push(trail.amount().to_string());
+            so_far = so_far.with(terms, &trail, &single).unwrap();
+        }
+        amounts
+    };
+    let included = PriceTerms {
+        conversion: UnitConversion::divide_by(decimal("1000"), "kB"),
+        allowance: Some(Allowance::Own { quantity: decimal("10"), prorated: false }),
+        ..PriceTerms::of(per_unit("1"))
+    };
+    assert_eq!(spans(&included, &["4000", "10000", "3000"]), ["0.00", "4.00", "3.00"]);
+    let mut capped = tiers(&[("10", "1", "0"), ("", "2", "0")]);
+    capped[0].maximum = Some(decimal("5"));
+    let zero_usage = ZeroUsage::OwesNothing;
+    let capped = PriceTerms::of(PriceModel::Graduated(GraduatedPrice { tiers: capped, zero_usage }));
+    // 3, then 2 that are left of the tier's 5, then 1 unit of the second tier.
+    assert_eq!(spans(&capped, &["3", "4", "11"]), ["3.00", "2.00", "2.00"]);
+    let percentage = |price: PercentagePrice| PriceTerms::of(PriceModel::Percentage(price));
+    let ten = PercentagePrice::rate(Decimal::TEN);
+    let free_two = percentage(PercentagePrice { free_transactions: Some(2), ..ten.clone() });
+    assert_eq!(spans(&free_two, &["100", "50", "30"]), ["0.00", "0.00", "3.00"]);
+    let free_amount = percentage(PercentagePrice { free_amount: Some(decimal("120")), ..ten });
+    assert_eq!(spans(&free_amount, &["100", "50", "30"]), ["0.00", "3.00", "3.00"]);
+}
+
+#[test]
+fn a_committed_quantity_is_prorated_once() {
+    let rows = tiers(&[("", "1", "10")]);
+    let model =
+        PriceModel::Graduated(GraduatedPrice { tiers: rows, zero_usage: ZeroUsage::OwesFirstFlatFee });
+    let terms = PriceTerms {
+        commitment: Some(Commitment {
+            committed: CommittedUsage::Quantity(decimal("100")),
+            true_up: true,
+            overage_factor: Decimal::ONE,
+            prorated: true,
+        }),
+        ..PriceTerms::of(model)
+    };
+    // 100 at 1 and the fee of 10 are 110 for the period.
+    let half = rate_with(&terms, "0", "1/2", &[], &mut PoolBalances::default()).unwrap();
+    assert_eq!(half.amount().to_string(), "55.00");
+    assert_eq!(half.commitment.unwrap().within.to_string(), "5");
+    assert_eq!(rate(&terms, "0").amount().to_string(), "110.00");
+}
+
+#[test]
+fn an_amount_off_is_for_a_whole_period() {
+    let fee = |prorated| PriceTerms {
+        discounts: vec![Discount::Amount(decimal("5"))],
+        ..PriceTerms::of(PriceModel::Flat(FlatPrice { amount: decimal("31"), prorated }))
+    };
+    let two_days =
+        |terms: &PriceTerms| rate_with(terms, "1", "2/31", &[], &mut PoolBalances::default()).unwrap();
+    // 2.00 less 10/31 = 0.3226; a fee that is owed whole has the whole discount.
+    let prorated = two_days(&fee(true));
+    assert_eq!(prorated.amount().to_string(), "1.68");
+    assert_eq!(prorated.discounts[0].share, Some(exact("2/31")));
+    assert_eq!(two_days(&fee(false)).amount().to_string(), "26.00");
 }
 
 #[test]
@@ -300,9 +434,10 @@ fn a_gigabyte_month_costs_its_price_in_every_month() {
             unit: "byte",
             dimensions: &Dimensions::new(),
             transactions: None,
-            weighs_by_time: true,
+            over_time: OverTime::Weighs,
             span_share: &exact(share),
-            billed_before: Decimal::ZERO,
+            so_far: None,
+            commitment: None,
         };
         let trail = terms.rate(&usage, usd(), &mut PoolBalances::default()).unwrap();
         assert_eq!(trail.model_amount, exact(amount));

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use rating::quantity::session::{SessionEvent, SessionFold, SessionOddities, SessionState};
 use rating::quantity::{FoldError, SessionRules};
 
-use SessionEvent::{Complete, Heartbeat, Start, Stop};
+use SessionEvent::{BareHeartbeat, Complete, Heartbeat, Start, Stop};
 
 const MINUTE_US: i64 = 60_000_000;
 
@@ -87,6 +87,27 @@ fn named_cases() {
 }
 
 #[test]
+fn a_heartbeat_without_dimensions_keeps_those_of_its_session() {
+    let mut fold = SessionFold::new(rules(Some(30), None, None), 0, &SessionState::default());
+    // Dimension set 1, and 0 for none; the last heartbeat comes after the timeout and starts a session of its own.
+    for (minute, dimensions, event) in [
+        (0, 1, Start),
+        (10, 0, BareHeartbeat),
+        (20, 2, Heartbeat),
+        (25, 0, BareHeartbeat),
+        (90, 0, BareHeartbeat),
+    ] {
+        fold.event(minute * MINUTE_US, 7, dimensions, event).unwrap();
+    }
+    let segment = fold.cut(100 * MINUTE_US).unwrap();
+    let minutes: Vec<i128> =
+        segment.totals.iter().map(|totals| totals.billed_us / i128::from(MINUTE_US)).collect();
+    assert_eq!(minutes, [10, 20, 35]);
+    let samples: Vec<u64> = segment.totals.iter().map(|totals| totals.samples.count).collect();
+    assert_eq!(samples, [1, 2, 2]);
+}
+
+#[test]
 fn oddities_are_counted() {
     let late = rules(Some(5), None, None);
     let backwards = Complete { end_us: 0 };
@@ -108,6 +129,7 @@ fn event() -> impl Strategy<Value = Event> {
     let what = prop_oneof![
         3 => Just(None),
         2 => Just(Some(Heartbeat)),
+        1 => Just(Some(BareHeartbeat)),
         2 => Just(Some(Stop)),
         1 => (-3_i64..40).prop_map(|length_us| Some(Complete { end_us: length_us })),
     ];

@@ -10,10 +10,11 @@ use proptest::prelude::*;
 use rating::exact::Exact;
 use rating::money::{Currency, UnitPrice};
 use rating::price::{
-    Allowance, Commitment, CommittedUsage, Discount, PackagePrice, PerUnitPrice, PoolBalances, PriceError,
-    PriceModel, PriceTerms, PriceTrail, QuantityRounding, RoundingDirection, UnitConversion, Usage,
+    Allowance, Commitment, CommittedUsage, Discount, PackagePrice, PerUnitPrice, PeriodSoFar, PoolBalances,
+    PriceError, PriceModel, PriceTerms, PriceTrail, QuantityRounding, RoundingDirection, UnitConversion,
+    Usage,
 };
-use rating::quantity::Dimensions;
+use rating::quantity::{Dimensions, OverTime};
 use rust_decimal::Decimal;
 
 /// A decimal as mantissa and number of decimals, so that the oracle needs no decimals of its own.
@@ -31,7 +32,7 @@ fn value((mantissa, decimals): Scaled) -> BigRational {
 struct Case {
     quantity: (i128, i128),
     share: (i128, i128),
-    weighs_by_time: bool,
+    over_time: OverTime,
     divisor: Scaled,
     allowance: Option<(Scaled, bool)>,
     step: Option<(RoundingDirection, Scaled)>,
@@ -54,6 +55,7 @@ fn direction() -> impl Strategy<Value = RoundingDirection> {
 fn case() -> impl Strategy<Value = Case> {
     let quantity = (prop_oneof![-1_000..5_000_i128, 0..10_i128.pow(30)], 1_i128..10_i128.pow(15));
     let share = (0_i128..40).prop_flat_map(|part| (Just(part), part.max(1)..41));
+    let over_time = prop_oneof![Just(OverTime::AddsUp), Just(OverTime::Weighs), Just(OverTime::IsWeighed)];
     let divisor = prop_oneof![Just((1_073_741_824, 0)), Just((1_000_000_000, 0)), scaled(1..50, 0..3),];
     // Up to 28 digits with 12 decimals, and everyday prices.
     let price = prop_oneof![3 => scaled(0..10_000, 0..5), 1 => scaled(-50..10_i128.pow(28), 12..13)];
@@ -66,17 +68,17 @@ fn case() -> impl Strategy<Value = Case> {
     );
     let commitment = (scaled(0..90_000, 2..3), any::<bool>(), scaled(0..400, 2..3), any::<bool>());
     (
-        (quantity, share, any::<bool>(), divisor, price),
+        (quantity, share, over_time, divisor, price),
         proptest::option::of((scaled(0..5_000, 0..4), any::<bool>())),
         steps,
         proptest::option::of(commitment),
         off,
     )
-        .prop_map(
-            |((quantity, share, weighs_by_time, divisor, price), allowance, steps, commitment, off)| Case {
+        .prop_map(|((quantity, share, over_time, divisor, price), allowance, steps, commitment, off)| {
+            Case {
                 quantity,
                 share,
-                weighs_by_time,
+                over_time,
                 divisor,
                 allowance,
                 step: steps.0,
@@ -86,8 +88,8 @@ fn case() -> impl Strategy<Value = Case> {
                 percent_off: off.0,
                 amount_off: off.1,
                 maximum: off.2,
-            },
-        )
+            }
+        })
 }
 
 fn terms(case: &Case) -> PriceTerms {
@@ -125,14 +127,17 @@ fn terms(case: &Case) -> PriceTerms {
 }
 
 fn rate(case: &Case) -> Result<PriceTrail, PriceError> {
+    let billed = case.maximum.map_or(Decimal::ZERO, |(_, before)| decimal(before));
+    let so_far = PeriodSoFar { billed, ..PeriodSoFar::default() };
     let usage = Usage {
         quantity: &Exact::ratio(case.quantity.0, case.quantity.1).unwrap(),
         unit: "byte",
         dimensions: &Dimensions::new(),
         transactions: None,
-        weighs_by_time: case.weighs_by_time,
+        over_time: case.over_time,
         span_share: &Exact::ratio(case.share.0, case.share.1).unwrap(),
-        billed_before: case.maximum.map_or(Decimal::ZERO, |(_, before)| decimal(before)),
+        so_far: Some(&so_far),
+        commitment: None,
     };
     terms(case).rate(&usage, Currency::from_code("USD").unwrap(), &mut PoolBalances::default())
 }
@@ -151,16 +156,22 @@ fn to_step(quantity: &BigRational, direction: RoundingDirection, step: &BigRatio
 fn oracle_line(case: &Case) -> (BigRational, BigRational) {
     let share = ratio(case.share.0, case.share.1);
     let portion = |prorated: bool| if prorated { share.clone() } else { ratio(1, 1) };
-    let mut quantity =
-        ratio(case.quantity.0, case.quantity.1) * portion(case.weighs_by_time) / value(case.divisor);
+    // Steps and sizes speak of a level and weigh as it does.
+    let weight = portion(case.over_time != OverTime::AddsUp);
+    let mut quantity = ratio(case.quantity.0, case.quantity.1) * portion(case.over_time == OverTime::Weighs)
+        / value(case.divisor);
     if let Some((allowance, prorated)) = case.allowance {
         let left = &quantity - value(allowance) * portion(prorated);
         quantity = if quantity > zero() { left.max(zero()) } else { quantity };
     }
-    if let Some((direction, step)) = case.step {
-        quantity = to_step(&quantity, direction, &value(step));
+    if let Some((direction, step)) = case.step.filter(|_| weight > zero()) {
+        quantity = to_step(&(&quantity / &weight), direction, &value(step)) * &weight;
     }
-    let units = case.package_size.map_or(quantity.clone(), |size| (&quantity / value(size)).ceil());
+    let units = match case.package_size {
+        None => quantity,
+        Some(_) if weight == zero() => zero(),
+        Some(size) => (&quantity / &weight / value(size)).ceil() * &weight,
+    };
     let mut amount = units * value(case.price);
     if let Some((committed, true_up, factor, prorated)) = case.commitment {
         let committed = value(committed) * portion(prorated);
@@ -172,7 +183,7 @@ fn oracle_line(case: &Case) -> (BigRational, BigRational) {
     }
     if amount > zero() {
         amount *= ratio(1, 1) - case.percent_off.map_or(zero(), value) / ratio(100, 1);
-        amount = (amount - case.amount_off.map_or(zero(), value)).max(zero());
+        amount = (amount - case.amount_off.map_or(zero(), value) * &share).max(zero());
         if let Some((maximum, before)) = case.maximum {
             amount = amount.min((value(maximum) - value(before)).max(zero()));
         }

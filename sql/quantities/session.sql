@@ -1,5 +1,6 @@
 -- Sessions (DESIGN.md 3.5): seconds of running sessions that overlap the span. A session goes over from one dimension set
--- to another where a sign of life says so; without a stop it goes on, or ends so long after its last sign of life.
+-- to another where a sign of life says so (a heartbeat without dimensions says nothing of them); without a stop it goes
+-- on, or ends so long after its last sign of life.
 --
 -- How: from each start, heartbeat or complete event a stretch goes to the session's next event, to its known end or to
 -- its timeout, whichever is first. A session has owed B(elapsed) in all: the elapsed time, at least the minimum, in whole
@@ -50,6 +51,7 @@ signals AS (
         resource AS session,
         dimensions,
         is_taken,
+        signal <> 'heartbeat' OR dimension_set NOT IN ('', '{}') AS says_dimensions,
         signal,
         CAST(CASE WHEN signal = 'heartbeat' THEN time_us ELSE CAST(signal_time AS BIGINT) END AS BIGINT) AS at_us,
         CASE WHEN signal = 'complete' THEN CAST(signal_time AS BIGINT) + CAST(duration_us AS BIGINT) END AS known_us,
@@ -79,10 +81,22 @@ begun AS (
         ) AS begun_us
     FROM neighbours
 ),
+known AS (
+    SELECT
+        begun.*,
+        COALESCE(LAST_VALUE(CASE WHEN says_dimensions THEN dimensions END) IGNORE NULLS OVER run, dimensions)
+            AS kept_dimensions,
+        COALESCE(LAST_VALUE(CASE WHEN says_dimensions THEN is_taken END) IGNORE NULLS OVER run, is_taken)
+            AS is_kept_taken
+    FROM begun
+    WINDOW run AS (
+        PARTITION BY session, begun_us ORDER BY at_us, place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    )
+),
 stretches AS (
     SELECT
-        dimensions,
-        is_taken,
+        kept_dimensions AS dimensions,
+        is_kept_taken AS is_taken,
         begun_us,
         at_us AS from_us,
         LEAST(
@@ -95,7 +109,7 @@ stretches AS (
         ) AS until_us,
         -- Nothing is owed for dimensions that a session had for no time at all, unless it ended there.
         next_us IS NOT NULL AND next_us = at_us AND next <> 'stop' AS is_passed_over
-    FROM begun
+    FROM known
     WHERE signal <> 'stop'
 ),
 in_span AS (

@@ -1,6 +1,7 @@
 -- title: Overage by tenant
 -- about: What tenants pay for usage beyond what their plan includes.
 -- parameter period = last_month: the month in which the periods start
+-- money: overage
 -- chart: bar tenant overage
 WITH included AS (
     SELECT DISTINCT plan, price FROM allowances WHERE price IS NOT NULL

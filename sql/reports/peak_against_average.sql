@@ -1,6 +1,7 @@
 -- title: Peak against average, and what each would cost
 -- about: For each price of a level (storage, connections) the peak and the average, and the line's amount if it were billed by either.
 -- parameter period = last_month: the month in which the periods start
+-- money: cost_by_peak cost_by_average difference
 -- chart: bar tenant difference
 SELECT
     tenant, plan, price, meter, unit, currency,

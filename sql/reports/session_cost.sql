@@ -3,6 +3,7 @@
 -- parameter period = last_month: the month in which the periods start
 -- parameter first = user_type: the first dimension
 -- parameter second = size: the second dimension
+-- money: cost
 -- chart: bar user_type cost size
 SELECT dimension(dimensions, $first) AS user_type, dimension(dimensions, $second) AS size, unit, currency,
        sum(quantity) AS time, sum(amount) AS cost, count(DISTINCT tenant) AS tenants

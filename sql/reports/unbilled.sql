@@ -3,6 +3,7 @@
 -- about: usage is drawn on in a straight line from what came so far, amounts and not quantities, so allowances and tiers bend it.
 -- parameter period = this_month: the month in which the periods start
 -- parameter now = now: the instant up to which usage has come in
+-- money: fees levels used so_far forecast
 -- chart: bar tenant forecast
 WITH open AS (
     SELECT tenant, currency, period_start, period_end, meter, measure, amount
@@ -11,6 +12,7 @@ WITH open AS (
       AND NOT EXISTS (
           SELECT 1 FROM invoices
           WHERE invoices.tenant = charges.tenant AND invoices.period = charges.period AND invoices.state = 'issued'
+            AND invoices.kind IS DISTINCT FROM 'credit_note'
       )
 ), sums AS (
     SELECT tenant, currency, period_start, period_end,

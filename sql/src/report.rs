@@ -6,11 +6,14 @@
 //! -- title: Top tenants by spend
 //! -- about: What the tenants with the highest invoices were charged.
 //! -- parameter period = last_month: the month in which the periods start
+//! -- money: spend
 //! -- chart: bar tenant spend
 //! SELECT …
 //! ```
 //!
-//! A parameter without `= VALUE` must be given. `this_month` and `last_month` stand for the month at the time of the run.
+//! A parameter without `= VALUE` must be given. `this_month` and `last_month` stand for the month at the time of the run,
+//! `now` for its instant, and `issuer` for the name of who issues the invoices.
+//! Columns of money are shown to people with the digits of the row's currency.
 //! A chart is `bar` or `line`, then the column of its labels and the column of its values, and if need be one by which
 //! it has several series.
 
@@ -23,6 +26,8 @@ pub struct Report {
     pub title: String,
     pub about: String,
     pub parameters: Vec<ReportParameter>,
+    /// The columns that are amounts of money.
+    pub money: Vec<String>,
     pub chart: Option<ChartHint>,
     /// The whole file.
     pub text: String,
@@ -102,7 +107,7 @@ impl Report {
     pub fn parse(name: &str, text: &str) -> Result<Report, BadHeader> {
         let bad = |line: usize, problem: String| BadHeader { report: name.to_owned(), line, problem };
         let (mut title, mut about, mut chart) = (None, String::new(), None);
-        let mut parameters = Vec::new();
+        let (mut parameters, mut money) = (Vec::new(), Vec::new());
         let header =
             text.lines().enumerate().map_while(|(at, line)| Some((at + 1, line.strip_prefix("--")?.trim())));
         for (line, comment) in header.filter(|(_, comment)| !comment.is_empty()) {
@@ -115,6 +120,7 @@ impl Report {
                 None if key == "about" => {
                     about = if about.is_empty() { value.to_owned() } else { format!("{about} {value}") };
                 }
+                None if key == "money" => money.extend(value.split_whitespace().map(str::to_owned)),
                 None if key == "chart" => {
                     let hint = chart_hint(value).ok_or_else(|| {
                         bad(
@@ -136,11 +142,16 @@ impl Report {
                         meaning: value.to_owned(),
                     });
                 }
-                _ => return Err(bad(line, format!("`{key}` is none of title, about, parameter and chart"))),
+                _ => {
+                    return Err(bad(
+                        line,
+                        format!("`{key}` is none of title, about, parameter, money and chart"),
+                    ));
+                }
             }
         }
         let title = title.ok_or_else(|| bad(0, "there is no `-- title:` at its top".to_owned()))?;
-        Ok(Report { name: name.to_owned(), title, about, parameters, chart, text: text.to_owned() })
+        Ok(Report { name: name.to_owned(), title, about, parameters, money, chart, text: text.to_owned() })
     }
 }
 

@@ -20,8 +20,8 @@ use crate::stored_rows::StoredRows;
 const CHUNK_ROWS: usize = 16 * 1024;
 
 /// The columns that tell which event and which meter a row belongs to.
-const KEY_COLUMNS: [&str; 7] =
-    ["identity", "event_type", "meter", "topic", "partition", "offset", "batch_index"];
+const KEY_COLUMNS: [&str; 8] =
+    ["identity", "event_type", "meter", "arrival", "topic", "partition", "offset", "batch_index"];
 /// Those, and what meters read.
 const EVENT_COLUMNS: [&str; 14] = [
     "identity",
@@ -151,7 +151,7 @@ impl DayDerivation<'_> {
                     let identity =
                         rows.identity(row).ok_or_else(|| DeriveError::Identity(file.path.clone()))?;
                     if bucket.takes(identity) {
-                        let key = lacking.key(identity, rows.coordinates(row), rows.batch_index(row));
+                        let key = lacking.key(identity, rows, row);
                         lacking.note(key, meters, self.wanted, meter);
                     }
                 }
@@ -184,7 +184,7 @@ impl DayDerivation<'_> {
                         continue;
                     };
                     let Some(meters) = self.meters(rows.text("event_type", row)) else { continue };
-                    let key = lacking.key(identity, rows.coordinates(row), rows.batch_index(row));
+                    let key = lacking.key(identity, rows, row);
                     let Some(lacks) = lacking.take(key, meters) else { continue };
                     let readings = self.readings(rows, row, &lacks, Some(&mut *report));
                     if let Some(mut event) = event_row(rows, row, readings) {

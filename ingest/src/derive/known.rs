@@ -4,12 +4,14 @@ use std::collections::HashMap;
 
 use super::Wanted;
 use crate::event::Identity;
-use crate::raw_message::Coordinates;
+use crate::stored_rows::StoredRows;
 
-/// What tells an event of a day from all others: copies of it that arrived twice differ by coordinates.
+/// What tells an event of a day from all others: copies of it that arrived twice differ by their arrival, and mostly by
+/// coordinates too (a file that is read again gives its lines the same).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EventKey {
     identity: Identity,
+    arrival_us: i64,
     topic: u32,
     partition: i32,
     offset: i64,
@@ -39,7 +41,8 @@ pub struct LackingEvents {
 }
 
 impl LackingEvents {
-    pub fn key(&mut self, identity: Identity, at: Coordinates<'_>, batch_index: i32) -> EventKey {
+    pub fn key(&mut self, identity: Identity, rows: StoredRows<'_>, row: usize) -> EventKey {
+        let at = rows.coordinates(row);
         let topic = match self.topics.get(at.topic) {
             Some(topic) => *topic,
             None => {
@@ -47,7 +50,14 @@ impl LackingEvents {
                 *self.topics.entry(at.topic.to_owned()).or_insert(next)
             }
         };
-        EventKey { identity, topic, partition: at.partition, offset: at.offset, batch_index }
+        EventKey {
+            identity,
+            arrival_us: rows.time_us("arrival", row),
+            topic,
+            partition: at.partition,
+            offset: at.offset,
+            batch_index: rows.batch_index(row),
+        }
     }
 
     /// Notes a row of an event: of the meters of its type, this one is there.

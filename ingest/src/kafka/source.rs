@@ -68,12 +68,14 @@ fn consumer_settings(source: &KafkaSource) -> ClientConfig {
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true")
         .set("queued.min.messages", "500000")
-        // Enough for the broker's next answers; more would only stand in memory.
-        .set("queued.max.messages.kbytes", "65536")
+        // Enough for the broker's next answers. What waits longer has left the processor's cache when it is decoded.
+        .set("queued.max.messages.kbytes", "32768")
         // A partition whose messages wait is asked again after this pause: a second, the default, is longer than
         // what waits lasts.
-        .set("fetch.queue.backoff.ms", "50")
-        .set("fetch.message.max.bytes", "4194304")
+        .set("fetch.queue.backoff.ms", "20")
+        // Answers of 4 MiB a partition, unpacked, are so large that their memory comes from the system anew each time
+        // and has to be cleared.
+        .set("fetch.message.max.bytes", "1048576")
         .set("statistics.interval.ms", "5000")
         .set("topic.metadata.refresh.interval.ms", "30000");
     for (key, value) in &source.properties {

@@ -1,7 +1,8 @@
-//! A month of usage events, written straight as the files of a lake: faster than any ingest, for measuring what reads it.
+//! Days of usage events, written straight as the files of a lake: faster than any ingest, for measuring what reads it.
 //!
 //! Every tenant has five resources. Of its rows 45 % are levels of storage, 40 % traffic in three categories, and 5 %
-//! each counters, session signals and sightings of devices.
+//! each counters, session signals and sightings of devices. The catalog asks of them what prices usually ask: average and peak
+//! of the level, sum, count and largest of the amounts by category, growth of the counters, session time, devices seen.
 
 use std::sync::Arc;
 
@@ -28,20 +29,46 @@ meters:
   sessions: { kind: session, event_type: month, resource: $.r, session: { signal: $.s, start: on, stop: off }, unit: second }
   storage: { kind: gauge, event_type: month, value: $.v, resource: $.r, unit: byte }
   traffic: { kind: delta, event_type: month, value: $.v, dimensions: { category: $.c }, unit: byte }
+plans:
+  all:
+    prices:
+      average: { description: Average storage, meter: storage, measure: average, unit: GB, per_unit: 0.02 }
+      peak: { description: Peak storage, meter: storage, measure: peak, unit: GB, per_unit: 0.01 }
+      traffic: { description: Traffic, meter: traffic, split_by: [category], unit: GB, per_unit: 0.05 }
+      requests: { description: Requests, meter: traffic, measure: count, split_by: [category], per_unit: 0.0001 }
+      largest: { description: Largest transfer, meter: traffic, measure: max, split_by: [category], unit: GB, per_unit: 0.001 }
+      messages: { description: Messages, meter: messages, per_unit: 0.000001 }
+      sessions: { description: Session time, meter: sessions, per_unit: 0.00001 }
+      devices: { description: Devices, meter: devices, measure: unique_resources, per_unit: 0.5 }
+other_tenants: { subscriptions: [{ plan: all, from: 2025-01-01 }] }
 ";
 
 /// 2026-05-01
 pub const FIRST_DAY: i32 = 20_574;
 pub const DAYS: i32 = 31;
+pub const PERIOD: &str = "2026-05";
 pub const DAY_US: i64 = 86_400_000_000;
 const ROW_GROUP_ROWS: usize = 128 * 1024;
 const PART_ROWS: usize = 512 * 1024;
 
-/// What a month looks like.
+/// The catalog's meters alone, for who has plans of his own.
+pub fn meters() -> &'static str {
+    CATALOG.split_once("plans:").map_or(CATALOG, |(meters, _)| meters)
+}
+
+/// When the month begins and ends.
+pub fn month_us() -> (i64, i64) {
+    let start_us = i64::from(FIRST_DAY) * DAY_US;
+    (start_us, start_us + i64::from(DAYS) * DAY_US)
+}
+
+/// What the days look like.
 #[derive(Debug, Clone, Copy)]
-pub struct Month {
+pub struct UsageDays {
     pub events: u64,
     pub tenants: u64,
+    pub first_day: i32,
+    pub days: i32,
     /// Compacted, or as it arrived.
     pub is_sorted: bool,
 }
@@ -67,30 +94,40 @@ fn mixed(seed: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-impl Month {
+impl UsageDays {
+    /// A month of compacted days.
+    pub fn month(events: u64, tenants: u64) -> Self {
+        Self { events, tenants, first_day: FIRST_DAY, days: DAYS, is_sorted: true }
+    }
+
     /// Writes the table's files and its log.
     pub async fn write(&self, lake: &Lake) -> Result<(), Failure> {
         let table = lake.table(Table::UsageEvents);
         table.create_if_missing().await?;
         let mut version = 0;
-        for day in 0..DAYS {
+        for day in 0..self.days {
             let rows = self.rows_of_day(day);
             let (name, chunk) = if self.is_sorted { ("sorted", rows.len()) } else { ("part", PART_ROWS) };
             for (number, rows) in rows.chunks(chunk.max(1)).enumerate() {
                 version += 1;
-                append(&table, FIRST_DAY + day, &format!("{name}-{number}"), rows, version).await?;
+                append(&table, self.first_day + day, &format!("{name}-{number}"), rows, version).await?;
             }
         }
         Ok(())
     }
 
     fn rows_of_day(&self, day: i32) -> Vec<Row> {
-        let per_tenant = self.events / u64::from(DAYS.unsigned_abs()) / self.tenants;
-        let start_us = i64::from(FIRST_DAY + day) * DAY_US;
+        let per_tenant = self.events / u64::from(self.days.unsigned_abs()) / self.tenants;
+        let start_us = i64::from(self.first_day + day) * DAY_US;
         let mut rows = Vec::with_capacity((per_tenant * self.tenants) as usize);
         for tenant in 0..self.tenants {
             for event in 0..per_tenant {
-                let random = mixed((tenant * 31 + u64::from(day.unsigned_abs())) * per_tenant + event + 1);
+                let random = mixed(
+                    (tenant * u64::from(self.days.unsigned_abs()) + u64::from(day.unsigned_abs()))
+                        * per_tenant
+                        + event
+                        + 1,
+                );
                 let meter = match event * 20 / per_tenant {
                     twentieth @ 0..=2 => twentieth as u8,
                     3..=11 => 3,
@@ -114,6 +151,14 @@ impl Month {
         }
         rows
     }
+}
+
+/// Commits one more level of a tenant's storage, which comes late.
+pub async fn append_late(table: &TableHandle, tenant: u32, day: i32) -> Result<(), Failure> {
+    let version = table.snapshot(None).await?.version + 1;
+    let time_us = i64::from(day) * DAY_US + DAY_US / 2 + version as i64;
+    let row = Row { tenant, meter: 3, time_us, value: 7_000_000_000, resource: 1, category: 0 };
+    append(table, day, &format!("late-{version}"), &[row], version).await
 }
 
 async fn append(

@@ -1,10 +1,12 @@
 """Sums, largest values, time-weighted averages and peaks of a month: the other side of `meterhouse bench quantities`.
 
-Usage: quantities.py duckdb|polars LAKE_TABLE THREADS PERIOD_START_US PERIOD_END_US; prints the seconds taken and the
-rows answered. In floats and without looking for duplicates, which is less than what Meterhouse computes.
+Usage: quantities.py duckdb|polars LAKE_TABLE THREADS PERIOD_START_US PERIOD_END_US; prints what that took as
+JSON. In floats and without looking for duplicates, which is less than what Meterhouse computes.
 """
 import glob
+import json
 import os
+import resource
 import sys
 import time
 
@@ -19,6 +21,8 @@ def with_duckdb():
     connection = duckdb.connect()
     connection.execute(f"SET threads = {threads}")
     connection.execute("SET preserve_insertion_order = false")
+    # It would stand among the figures on standard output.
+    connection.execute("SET enable_progress_bar = false")
     source = f"read_parquet({files!r}, hive_partitioning = false)"
     flows = connection.execute(
         f"""
@@ -74,6 +78,12 @@ if engine == "polars":
     import polars  # noqa: F401
 else:
     import duckdb  # noqa: F401
-started = time.perf_counter()
+started, cpu_started = time.perf_counter(), time.process_time()
 rows = with_polars() if engine == "polars" else with_duckdb()
-print(time.perf_counter() - started, rows)
+assert rows > 0, "nothing came out"
+figures = {
+    "wall_s": time.perf_counter() - started,
+    "cpu_s": time.process_time() - cpu_started,
+    "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+}
+print(json.dumps(figures))

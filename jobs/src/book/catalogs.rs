@@ -144,16 +144,12 @@ fn tenant_row(known: &Tenant, catalog_hash: &str) -> Result<tenant::Model, BookE
     if let Some(tax) = &known.tax {
         check_name("a tax", tax)?;
     }
-    let cycle = known.cycle;
     Ok(tenant::Model {
         catalog_hash: catalog_hash.to_owned(),
         tenant: known.key.clone(),
         display_name: known.name.clone(),
         time_zone: known.time_zone.iana_name().unwrap_or("UTC").to_owned(),
-        billing_cycle: format!(
-            "every {} months from day {} of month {}",
-            cycle.months, cycle.anchor_day, cycle.anchor_month
-        ),
+        billing_cycle: known.cycle.in_words(),
         tax: known.tax.clone(),
         attributes: serde_json::to_string(&known.attributes).unwrap_or_default(),
     })

@@ -28,6 +28,11 @@ pub enum BookError {
     OutboxDiffers { key: String },
     #[error("{kind} of {tenant} for {period} was issued before as number {number} of {issuer}")]
     IssuedBefore { kind: String, tenant: String, period: String, issuer: String, number: i64 },
+    #[error(
+        "number {printed} is in use by the series {issuer}: give this issuer another `number_prefix` or \
+         `credit_note_prefix` in [issuer] of the settings"
+    )]
+    NumberInUse { printed: String, issuer: String },
     #[error("credit `{credit}` of {tenant} has {balance} left, {wanted} were to be used")]
     Overdrawn { tenant: String, credit: String, balance: String, wanted: String },
     #[error("the book's {table} holds what this program cannot read: {problem}")]

@@ -1,8 +1,9 @@
 //! Invoice numbers and the index of what was issued.
 //!
-//! Owns that numbers have no gaps, that a period is billed once, and what corrections start from. Does not own the invoices
-//! themselves, which lie beside the lake; the index pins all that is needed to make each again to the byte
-//! (DESIGN.md 3.9, 3.10). Nothing here is ever changed or removed: a correction is a further document.
+//! Owns that numbers have no gaps, each issuer's invoices and credit notes in a series of their own, that a period is billed
+//! once, and what corrections start from. Does not own the invoices themselves, which lie beside the lake; the index pins
+//! all that is needed to make each again to the byte (DESIGN.md 3.9, 3.10). Nothing here is ever changed or removed: a
+//! correction is a further document.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,9 +35,17 @@ impl DocumentKind {
     }
 }
 
+/// What tells a document apart from the others of its period.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DocumentName {
+    pub tenant: String,
+    pub occasion: String,
+}
+
 /// A document that is issued in this transaction, with a number from `next_numbers`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDocument {
+    /// With its series: see `Book::series`.
     pub issuer: String,
     pub number: i64,
     /// The number as it stands on the paper.
@@ -44,7 +53,7 @@ pub struct NewDocument {
     pub kind: DocumentKind,
     pub tenant: String,
     pub period: String,
-    /// Tells apart several documents of a kind for one tenant and period; empty for the invoice of a period.
+    /// Tells apart the documents of one tenant and period; empty for the invoice of a period.
     pub occasion: String,
     pub span: Span,
     pub currency: String,
@@ -55,7 +64,7 @@ pub struct NewDocument {
     pub provenance: Provenance,
     /// BLAKE3 of the canonical text.
     pub digest: String,
-    /// The number that a credit note takes back from.
+    /// The number, among the issuer's invoices, that a credit note takes back from.
     pub corrects_number: Option<i64>,
     pub run_id: String,
     pub lines: Vec<IssuedLine>,
@@ -107,6 +116,7 @@ impl Writing {
             check_document(document)?;
         }
         self.refuse_issued_before(documents).await?;
+        self.refuse_numbers_in_use(documents).await?;
         let rows = documents.iter().map(|document| row_of(document, self.now_us)).collect();
         self.insert::<_, invoice::ActiveModel>(rows, "record issued documents").await?;
         let lines = documents.iter().flat_map(line_rows).collect::<Result<Vec<_>, _>>()?;
@@ -131,6 +141,18 @@ impl Writing {
             .collect();
         digests.sort_unstable();
         Ok(digests)
+    }
+
+    /// Another series with the same prefix would print its numbers again, and people and Stripe know documents by them.
+    async fn refuse_numbers_in_use(&self, documents: &[NewDocument]) -> Result<(), BookError> {
+        for some in documents.chunks(10_000) {
+            let printed = some.iter().map(|document| document.printed_number.as_str());
+            let query = invoice::Entity::find().filter(invoice::Column::PrintedNumber.is_in(printed));
+            if let Some(row) = query.one(&self.transaction).await.in_step("look for numbers in use")? {
+                return Err(BookError::NumberInUse { printed: row.printed_number, issuer: row.issuer });
+            }
+        }
+        Ok(())
     }
 
     async fn refuse_issued_before(&self, documents: &[NewDocument]) -> Result<(), BookError> {
@@ -227,16 +249,24 @@ impl Book {
         from_row(row, lines).map(Some)
     }
 
-    /// Tenants whose period is billed.
-    pub async fn tenants_billed(&self, period: &str) -> Result<BTreeSet<String>, BookError> {
+    /// What was issued in a period.
+    pub async fn documents_named(&self, period: &str) -> Result<BTreeSet<DocumentName>, BookError> {
         let query = invoice::Entity::find()
             .select_only()
             .column(invoice::Column::Tenant)
-            .filter(invoice::Column::Period.eq(period))
-            .filter(invoice::Column::Kind.eq(DocumentKind::Invoice.name()));
-        let tenants: Vec<String> =
-            query.into_tuple().all(&self.connection).await.in_step("read who is billed")?;
-        Ok(tenants.into_iter().collect())
+            .column(invoice::Column::Occasion)
+            .filter(invoice::Column::Period.eq(period));
+        let names: Vec<(String, String)> =
+            query.into_tuple().all(&self.connection).await.in_step("read what was issued")?;
+        Ok(names.into_iter().map(|(tenant, occasion)| DocumentName { tenant, occasion }).collect())
+    }
+
+    /// Under what the numbers of an issuer's documents are counted: credit notes apart from invoices.
+    pub fn series(issuer: &str, kind: DocumentKind) -> String {
+        match kind {
+            DocumentKind::Invoice => issuer.to_owned(),
+            DocumentKind::CreditNote => format!("{issuer}/credit-notes"),
+        }
     }
 
     /// Every line that was ever issued for a tenant's period, adjustments on later documents included: what a new
@@ -263,9 +293,10 @@ impl Book {
             query.into_tuple().all(&self.connection).await.in_step("read which versions are pinned")?;
         let mut pinned: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
         for (table_id, version) in rows {
-            let version = u64::try_from(version)
-                .map_err(|_| damaged(format!("table {table_id} has the version {version}")))?;
-            pinned.entry(table_id).or_default().insert(version);
+            // An invoice from before the first event pins nothing.
+            if let Ok(version) = u64::try_from(version) {
+                pinned.entry(table_id).or_default().insert(version);
+            }
         }
         Ok(pinned)
     }

@@ -46,7 +46,7 @@ pub use clock::Clock;
 pub use credits::{CreditAccount, CreditEntry, CreditKind, NewCreditEntry};
 pub use error::BookError;
 pub use introspect::Shape;
-pub use invoices::{DocumentKind, IssuedDocument, IssuedLine, NewDocument};
+pub use invoices::{DocumentKind, DocumentName, IssuedDocument, IssuedLine, NewDocument};
 pub use lease::{Fence, Lease};
 pub use migrate::Making;
 pub use outbox::BookOutbox;

@@ -102,7 +102,7 @@ create table book_runs (
 create index book_runs_by_start on book_runs (started_at_us, run_id);
 create index book_runs_by_job on book_runs (job, started_at_us);
 
--- The next number of each issuer. It changes in the transaction that writes the invoice, so a number is either on an
+-- The next number of each issuer; its credit notes count apart, under `ISSUER/credit-notes`. It changes in the transaction that writes the invoice, so a number is either on an
 -- invoice or free.
 create table book_invoice_sequences (
     issuer code not null,

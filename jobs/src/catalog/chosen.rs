@@ -3,7 +3,7 @@
 //! Owns the rule: once a catalog was applied to the book, the version that is in force at the end of the month that names
 //! the period (UTC, the last instant before the next month) rates all tenants of that month; before, the settings' file
 //! does. A file that the command names comes before both. Prices that change inside a period are the catalog's own
-//! matter: its plans have versions with dates.
+//! matter: its plans have versions with dates. What is of no period (roll-ups) goes by what is in force now.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use rating::catalog::Catalog;
 use rating::period::PeriodChoice;
 
 use crate::book::{AppliedCatalog, Book};
-use crate::cli::read_catalog;
+use crate::cli::parse_catalog;
 use crate::config::Config;
 use crate::runs::instant;
 
@@ -24,6 +24,8 @@ use crate::runs::instant;
 #[derive(Debug, Clone)]
 pub struct ChosenCatalog {
     pub catalog: Arc<Catalog>,
+    /// What it was read from, comments included.
+    pub content: Arc<str>,
     /// Its name where a line says from where its price is.
     pub file: String,
     /// In a sentence: which one, and why.
@@ -33,10 +35,10 @@ pub struct ChosenCatalog {
 impl ChosenCatalog {
     /// The catalog of a file.
     pub fn of_file(path: &Path, why: &str) -> Result<Self> {
-        let catalog = Arc::new(read_catalog(path)?);
+        let (catalog, content) = parse_catalog(path)?;
         let file = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let told = format!("rated with {}: {why}", path.display());
-        Ok(Self { catalog, file, told })
+        Ok(Self { catalog: Arc::new(catalog), content: content.into(), file, told })
     }
 
     /// The catalog for a period; `named` is the file that the command names.
@@ -52,26 +54,34 @@ impl ChosenCatalog {
                 "named by --catalog; what it makes cannot be issued unless it is applied",
             );
         }
+        let when = format!("at the end of {}", month_of(period));
+        Self::in_force(book, config, deciding_instant_us(period), &when).await
+    }
+
+    /// The catalog that is in force now.
+    pub async fn for_now(book: Option<&Book>, config: &Config) -> Result<Self> {
+        Self::in_force(book, config, jiff::Timestamp::now().as_microsecond(), "now").await
+    }
+
+    async fn in_force(book: Option<&Book>, config: &Config, at_us: i64, when: &str) -> Result<Self> {
         let from_settings = || Self::of_file(&config.catalog, "no catalog was applied to the book yet");
         let Some(book) = book else { return from_settings() };
-        let at_us = deciding_instant_us(period);
         if let Some(found) = book.catalog_in_force(at_us).await? {
             let AppliedCatalog { version, applied_by, .. } = &found.applied;
             return Ok(Self {
                 file: format!("catalog-{version}.yaml"),
                 told: format!(
-                    "rated with catalog version {version} of the book (applied by {applied_by}), in force at the end of {}",
-                    month_of(period)
+                    "rated with catalog version {version} of the book (applied by {applied_by}), in force {when}"
                 ),
                 catalog: Arc::new(found.catalog),
+                content: found.content.into(),
             });
         }
         match book.catalog_history().await?.iter().min_by_key(|known| known.effective_from_us) {
             None => from_settings(),
             Some(first) => bail!(
-                "no catalog is in force at the end of {}: the first one, version {}, holds from {} on; apply one with an \
+                "no catalog is in force {when}: the first one, version {}, holds from {} on; apply one with an \
                  earlier --effective-from",
-                month_of(period),
                 first.version,
                 instant(first.effective_from_us)
             ),

@@ -61,9 +61,10 @@ fn answer<'c>(
         unit,
         dimensions: &question.dimensions,
         transactions: Some(&transactions),
-        weighs_by_time: false,
+        over_time: rating::quantity::OverTime::AddsUp,
         span_share: &Exact::ONE,
-        billed_before: rating::money::Amount::ZERO,
+        so_far: None,
+        commitment: None,
     };
     let mut pools = match &price.terms.allowance {
         Some(Allowance::Pool { .. }) => PoolBalances::open(&version.pools, &Exact::ONE),

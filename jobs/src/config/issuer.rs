@@ -8,9 +8,11 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, ToSpan as _};
 use url::Url;
 
+use super::diagnostic::Mistake;
 use super::reader::Reader;
 use super::value;
 use crate::paper::{FontError, Logo, LogoError, Party, Press, Seller};
+use crate::rate::apart::CorrectionsBy;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerConfig {
@@ -18,10 +20,14 @@ pub struct IssuerConfig {
     pub key: String,
     /// Stands before every number.
     pub number_prefix: String,
+    /// Stands before every number of a credit note; these are counted apart.
+    pub credit_note_prefix: String,
     /// How long after a period's end its drafts become invoices.
     pub grace: SignedDuration,
     /// So many periods before the one that is rated are corrected; 0 for none.
     pub correct_periods: u32,
+    /// How the customer gets back what an issued invoice said too much.
+    pub corrections: CorrectionsBy,
     /// Without a name nothing can be issued.
     pub name: Option<String>,
     pub address: Vec<String>,
@@ -42,11 +48,21 @@ pub struct IssuerConfig {
 
 impl IssuerConfig {
     pub(super) fn read(reader: &mut Reader<'_>) -> IssuerConfig {
+        let number_prefix = reader.optional("issuer", "number_prefix", value::TEXT).unwrap_or_default();
+        let credit_note_prefix = reader.setting("issuer", "credit_note_prefix", value::TEXT, "CN-");
+        if credit_note_prefix == number_prefix {
+            let message =
+                "`issuer.credit_note_prefix`: invoices have the same, so numbers would mean two things";
+            let hint = "choose another one: credit notes are counted apart from invoices";
+            reader.report(Mistake::new(reader.last_origin(), message).hint(hint));
+        }
         IssuerConfig {
             key: reader.setting("issuer", "key", value::TEXT, "main"),
-            number_prefix: reader.optional("issuer", "number_prefix", value::TEXT).unwrap_or_default(),
+            number_prefix,
+            credit_note_prefix,
             grace: reader.setting("issuer", "grace", value::TOLERANCE, "72 h"),
             correct_periods: reader.setting("issuer", "correct_periods", value::PERIODS, "3"),
+            corrections: reader.setting("issuer", "corrections", value::CORRECTIONS, "next_invoice"),
             name: reader.optional("issuer", "name", value::TEXT),
             address: read_lines(reader, "address"),
             tax_id: reader.optional("issuer", "tax_id", value::TEXT),

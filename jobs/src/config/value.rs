@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use url::Url;
 
+use crate::rate::apart::CorrectionsBy;
+
 /// A kind of value: what it is called, how it is written, and how its text is read.
 #[derive(Debug)]
 pub(super) struct Kind<T> {
@@ -84,6 +86,17 @@ pub(super) const PERIODS: Kind<u32> = Kind {
     example: "write it like 3, or 0 for none",
     shape: Shape::Number,
     parse: |text| text.parse().ok().filter(|count| *count <= 120),
+};
+
+pub(super) const CORRECTIONS: Kind<CorrectionsBy> = Kind {
+    expected: "`next_invoice` or `credit_note`",
+    example: "write it like \"credit_note\"",
+    shape: Shape::Text,
+    parse: |text| match text.trim() {
+        "next_invoice" => Some(CorrectionsBy::NextInvoice),
+        "credit_note" => Some(CorrectionsBy::CreditNote),
+        _ => None,
+    },
 };
 
 pub(super) const SIZE: Kind<u64> = Kind {

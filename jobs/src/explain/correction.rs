@@ -15,7 +15,7 @@ use sql::lake::Lake;
 
 use super::{Sources, arithmetic, facts};
 use crate::invoice::{StoredInvoice, steps};
-use crate::rate::corrections::rate_again;
+use crate::rate::again::rate_again;
 use crate::rate::tenants::{threads, usage_snapshot};
 
 /// The corrected line as it is now.

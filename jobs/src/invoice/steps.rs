@@ -2,7 +2,9 @@
 
 use rating::exact::{Exact, Rounding};
 use rating::money::Currency;
-use rating::price::{Discount, Part, PriceTrail, QuantityRounding, RoundingDirection, Rule};
+use rating::price::{
+    CommitmentApplied, Discount, DiscountTaken, Part, PriceTrail, QuantityRounding, RoundingDirection, Rule,
+};
 
 /// A step: its name and its arithmetic.
 pub type Step = (String, String);
@@ -43,13 +45,18 @@ pub fn of_trail(trail: &PriceTrail, unit: &str, currency: Currency) -> Vec<Step>
                 let left = number(&drawn.available);
                 format!("- {} of pool {pool} ({granted} granted, {left} left)", number(&drawn.drawn))
             }
+            None if drawn.available != drawn.granted => {
+                let left = number(&drawn.available);
+                format!("- {} of {granted} included in the period ({left} left)", number(&drawn.drawn))
+            }
             None => format!("- {} of {granted} included", number(&drawn.drawn)),
         };
         say("allowance", text);
     }
     if let Some(rounded) = &trail.rounding {
         let rule = rounding_rule(&rounded.rule);
-        say("rounded", format!("{} {rule} = {}", number(&rounded.before), number(&rounded.after)));
+        let weight = weighed(rounded.weight.as_ref());
+        say("rounded", format!("{} {rule}{weight} = {}", number(&rounded.before), number(&rounded.after)));
     }
     for part in &trail.parts {
         let (name, text) = of_part(part);
@@ -59,27 +66,49 @@ pub fn of_trail(trail: &PriceTrail, unit: &str, currency: Currency) -> Vec<Step>
         say("price", number(&trail.model_amount));
     }
     if let Some(commitment) = &trail.commitment {
-        let text = format!(
-            "{} committed: {} within + {} beyond + {} short = {}",
-            number(&commitment.committed),
-            number(&commitment.within),
-            number(&commitment.overage),
-            number(&commitment.true_up),
-            number(&commitment.amount)
-        );
-        say("commitment", text);
+        say("commitment", of_commitment(commitment));
     }
     for taken in &trail.discounts {
-        let rule = match &taken.discount {
-            Discount::Percent(percent) => format!("{} %", percent.normalize()),
-            Discount::Amount(amount) => format!("{} off", amount.normalize()),
-            Discount::MaximumSpend(maximum) => format!("at most {} in the period", maximum.normalize()),
-        };
-        say("discount", format!("{rule}: {} - {}", number(&taken.before), number(&taken.taken)));
+        say("discount", of_discount(taken));
     }
     let rounding = &trail.line_rounding;
     say("amount", format!("{} rounded to {} {currency}", number(&rounding.before), rounding.amount));
     steps
+}
+
+fn of_commitment(step: &CommitmentApplied) -> String {
+    let before = if step.used_before.is_zero() {
+        String::new()
+    } else {
+        format!(" in the period, {} used before", number(&step.used_before))
+    };
+    let short = if step.goes_on {
+        " (what is short is asked with the last line of the period)".to_owned()
+    } else {
+        format!(" + {} short", number(&step.true_up))
+    };
+    format!(
+        "{} committed{before}: {} within + {} beyond{short} = {}",
+        number(&step.committed),
+        number(&step.within),
+        number(&step.overage),
+        number(&step.amount)
+    )
+}
+
+fn of_discount(step: &DiscountTaken) -> String {
+    let rule = match &step.discount {
+        Discount::Percent(percent) => format!("{} %", percent.normalize()),
+        Discount::Amount(amount) => format!("{} off", amount.normalize()),
+        Discount::MaximumSpend(maximum) => format!("at most {} in the period", maximum.normalize()),
+    };
+    let share = step.share.as_ref().map(|share| format!(" for {share} of the period")).unwrap_or_default();
+    format!("{rule}{share}: {} - {}", number(&step.before), number(&step.taken))
+}
+
+/// Bounds and sizes of a level count for the share of the period that its quantity was weighed by.
+fn weighed(weight: Option<&Exact>) -> String {
+    weight.map(|weight| format!(" × {weight} of the period")).unwrap_or_default()
 }
 
 fn rounding_rule(rule: &QuantityRounding) -> String {
@@ -109,19 +138,29 @@ fn of_part(part: &Part) -> Step {
             ("flat".to_owned(), format!("for {share} of the period = {}", number(&part.amount)))
         }
         Rule::Units => ("units".to_owned(), product()),
-        Rule::Packages { size } => (format!("packages of {size}"), product()),
-        Rule::Tier { number: tier, up_to, block_size, maximum } => {
-            let bound = up_to.as_ref().map_or(" and up".to_owned(), |up_to| format!(", up to {up_to}"));
-            let blocks = block_size.as_ref().map(|size| format!(", in blocks of {size}")).unwrap_or_default();
-            let capped = maximum.as_ref().map(|maximum| format!(", at most {maximum}")).unwrap_or_default();
-            (format!("tier {tier}{bound}{blocks}{capped}"), product())
+        Rule::Packages { size, weight } => {
+            (format!("packages of {size}{}", weighed(weight.as_ref())), product())
         }
+        Rule::Tier { .. } => (tier(&part.rule), product()),
+        Rule::FreeTransactions => ("free".to_owned(), number(&part.quantity)),
         Rule::Cell { values } => ("cell".to_owned(), values.join(" × ")),
         Rule::OtherCells { values } => ("cell".to_owned(), format!("all others, for {}", values.join(" × "))),
         Rule::Rate => ("rate".to_owned(), product()),
         Rule::TransactionFees => ("fees".to_owned(), product()),
         Rule::TransactionLimits => ("limits per transaction".to_owned(), number(&part.amount)),
     }
+}
+
+fn tier(rule: &Rule) -> String {
+    let Rule::Tier { number: tier, up_to, block_size, maximum, weight, billed_before } = rule else {
+        return String::new();
+    };
+    let weight = weighed(weight.as_ref());
+    let bound = up_to.as_ref().map_or(" and up".to_owned(), |up_to| format!(", up to {up_to}{weight}"));
+    let blocks = block_size.as_ref().map(|size| format!(", in blocks of {size}{weight}")).unwrap_or_default();
+    let before = billed_before.as_ref().map(|before| format!(" with {} before", number(before)));
+    let capped = maximum.as_ref().map(|maximum| format!(", at most {maximum}{weight}")).unwrap_or_default();
+    format!("tier {tier}{bound}{blocks}{capped}{}", before.unwrap_or_default())
 }
 
 /// Steps with their names aligned.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use rating::exact::{Exact, Rounding};
+use rating::invoice::InvoiceKind;
 use rating::line::LineItem;
 
 use super::stored::StoredInvoice;
@@ -17,9 +18,10 @@ pub fn invoice(stored: &StoredInvoice) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     };
+    let kind = if invoice.kind == InvoiceKind::CreditNote { "Credit note" } else { "Invoice" };
     match &stored.number {
-        Some(number) => say(format!("Invoice {number} ({}), id {}", stored.state, stored.id)),
-        None => say(format!("Invoice {} ({})", stored.id, stored.state)),
+        Some(number) => say(format!("{kind} {number} ({}), id {}", stored.state, stored.id)),
+        None => say(format!("{kind} {} ({})", stored.id, stored.state)),
     }
     say(format!("Tenant  {}", invoice.tenant));
     say(format!("Period  {} until {}, in {}", period.name, period.end_date, invoice.currency));

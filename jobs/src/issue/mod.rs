@@ -2,8 +2,9 @@
 //!
 //! Owns the order in which that happens, so that it can stop anywhere: the catalog that a draft names is kept beside the
 //! lake; numbers, the index, the lines and what Stripe must be told are written in one transaction of the book, which is
-//! what makes an invoice; then the lake's row is marked and the papers are written. Each run first does what an earlier one left undone. It does
-//! not own rating: a draft is issued as it lies in the lake, byte for byte.
+//! what makes an invoice or a credit note (`portion`); then the lake's row is marked and the papers are written. Each run
+//! first does what an earlier one left undone. It does not own rating: a draft is issued as it lies in the lake, byte for
+//! byte.
 
 pub mod catalogs;
 mod drafts;
@@ -11,6 +12,8 @@ mod fresh;
 mod mark;
 pub mod outbox;
 mod papers;
+mod portion;
+pub mod retold;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,21 +22,23 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use ingest::crash_point::crash_point;
 use jiff::{SignedDuration, Timestamp};
+use rating::draft::document_id;
 use rating::period::PeriodChoice;
 
-use crate::book::{Book, DocumentKind, IssuedLine, NewDocument};
-use crate::cli::{Exit, Globals, runtime};
+use crate::book::{Book, DocumentKind, DocumentName, NewDocument};
+use crate::catalog::chosen::deciding_instant_us;
+use crate::cli::{Exit, Globals, runtime, try_again_if_overtaken};
 use crate::config::Config;
 use crate::output::{Format, Rows};
-use crate::rate::drafts::chain;
-use crate::run::{RunContext, RunSpec, with_run};
+use crate::rate::drafts::{chain, month as month_of};
+use crate::rate::stored::{DraftTables, StoredDrafts};
+use crate::run::{DRAFTS, RunContext, RunSpec, with_run};
 
 use outbox::StripePlans;
+use portion::Numbering;
+use retold::ToldUntil;
 
 pub use drafts::{StoredDocument, documents_as_they_lie, documents_with, stored_documents};
-
-/// Invoices that get their numbers in one transaction.
-const PORTION: usize = 250;
 
 /// Issue the drafts of a period: number them for good
 #[derive(Debug, Clone, Args)]
@@ -45,8 +50,9 @@ Examples:
 
 Drafts are issued as `meterhouse rate` left them, once the grace period after their end is over (`issuer.grace`). Numbers \
 have no gaps. What Stripe must be told, as the catalog's `stripe` keys say, goes into the outbox in the same \
-transaction, and `meterhouse push` sends it. An issued invoice never changes; run again, the command issues what is left and finishes what an \
-interrupted run began. PDF, HTML, CSV and JSON of each invoice go to `papers` in the lake.")]
+transaction, and `meterhouse push` sends it. Credit notes, which take back what an earlier invoice said too much, have \
+numbers of their own (`credit_note_prefix`). An issued invoice never changes; run again, the command issues what is left and finishes what an \
+interrupted run began. PDF, HTML, CSV and JSON of each document go to `papers` in the lake.")]
 pub struct IssueArgs {
     /// The period, as a month (2026-05) or a day in it (2026-05-15)
     #[arg(long, value_name = "PERIOD")]
@@ -88,7 +94,7 @@ pub struct IssueRequest {
 pub struct IssueReport {
     /// Newly issued, in the order of their numbers.
     pub issued: Vec<NewDocument>,
-    /// Tenants whose drafts are out of date: what they correct, or the credits that pay, changed since.
+    /// Tenants whose drafts are out of date: the catalog, what they correct, or the credits that pay, changed since.
     pub stale: Vec<String>,
     /// Drafts whose grace period is not over.
     pub waiting: usize,
@@ -100,6 +106,8 @@ pub struct IssueReport {
     pub held_back: Vec<HeldBack>,
     pub papers: usize,
     pub warnings: Vec<String>,
+    /// Issued documents that are not in the lake as they were issued.
+    pub damaged: Vec<String>,
 }
 
 /// A draft that was not issued, and why.
@@ -123,7 +131,8 @@ pub fn run(args: &IssueArgs, globals: &Globals) -> Result<Exit> {
     let report = runtime()?.block_on(async {
         let book = Book::of(&config).await?;
         issue_as_run(&book, &lake, &config, &request).await
-    })?;
+    });
+    let report = report.map_err(try_again_if_overtaken)?;
     report.print(&request, args.format)?;
     Ok(report.exit())
 }
@@ -136,7 +145,7 @@ pub async fn issue_as_run(
     request: &IssueRequest,
 ) -> Result<IssueReport> {
     let period = request.period.to_string();
-    with_run(book, RunSpec::of_job("issue", config).with_period(&period), async |run| {
+    with_run(book, RunSpec::of_job("issue", config).with_period(&period).with_lease(DRAFTS), async |run| {
         let report = issue(run, lake, config, request).await?;
         run.count("issued", report.issued.len());
         run.count("waiting", report.waiting);
@@ -161,17 +170,19 @@ async fn issue(
     if !request.dry_run && config.issuer.name.is_none() {
         bail!("who issues the invoices is not set: name the seller as `name` in [issuer] of the settings");
     }
+    // Opened before the drafts are read: whoever changes them in between is found out by `hold`.
+    let tables = if request.dry_run { None } else { Some(DraftTables::open(lake).await?) };
     let documents = stored_documents(lake, Some(request.period), request.tenants.as_ref()).await?;
     let book = run.book();
     let mut report = IssueReport::default();
-    let (mut due, mut billed) = (Vec::new(), BTreeMap::<String, BTreeSet<String>>::new());
+    let (mut due, mut billed) = (Vec::new(), BTreeMap::<String, BTreeSet<DocumentName>>::new());
     let now_us = book.now_us().await?;
     for document in documents {
-        let (tenant, period) = (&document.invoice.tenant, &document.invoice.period);
+        let period = &document.invoice.period;
         if !billed.contains_key(&period.name) {
-            billed.insert(period.name.clone(), book.tenants_billed(&period.name).await?);
+            billed.insert(period.name.clone(), book.documents_named(&period.name).await?);
         }
-        if billed[&period.name].contains(tenant) {
+        if billed[&period.name].contains(&name_of(&document)) {
             report.issued_before += 1;
         } else if i128::from(period.span.end_us) + request.grace.as_micros() > i128::from(now_us) {
             report.waiting += 1;
@@ -179,48 +190,65 @@ async fn issue(
             due.push(document);
         }
     }
-    due.sort_by(|left, right| {
-        (&left.invoice.tenant, &left.invoice.period.name)
-            .cmp(&(&right.invoice.tenant, &right.invoice.period.name))
-    });
-    let plans = StripePlans::prepare(lake, book, config, due.iter()).await?;
+    let order = |document: &StoredDocument| {
+        let invoice = &document.invoice;
+        (invoice.tenant.clone(), invoice.period.name.clone(), invoice.occasion().to_owned())
+    };
+    due.sort_by_cached_key(order);
+    if let Some(tables) = tables.filter(|_| !due.is_empty()) {
+        tables.hold().await?;
+    }
+    let due = standing(lake, book, due, &mut report).await?;
+    let plans = StripePlans::prepare(lake, book, config, due.iter(), ToldUntil::Now(now_us)).await?;
     let due = plannable(due, &plans, &mut report);
+    let numbering = Numbering::prepare(&config.issuer, run, &due).await?;
     if request.dry_run {
-        report.issued = due.iter().map(|document| new_document(document, config, 0, run)).collect();
+        report.issued = due.iter().map(|document| numbering.document(document, 0)).collect();
         return Ok(report);
     }
     catalogs::keep(lake, book, config, due.iter().flat_map(catalogs::named)).await?;
-    for portion in due.chunks(PORTION) {
-        let writing = run.begin().await?;
-        let (portion, stale) = fresh::split(&writing, portion).await?;
-        report.stale.extend(stale.iter().map(|document| document.invoice.tenant.clone()));
-        if portion.is_empty() {
-            continue;
-        }
-        let first = writing.next_numbers(&config.issuer.key, portion.len() as i64).await?;
-        let documents: Vec<NewDocument> = (first..)
-            .zip(&portion)
-            .map(|(number, document)| new_document(document, config, number, run))
-            .collect();
-        writing.record_issued(&documents).await?;
-        let mut records = Vec::new();
-        for (issued, document) in documents.iter().zip(&portion) {
-            records.extend(plans.records(&issued.printed_number, document)?);
-        }
-        writing.put_into_outbox(&records).await?;
-        let used = documents.iter().zip(&portion);
-        let used = used.flat_map(|(issued, draft)| fresh::used_credits(draft, &issued.issuer, issued.number));
-        let used: Vec<_> = used.collect();
-        if !used.is_empty() {
-            writing.enter_credits(&used).await?;
-        }
-        crash_point("before_issue");
-        writing.commit().await?;
-        crash_point("after_issue");
-        report.issued.extend(documents);
+    for portion in portion::portions(&due) {
+        portion::issue(run, &numbering, &plans, portion, &mut report).await?;
     }
     finish(run, lake, config, request, &mut report).await?;
     Ok(report)
+}
+
+/// Drafts as they should be: with their own lines beside them, and made with the catalog that holds for their period. The
+/// others have to be rated again.
+async fn standing(
+    lake: &Lake,
+    book: &Book,
+    due: Vec<StoredDocument>,
+    report: &mut IssueReport,
+) -> Result<Vec<StoredDocument>> {
+    let months: BTreeSet<i32> = due.iter().map(|document| month_of(&document.invoice.period)).collect();
+    let stored = StoredDrafts::read(lake, None, &months).await?;
+    let mut in_force: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let mut kept = Vec::with_capacity(due.len());
+    for document in due {
+        let invoice = &document.invoice;
+        let period = &invoice.period.name;
+        if !in_force.contains_key(period) {
+            let at_us = deciding_instant_us(period.parse()?);
+            let found = book.catalog_version_in_force(at_us).await?;
+            in_force.insert(period.clone(), found.map(|applied| applied.catalog_hash));
+        }
+        // A document of corrections alone keeps the catalog of what it corrects.
+        let is_by_other_catalog = invoice.kind.is_of_period()
+            && in_force[period].as_ref().is_some_and(|hash| *hash != invoice.provenance.catalog_hash);
+        if is_by_other_catalog || !stored.holds(&document.id, &document.digest, invoice.lines.len()) {
+            report.stale.push(invoice.tenant.clone());
+        } else {
+            kept.push(document);
+        }
+    }
+    Ok(kept)
+}
+
+/// What the book calls a document, once it is issued.
+fn name_of(document: &StoredDocument) -> DocumentName {
+    DocumentName { tenant: document.invoice.tenant.clone(), occasion: document.invoice.occasion().to_owned() }
 }
 
 /// Drafts of which Stripe can be told; the others stay drafts, each with its reason.
@@ -257,26 +285,24 @@ async fn finish(
         documents.iter().map(|document| document.invoice.period.name.as_str()).collect();
     let mut issued = BTreeMap::new();
     for period in periods {
-        for document in run.book().documents(Some(period), None).await? {
-            if document.document.kind == DocumentKind::Invoice {
-                let key = (document.document.tenant.clone(), document.document.period.clone());
-                issued.insert(key, document);
-            }
+        for index in run.book().documents(Some(period), None).await? {
+            let of = &index.document;
+            issued.insert(document_id(&of.tenant, &of.period, &of.occasion), index);
         }
     }
     let mut numbers = BTreeMap::new();
     let mut papers = Vec::new();
     for document in documents {
-        let key = (document.invoice.tenant.clone(), document.invoice.period.name.clone());
-        let Some(index) = issued.remove(&key) else { continue };
+        let Some(index) = issued.remove(&document.id) else { continue };
         if index.document.digest != document.digest {
-            bail!(
-                "invoice {} of tenant {} was issued with the digest {}, but the lake holds {}: a draft was written over it",
+            report.damaged.push(format!(
+                "invoice {} of tenant {} was issued with the digest {}, but the lake holds {}: its row was changed",
                 index.document.printed_number,
-                key.0,
+                document.invoice.tenant,
                 index.document.digest,
                 document.digest
-            );
+            ));
+            continue;
         }
         if document.number.as_deref() != Some(&index.document.printed_number) {
             numbers.insert(document.id.clone(), index.document.printed_number.clone());
@@ -293,46 +319,25 @@ async fn finish(
     Ok(())
 }
 
-fn new_document(document: &StoredDocument, config: &Config, number: i64, run: &RunContext) -> NewDocument {
-    let invoice = &document.invoice;
-    NewDocument {
-        issuer: config.issuer.key.clone(),
-        number,
-        printed_number: format!("{}{number:06}", config.issuer.number_prefix),
-        kind: DocumentKind::Invoice,
-        tenant: invoice.tenant.clone(),
-        period: invoice.period.name.clone(),
-        occasion: String::new(),
-        span: invoice.period.span,
-        currency: invoice.currency.code().to_owned(),
-        total: invoice.total,
-        credited: invoice.credited,
-        taxed: invoice.taxed,
-        due: invoice.due,
-        provenance: invoice.provenance.clone(),
-        digest: document.digest.clone(),
-        corrects_number: None,
-        run_id: run.run_id().to_owned(),
-        lines: invoice
-            .lines
-            .iter()
-            .map(|line| IssuedLine {
-                key: line.key.clone(),
-                amount: line.amount,
-                cause: line.corrects.as_ref().map(|corrects| corrects.cause.name().to_owned()),
-            })
-            .collect(),
-    }
-}
-
 impl IssueReport {
     fn exit(&self) -> Exit {
         if self.is_whole() { Exit::Done } else { Exit::DoneWithRejects }
     }
 
+    /// The newly issued documents in words.
+    pub fn counted(&self) -> String {
+        let notes = self.issued.iter().filter(|issued| issued.kind == DocumentKind::CreditNote).count();
+        let invoices = self.issued.len() - notes;
+        if notes == 0 {
+            format!("{invoices} invoices")
+        } else {
+            format!("{invoices} invoices and {notes} credit notes")
+        }
+    }
+
     /// Whether no draft had to stay a draft that was due.
     pub fn is_whole(&self) -> bool {
-        self.held_back.is_empty() && self.stale.is_empty()
+        self.held_back.is_empty() && self.stale.is_empty() && self.damaged.is_empty()
     }
 
     /// On stderr: what went into the outbox, and which drafts stay.
@@ -346,6 +351,9 @@ impl IssueReport {
             } else {
                 eprintln!("in the outbox for stripe: {kinds}; `meterhouse push` sends them");
             }
+        }
+        for damaged in &self.damaged {
+            eprintln!("error: {damaged}");
         }
         for HeldBack { tenant, period, why } in &self.held_back {
             eprintln!("tenant {tenant}, period {period}: stays a draft: {why}");
@@ -368,9 +376,9 @@ impl IssueReport {
         rows.print(format)?;
         let count = self.issued.len();
         if request.dry_run {
-            eprintln!("{count} invoices would be issued (--dry-run)");
+            eprintln!("{} would be issued (--dry-run)", self.counted());
         } else {
-            eprintln!("{count} invoices issued, {} papers written", self.papers);
+            eprintln!("{} issued, {} papers written", self.counted(), self.papers);
         }
         self.say_what_stripe_is_told(request.dry_run);
         if self.issued_before > 0 {
@@ -381,8 +389,8 @@ impl IssueReport {
         }
         if !self.stale.is_empty() {
             eprintln!(
-                "{} drafts are out of date and were not issued, because what they correct or the credits that pay changed \
-                 since ({}): run `meterhouse rate` again",
+                "{} drafts are out of date and were not issued, because the catalog, what they correct or the credits that pay \
+                 changed since ({}): run `meterhouse rate` again",
                 self.stale.len(),
                 self.stale.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ")
             );

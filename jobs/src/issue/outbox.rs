@@ -14,12 +14,14 @@ use rating::catalog::Catalog;
 use rating::invoice::Invoice;
 use rating::usage::{Demand, Usage};
 
+use super::retold::{self, ToldUntil};
 use super::{StoredDocument, catalogs};
 use crate::book::Book;
 use crate::config::Config;
+use crate::paper::{PaperKind, issued_name};
 use crate::rate::tenants::{threads, usage_snapshot};
 use crate::stripe::StripeRecord;
-use crate::stripe::plan::{IssuedInvoice, OnlyPeriods, PlanError, UsageInParts, demand, plan};
+use crate::stripe::plan::{IssuedInvoice, OnlyPeriods, PlanError, Retold, UsageInParts, demand, plan_with};
 
 /// The number of an invoice that has none yet, to try whether it can be planned.
 const NO_NUMBER: &str = "(draft)";
@@ -33,6 +35,8 @@ pub struct StripePlans {
     catalogs: BTreeMap<String, Arc<Catalog>>,
     /// By draft id, where the invoice alone does not say enough.
     usages: BTreeMap<String, Usage>,
+    /// By draft id: what its corrections take back.
+    retold: BTreeMap<String, Retold>,
     /// In front of a paper's name; none where nobody could follow the link.
     papers_url: Option<String>,
 }
@@ -43,9 +47,11 @@ impl StripePlans {
         book: &Book,
         config: &Config,
         documents: impl Iterator<Item = &StoredDocument>,
+        told: ToldUntil,
     ) -> Result<Self> {
         let papers_url = papers_url(lake, config);
-        let mut plans = Self { catalogs: BTreeMap::new(), usages: BTreeMap::new(), papers_url };
+        let (catalogs, usages, retold) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut plans = Self { catalogs, usages, retold, papers_url };
         let mut demands: BTreeMap<Pins, Vec<(&str, Demand)>> = BTreeMap::new();
         for document in documents {
             let provenance = &document.invoice.provenance;
@@ -58,6 +64,9 @@ impl StripePlans {
                 let period = document.invoice.period.name.clone();
                 let pins = (hash.clone(), provenance.table_version, period);
                 demands.entry(pins).or_default().push((&document.id, demand));
+            }
+            if let Some(retold) = retold::find(lake, book, document, &plans.catalogs[hash], told).await? {
+                plans.retold.insert(document.id.clone(), retold);
             }
         }
         for ((hash, version, _), demands) in demands {
@@ -84,9 +93,11 @@ impl StripePlans {
         let catalog = &self.catalogs[&document.invoice.provenance.catalog_hash];
         let link = self.papers_url.as_ref().map(|url| {
             let period = &document.invoice.period.name;
-            format!("{url}{period}/invoice_{number}.pdf")
+            format!("{url}{period}/{}.pdf", issued_name(PaperKind::Invoice, number))
         });
-        records(number, &document.invoice, catalog, self.usages.get(&document.id), link.as_deref())
+        let issued = IssuedInvoice { number, invoice: &document.invoice, pdf_link: link.as_deref() };
+        let retold = self.retold.get(&document.id).cloned().unwrap_or_default();
+        planned(&issued, catalog, self.usages.get(&document.id), &retold)
     }
 
     /// The records that the invoice will have, but for its number.
@@ -95,7 +106,7 @@ impl StripePlans {
     }
 }
 
-/// An invoice's records, with its usage in parts where it was asked for.
+/// The records of an invoice without corrections, with its usage in parts where it was asked for.
 pub fn records(
     number: &str,
     invoice: &Invoice,
@@ -103,10 +114,18 @@ pub fn records(
     usage: Option<&Usage>,
     pdf_link: Option<&str>,
 ) -> Result<Vec<StripeRecord>, PlanError> {
-    let issued = IssuedInvoice { number, invoice, pdf_link };
+    planned(&IssuedInvoice { number, invoice, pdf_link }, catalog, usage, &Retold::default())
+}
+
+fn planned(
+    issued: &IssuedInvoice<'_>,
+    catalog: &Catalog,
+    usage: Option<&Usage>,
+    retold: &Retold,
+) -> Result<Vec<StripeRecord>, PlanError> {
     match usage {
-        Some(usage) => plan(&issued, catalog, &UsageInParts { catalog, usage }),
-        None => plan(&issued, catalog, &OnlyPeriods),
+        Some(usage) => plan_with(issued, catalog, &UsageInParts { catalog, usage }, retold),
+        None => plan_with(issued, catalog, &OnlyPeriods, retold),
     }
 }
 

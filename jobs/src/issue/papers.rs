@@ -8,13 +8,14 @@ use ingest::crash_point::crash_point;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use rating::catalog::Catalog;
+use rating::invoice::InvoiceKind;
 use rating::line::LineItem;
 use sql::lake::Lake;
 
 use super::{StoredDocument, catalogs, utc_date};
 use crate::book::{Book, IssuedDocument};
 use crate::config::Config;
-use crate::paper::{Correction, PaperFormat, PaperInvoice, PaperKind, Party, Seller, render};
+use crate::paper::{Correction, PaperFormat, PaperInvoice, PaperKind, Party, Seller, issued_name, render};
 
 #[derive(Debug, Default)]
 pub struct PapersWritten {
@@ -49,11 +50,11 @@ pub async fn write(
             present.insert(folder.to_string(), listed.try_collect().await?);
         }
         let lying = &present[folder.as_ref()];
-        // The number leads every name, so that one look says whether the papers are there.
-        let number = &index.document.printed_number;
-        let is_there =
-            |format: &str| lying.contains(&folder.clone().join(format!("invoice_{number}.{format}")));
-        if ["pdf", "html", "csv", "json"].iter().all(|format| is_there(format)) {
+        let name = issued_name(kind(document), &index.document.printed_number);
+        let is_there = |format: &PaperFormat| {
+            lying.contains(&folder.clone().join(format!("{name}.{}", format.extension())))
+        };
+        if PaperFormat::ALL.iter().all(is_there) {
             continue;
         }
         let paper = paper(index, document, &catalogs[hash], config, &seller)?;
@@ -88,10 +89,10 @@ fn paper(
         buyer.name.clone_from(tenant);
     }
     Ok(PaperInvoice {
-        kind: PaperKind::Invoice,
+        kind: kind(document),
         number: Some(index.document.printed_number.clone()),
         issue_date: Some(issue_date),
-        due_date: config.issuer.due_date(issue_date),
+        due_date: config.issuer.due_date(issue_date).filter(|_| kind(document) == PaperKind::Invoice),
         payment_terms: config.issuer.payment_terms.clone(),
         time_zone: terms.time_zone.clone(),
         seller: seller.clone(),
@@ -99,6 +100,13 @@ fn paper(
         invoice: document.invoice.clone(),
         corrections: corrections(document),
     })
+}
+
+fn kind(document: &StoredDocument) -> PaperKind {
+    match document.invoice.kind {
+        InvoiceKind::OfPeriod | InvoiceKind::Corrections => PaperKind::Invoice,
+        InvoiceKind::CreditNote => PaperKind::CreditNote,
+    }
 }
 
 fn corrections(document: &StoredDocument) -> Vec<Correction> {

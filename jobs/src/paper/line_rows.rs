@@ -120,7 +120,8 @@ impl Rows<'_> {
         }
         if let Some(rounding) = self.trail.rounding.as_ref().filter(|step| step.before != step.after) {
             let direction = if rounding.after > rounding.before { "up" } else { "down" };
-            let label = format!("Rounded {direction} from {}", self.counted(&rounding.before));
+            let share = for_a_share(rounding.weight.as_ref());
+            let label = format!("Rounded {direction} from {}{share}", self.counted(&rounding.before));
             steps.push(Step { label, quantity: self.counted(&rounding.after), ..Step::default() });
         }
         steps
@@ -174,8 +175,8 @@ impl Rows<'_> {
                 (label, String::new(), String::new())
             }
             Rule::Units => ("Billed".to_owned(), self.counted(&part.quantity), unit_price),
-            Rule::Packages { size } => {
-                let label = format!("Packages of {}", self.counted(size));
+            Rule::Packages { size, weight } => {
+                let label = format!("Packages of {}{}", self.counted(size), for_a_share(weight.as_ref()));
                 (label, amount_text::quantity(&part.quantity), unit_price)
             }
             Rule::Tier { .. } => (self.tier(part, tier_before), self.tier_quantity(part), unit_price),
@@ -185,6 +186,7 @@ impl Rows<'_> {
             Rule::OtherCells { values } => {
                 (format!("Price for all others ({})", values.join(", ")), String::new(), String::new())
             }
+            Rule::FreeTransactions => ("Free".to_owned(), self.money(&part.quantity), String::new()),
             Rule::Rate => {
                 let rate = amount_text::percent_of(&part.unit_price);
                 (format!("{rate} of the amount"), self.money(&part.quantity), String::new())
@@ -200,7 +202,7 @@ impl Rows<'_> {
     }
 
     fn tier(&self, part: &Part, before: Option<&Exact>) -> String {
-        let Rule::Tier { number, up_to, block_size, maximum } = &part.rule else {
+        let Rule::Tier { number, up_to, block_size, maximum, weight, billed_before } = &part.rule else {
             return String::new();
         };
         let tier = match (up_to, before) {
@@ -211,7 +213,9 @@ impl Rows<'_> {
         let blocks = block_size.as_ref().map(|size| format!(", in blocks of {}", self.counted(size)));
         let fee = (!part.fee.is_zero()).then(|| format!(", plus a fee of {}", self.money(&part.fee)));
         let most = maximum.as_ref().map(|maximum| format!(", at most {}", self.money(maximum)));
-        [Some(tier), blocks, fee, most].into_iter().flatten().collect()
+        let taken = billed_before.as_ref().map(|before| format!(" with {} before", self.money(before)));
+        let share = Some(for_a_share(weight.as_ref()));
+        [Some(tier), blocks, fee, most, taken, share].into_iter().flatten().collect()
     }
 
     /// Blocks are counted as such: they are not the unit.
@@ -245,7 +249,13 @@ impl Rows<'_> {
             Discount::Percent(percent) => {
                 format!("Discount of {} %", amount_text::quantity(&Exact::from(*percent)))
             }
-            Discount::Amount(amount) => format!("Discount of {}", self.money(&Exact::from(*amount))),
+            Discount::Amount(amount) => {
+                format!(
+                    "Discount of {}{}",
+                    self.money(&Exact::from(*amount)),
+                    for_a_share(discount.share.as_ref())
+                )
+            }
             Discount::MaximumSpend(maximum) => {
                 format!("Never more than {}", self.money(&Exact::from(*maximum)))
             }
@@ -264,4 +274,10 @@ impl Rows<'_> {
         );
         Step { label, ..Step::default() }
     }
+}
+
+/// What counts for a part of the period only.
+fn for_a_share(share: Option<&Exact>) -> String {
+    let percent = share.map(amount_text::percent_of);
+    percent.map(|percent| format!(", for {percent} of the period")).unwrap_or_default()
 }

@@ -22,4 +22,4 @@ mod write;
 pub use input::{Correction, PaperError, PaperInvoice, PaperKind, Party, Seller};
 pub use logo::{Logo, LogoError};
 pub use pdf::{FontError, Press};
-pub use write::{PaperFormat, Papers, WrittenPapers, render, write_papers};
+pub use write::{PaperFormat, Papers, WrittenPapers, issued_name, render, write_papers};

@@ -10,7 +10,7 @@ use rating::catalog::{Catalog, PriceSpan, Tenant};
 use rating::exact::Exact;
 use rating::invoice::credit::Credit;
 use rating::invoice::tax::{OneRate, TaxRule, Untaxed};
-use rating::invoice::{Invoice, InvoiceParts, Provenance, Warning};
+use rating::invoice::{Invoice, InvoiceKind, InvoiceParts, Provenance, Warning};
 use rating::line::{LineItem, LineKey, LineRequest};
 use rating::money::{Amount, Currency};
 use rating::period::Period;
@@ -106,7 +106,15 @@ pub fn of_many_lines(lines: usize, code: &str) -> Result<PaperInvoice> {
         })
         .collect();
     let Invoice { tenant, period, provenance, .. } = paper.invoice;
-    let parts = InvoiceParts { tenant, period, currency, lines: items?, warnings: Vec::new(), provenance };
+    let parts = InvoiceParts {
+        kind: InvoiceKind::OfPeriod,
+        tenant,
+        period,
+        currency,
+        lines: items?,
+        warnings: Vec::new(),
+        provenance,
+    };
     paper.invoice = Invoice::assemble(parts, &mut [], &vat())?;
     Ok(paper)
 }
@@ -161,6 +169,7 @@ fn issued(system: &System) -> Result<PaperInvoice> {
         program_version: "0.1.0".to_owned(),
     };
     let parts = InvoiceParts {
+        kind: InvoiceKind::OfPeriod,
         tenant: tenant.key.clone(),
         period,
         currency,
@@ -253,7 +262,8 @@ fn line(
         period: period.span,
         quantity,
         transactions: None,
-        billed_before: Amount::ZERO,
+        so_far: None,
+        commitment: None,
     };
     Ok(LineItem::rate(request, pools)?)
 }
@@ -284,7 +294,8 @@ fn correction_line(
         period: period.span,
         quantity: None,
         transactions: None,
-        billed_before: Amount::ZERO,
+        so_far: None,
+        commitment: None,
     };
     Ok(LineItem::rate(request, &mut PoolBalances::default())?)
 }
@@ -303,7 +314,15 @@ fn credit_note() -> Result<PaperInvoice> {
         let (number, cause) = ("NL-2026-000398".to_owned(), cause.to_owned());
         paper.corrections.push(Correction { line: index, number, old, new, cause });
     }
-    let parts = InvoiceParts { tenant, period, currency, lines, warnings: Vec::new(), provenance };
+    let parts = InvoiceParts {
+        kind: InvoiceKind::OfPeriod,
+        tenant,
+        period,
+        currency,
+        lines,
+        warnings: Vec::new(),
+        provenance,
+    };
     paper.invoice = Invoice::assemble(parts, &mut [], &vat())?;
     paper.kind = PaperKind::CreditNote;
     paper.number = Some("NL-2026-C-000012".to_owned());

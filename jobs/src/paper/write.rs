@@ -40,7 +40,7 @@ impl PaperFormat {
     pub const ALL: [PaperFormat; 4] =
         [PaperFormat::Pdf, PaperFormat::Html, PaperFormat::Csv, PaperFormat::Json];
 
-    fn extension(self) -> &'static str {
+    pub fn extension(self) -> &'static str {
         match self {
             PaperFormat::Pdf => "pdf",
             PaperFormat::Html => "html",
@@ -123,15 +123,24 @@ fn missing_warning(paper: &PaperInvoice, missing: &[char]) -> Option<String> {
 /// The number, or what a draft is of. No two papers share a name, and none leaves its folder: whatever is not a plain
 /// letter, digit, dot or hyphen is written by its bytes.
 fn file_name(paper: &PaperInvoice) -> String {
-    let kind = match paper.kind {
+    match &paper.number {
+        Some(number) => issued_name(paper.kind, number),
+        None => {
+            let (tenant, period) = (plain(&paper.invoice.tenant), plain(&paper.invoice.period.name));
+            format!("draft-{}_{tenant}_{period}", kind_name(paper.kind))
+        }
+    }
+}
+
+/// What the files of an issued paper are called, without their extensions.
+pub fn issued_name(kind: PaperKind, number: &str) -> String {
+    format!("{}_{}", kind_name(kind), plain(number))
+}
+
+fn kind_name(kind: PaperKind) -> &'static str {
+    match kind {
         PaperKind::Invoice => "invoice",
         PaperKind::CreditNote => "credit-note",
-    };
-    match &paper.number {
-        Some(number) => format!("{kind}_{}", plain(number)),
-        None => {
-            format!("draft-{kind}_{}_{}", plain(&paper.invoice.tenant), plain(&paper.invoice.period.name))
-        }
     }
 }
 

@@ -176,6 +176,7 @@ impl DraftColumns {
     fn push_invoice(&mut self, draft: &Draft) {
         let (invoice, to) = (&draft.invoice, &mut self.invoices);
         to.text("invoice", &draft.id);
+        to.text("kind", invoice.kind.name());
         to.text("state", DRAFT);
         to.optional_text("number", None);
         to.text("tenant", &invoice.tenant);

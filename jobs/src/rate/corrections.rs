@@ -10,25 +10,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ::sql::lake::{Lake, TableSnapshot};
-use anyhow::{Context, Result};
-use rating::catalog::Catalog;
-use rating::draft::{DemandOptions, RatedLines};
-use rating::invoice::{AdjustedPeriod, Cause, adjustments};
+use anyhow::Result;
+use jiff::ToSpan as _;
+use rating::catalog::{Catalog, Tenant};
+use rating::invoice::{AdjustedPeriod, Cause};
 use rating::line::{LineItem, LineKey};
 use rating::period::{Period, PeriodChoice};
 
+use super::again::{difference, lines_of, rate_again};
+use super::apart::PeriodCorrection;
 use super::changes::Changes;
-use super::drafts::chain;
 use super::tenants::RatedTenants;
 use crate::book::{Book, DocumentKind, IssuedDocument};
 use crate::catalog::chosen::deciding_instant_us;
 use crate::issue::{StoredDocument, catalogs, documents_with};
 
-/// What is corrected on one tenant's invoice.
-#[derive(Debug, Clone, Default)]
+/// What of a tenant is corrected, each issued period by itself.
+#[derive(Debug, Clone)]
 pub struct TenantCorrections {
-    pub lines: Vec<LineItem>,
-    pub adjusted: Vec<AdjustedPeriod>,
+    /// The period in which that is billed.
+    pub period: Period,
+    /// In the order of the corrected periods.
+    pub corrections: Vec<PeriodCorrection>,
     /// Periods that cannot be corrected, with the reason.
     pub problems: Vec<String>,
 }
@@ -41,8 +44,15 @@ struct Suspect {
     period: String,
     start_us: i64,
     number: String,
-    cause: Cause,
+    /// Of the catalog that holds for it now.
     catalog_hash: String,
+}
+
+/// The period in which a tenant's corrections are billed, and how far back they reach.
+#[derive(Debug, Clone)]
+struct Window {
+    period: Period,
+    from_us: i64,
 }
 
 /// What a run looks for corrections with.
@@ -51,56 +61,109 @@ pub struct CorrectionSearch<'s> {
     pub lake: &'s Lake,
     pub book: &'s Book,
     pub snapshot: Option<&'s Arc<TableSnapshot>>,
+    /// The run's own period.
+    pub choice: PeriodChoice,
     /// So many periods before the one that is rated are looked at.
     pub look_back: u32,
     pub threads: usize,
 }
 
 impl CorrectionSearch<'_> {
-    /// Corrections on the invoices of these tenants, each in its own period.
+    /// Corrections of tenants, each in its own period: of those that are rated, and of those that were billed before and
+    /// are not any more. `passed_over` are looked at in no case.
     pub async fn find(
         &self,
         catalog: &Arc<Catalog>,
         tenants: &RatedTenants<'_>,
         rated: impl Iterator<Item = (&str, &Period)>,
+        passed_over: &BTreeSet<&str>,
     ) -> Result<BTreeMap<String, TenantCorrections>> {
-        let mut windows: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+        let mut windows: BTreeMap<String, Window> = BTreeMap::new();
         for (tenant, period) in rated {
             let Some(charges) = tenants.charges(tenant) else { continue };
-            let (cycle, zone) = (&charges.terms().cycle, &charges.terms().time_zone);
-            let mut oldest = period.clone();
-            for _ in 0..self.look_back {
-                let Ok(before) = cycle.period_before(&oldest, zone) else { break };
-                oldest = before;
-            }
-            windows.insert(tenant, (oldest.span.start_us, period.span.start_us));
+            windows.insert(tenant.to_owned(), self.window(charges.terms(), period.clone()));
         }
-        let from_us = windows.values().map(|(from_us, _)| *from_us).min().unwrap_or(i64::MAX);
+        let from_us = windows.values().map(|window| window.from_us).fold(self.earliest_us()?, i64::min);
         let documents = self.book.documents_since(from_us).await?;
-        let suspects = self.suspects(catalog, &windows, &documents).await?;
-        if suspects.is_empty() {
-            return Ok(BTreeMap::new());
+        let is_left = |tenant: &str| tenants.may_have_left(tenant) && !passed_over.contains(tenant);
+        for (tenant, window) in self.left(&windows, &documents, is_left).await? {
+            windows.insert(tenant, window);
         }
-        self.correct(suspects, &documents).await
-    }
-
-    async fn suspects(
-        &self,
-        catalog: &Catalog,
-        windows: &BTreeMap<&str, (i64, i64)>,
-        documents: &[IssuedDocument],
-    ) -> Result<Vec<Suspect>> {
-        let newest_us = windows.values().map(|(_, until_us)| *until_us).max().unwrap_or(i64::MIN);
+        let newest_us = windows.values().map(|window| window.period.span.start_us).max().unwrap_or(i64::MIN);
         let spans = documents.iter().map(|issued| issued.document.span);
         let ends = spans.filter(|span| span.start_us < newest_us).map(|span| span.end_us);
         let until_us = ends.max().unwrap_or(i64::MIN);
         let mut changes = Changes::new(self.lake, self.snapshot.map(Arc::as_ref), catalog, until_us);
+        let suspects = self.suspects(&mut changes, &windows, &documents).await?;
+        if suspects.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        self.correct(suspects, &mut changes, &windows, &documents).await
+    }
+
+    fn window(&self, terms: &Tenant, period: Period) -> Window {
+        let mut oldest = period.clone();
+        for _ in 0..self.look_back {
+            let Ok(before) = terms.cycle.period_before(&oldest, &terms.time_zone) else { break };
+            oldest = before;
+        }
+        Window { period, from_us: oldest.span.start_us }
+    }
+
+    /// From when on documents matter at least, whoever is rated: so many months, and one for calendars.
+    fn earliest_us(&self) -> Result<i64> {
+        let (PeriodChoice::Month(day) | PeriodChoice::Day(day)) = self.choice;
+        let from = day.checked_sub(i64::from(self.look_back + 1).months())?;
+        Ok(from.to_zoned(jiff::tz::TimeZone::UTC)?.timestamp().as_microsecond())
+    }
+
+    /// Tenants with documents that are billed nothing else now. Their calendar is that of the catalog that billed them last.
+    async fn left(
+        &self,
+        windows: &BTreeMap<String, Window>,
+        documents: &[IssuedDocument],
+        is_left: impl Fn(&str) -> bool,
+    ) -> Result<Vec<(String, Window)>> {
+        let mut newest: BTreeMap<&str, &IssuedDocument> = BTreeMap::new();
+        for issued in documents {
+            let tenant = issued.document.tenant.as_str();
+            if windows.contains_key(tenant) || !is_left(tenant) {
+                continue;
+            }
+            let known = newest.entry(tenant).or_insert(issued);
+            if issued.document.span.start_us > known.document.span.start_us {
+                *known = issued;
+            }
+        }
+        let mut catalogs: BTreeMap<&str, Catalog> = BTreeMap::new();
+        let mut left = Vec::new();
+        for (tenant, issued) in newest {
+            let hash = issued.document.provenance.catalog_hash.as_str();
+            if !catalogs.contains_key(hash) {
+                catalogs.insert(hash, self.catalog(hash).await?);
+            }
+            let Some(terms) = catalogs[hash].tenant_terms(tenant) else { continue };
+            if let Some(period) = self.choice.period(&terms.cycle, &terms.time_zone)? {
+                left.push((tenant.to_owned(), self.window(terms, period)));
+            }
+        }
+        Ok(left)
+    }
+
+    async fn suspects(
+        &self,
+        changes: &mut Changes<'_>,
+        windows: &BTreeMap<String, Window>,
+        documents: &[IssuedDocument],
+    ) -> Result<Vec<Suspect>> {
         let mut in_force: BTreeMap<String, Option<InForce>> = BTreeMap::new();
         let mut suspects = Vec::new();
         for IssuedDocument { document, issued_at_us } in documents {
-            let Some((from_us, until_us)) = windows.get(document.tenant.as_str()) else { continue };
-            let is_earlier = (*from_us..*until_us).contains(&document.span.start_us);
-            if document.kind != DocumentKind::Invoice || !is_earlier {
+            let Some(window) = windows.get(document.tenant.as_str()) else { continue };
+            let is_earlier = (window.from_us..window.period.span.start_us).contains(&document.span.start_us);
+            // What corrects others is no period's invoice.
+            let is_of_period = document.kind == DocumentKind::Invoice && document.occasion.is_empty();
+            if !is_of_period || !is_earlier {
                 continue;
             }
             if !in_force.contains_key(&document.period) {
@@ -108,22 +171,22 @@ impl CorrectionSearch<'_> {
                 in_force.insert(document.period.clone(), found);
             }
             let pinned = &document.provenance.catalog_hash;
+            // One that was taken back again may have been billed meanwhile, by a correction.
             let new_catalog = in_force[&document.period]
                 .as_ref()
-                .filter(|found| found.applied_at_us > *issued_at_us && found.catalog_hash != *pinned);
+                .filter(|found| found.catalog_hash != *pinned || found.newest_applied_at_us > *issued_at_us);
             let since = changes.since(document.provenance.table_version).await?;
-            let cause = match (new_catalog, since) {
-                (Some(_), _) => Cause::CatalogChange,
-                (None, since) if since.is_amended(&document.tenant) => Cause::AmendedEvent,
-                (None, since) if since.may_count(&document.tenant, document.span) => Cause::LateEvent,
-                _ => continue,
-            };
+            let has_changed = since.is_amended(&document.tenant)
+                || since.may_count(&document.tenant, document.span)
+                || new_catalog.is_some();
+            if !has_changed {
+                continue;
+            }
             suspects.push(Suspect {
                 tenant: document.tenant.clone(),
                 period: document.period.clone(),
                 start_us: document.span.start_us,
                 number: document.printed_number.clone(),
-                cause,
                 catalog_hash: new_catalog.map_or(pinned, |found| &found.catalog_hash).clone(),
             });
         }
@@ -132,20 +195,26 @@ impl CorrectionSearch<'_> {
 
     /// The catalog that was applied for a period. What holds from always on was there before any invoice and changes none.
     async fn in_force(&self, period: &str) -> Result<Option<InForce>> {
-        let choice: PeriodChoice = period.parse()?;
-        let found = self.book.catalog_version_in_force(deciding_instant_us(choice)).await?;
-        Ok(found.filter(|applied| applied.effective_from_us > 0).map(|applied| InForce {
-            catalog_hash: applied.catalog_hash,
-            applied_at_us: applied.applied_at_us,
+        let at_us = deciding_instant_us(period.parse()?);
+        let found = self.book.catalog_version_in_force(at_us).await?;
+        let Some(found) = found.filter(|applied| applied.effective_from_us > 0) else { return Ok(None) };
+        let history = self.book.catalog_history().await?;
+        let could_hold = history.iter().filter(|applied| (1..=at_us).contains(&applied.effective_from_us));
+        let newest_applied_at_us = could_hold.map(|applied| applied.applied_at_us).max();
+        Ok(Some(InForce {
+            catalog_hash: found.catalog_hash,
+            newest_applied_at_us: newest_applied_at_us.unwrap_or(found.applied_at_us),
         }))
     }
 
     async fn correct(
         &self,
         suspects: Vec<Suspect>,
+        changes: &mut Changes<'_>,
+        windows: &BTreeMap<String, Window>,
         documents: &[IssuedDocument],
     ) -> Result<BTreeMap<String, TenantCorrections>> {
-        let stored = self.billing_documents(&suspects, documents).await?;
+        let (stored, missing) = self.billing_documents(&suspects, documents).await?;
         let mut groups: BTreeMap<(String, String), Vec<Suspect>> = BTreeMap::new();
         for suspect in suspects {
             groups.entry((suspect.period.clone(), suspect.catalog_hash.clone())).or_default().push(suspect);
@@ -157,10 +226,24 @@ impl CorrectionSearch<'_> {
             let mut again =
                 rate_again(self.lake, &catalog, self.snapshot, &period, &names, self.threads).await?;
             for suspect in suspects {
-                let own = found.entry(suspect.tenant.clone()).or_default();
+                let own = found.entry(suspect.tenant.clone()).or_insert_with(|| TenantCorrections {
+                    period: windows[&suspect.tenant].period.clone(),
+                    corrections: Vec::new(),
+                    problems: Vec::new(),
+                });
+                if let Some(number) = missing.get(&suspect.tenant) {
+                    own.problems.push(format!(
+                        "invoice {} of {period} is not corrected: {number} is not in the lake as it was issued",
+                        suspect.number
+                    ));
+                    continue;
+                }
                 let billed = stored.get(suspect.tenant.as_str()).map_or(&[][..], Vec::as_slice);
+                let billing: Vec<&StoredDocument> =
+                    billed.iter().filter(|document| !lines_of(document, &period).is_empty()).collect();
+                let cause = cause(changes, &suspect, &billing).await?;
                 let result = match again.remove(&suspect.tenant) {
-                    Some(Ok(rated)) => own.add(&suspect, &rated.lines, billed),
+                    Some(Ok(rated)) => own.add(&suspect, cause, &catalog, &rated.lines, &billing),
                     Some(Err(why)) => Err(why),
                     None => Err("the tenant is not set up in the catalog any more".to_owned()),
                 };
@@ -171,17 +254,18 @@ impl CorrectionSearch<'_> {
             }
         }
         for own in found.values_mut() {
-            own.adjusted.sort_by(|left, right| left.period.cmp(&right.period));
+            own.corrections.sort_by(|left, right| left.adjusted.period.cmp(&right.adjusted.period));
         }
         Ok(found)
     }
 
-    /// By tenant: the issued documents that may have billed something of the suspects' periods.
+    /// By tenant: the issued documents that may have billed something of the suspects' periods, and the number of one that
+    /// should be in the lake and is not.
     async fn billing_documents(
         &self,
         suspects: &[Suspect],
         documents: &[IssuedDocument],
-    ) -> Result<BTreeMap<String, Vec<StoredDocument>>> {
+    ) -> Result<(BTreeMap<String, Vec<StoredDocument>>, BTreeMap<String, String>)> {
         let mut from: BTreeMap<&str, i64> = BTreeMap::new();
         for suspect in suspects {
             let start_us = from.entry(&suspect.tenant).or_insert(suspect.start_us);
@@ -191,13 +275,16 @@ impl CorrectionSearch<'_> {
             let own = &document.document;
             from.get(own.tenant.as_str()).is_some_and(|start_us| own.span.start_us >= *start_us)
         };
-        let digests: BTreeSet<String> =
-            documents.iter().filter(is_meant).map(|document| document.document.digest.clone()).collect();
+        let meant = || documents.iter().filter(is_meant).map(|issued| &issued.document);
+        let mut digests: BTreeSet<String> = meant().map(|document| document.digest.clone()).collect();
         let mut by_tenant: BTreeMap<String, Vec<StoredDocument>> = BTreeMap::new();
         for document in documents_with(self.lake, &digests).await? {
+            digests.remove(&document.digest);
             by_tenant.entry(document.invoice.tenant.clone()).or_default().push(document);
         }
-        Ok(by_tenant)
+        let missing = meant().filter(|document| digests.contains(&document.digest));
+        let missing = missing.map(|document| (document.tenant.clone(), document.printed_number.clone()));
+        Ok((by_tenant, missing.collect()))
     }
 
     async fn catalog(&self, hash: &str) -> Result<Catalog> {
@@ -213,124 +300,47 @@ impl CorrectionSearch<'_> {
 #[derive(Debug)]
 struct InForce {
     catalog_hash: String,
-    applied_at_us: i64,
+    /// When a version was last applied that holds for the period, or did so for a while.
+    newest_applied_at_us: i64,
+}
+
+/// What changed since the period was billed last, by its invoice or by a correction.
+async fn cause(changes: &mut Changes<'_>, suspect: &Suspect, billing: &[&StoredDocument]) -> Result<Cause> {
+    let newest = billing.iter().max_by_key(|document| {
+        let invoice = &document.invoice;
+        (invoice.provenance.table_version, invoice.period.span.start_us)
+    });
+    let Some(newest) = newest.map(|document| &document.invoice) else { return Ok(Cause::LateEvent) };
+    let corrected = newest.inputs.adjusted.iter().find(|adjusted| adjusted.period == suspect.period);
+    let billed_with = corrected.map_or(&newest.provenance.catalog_hash, |adjusted| &adjusted.catalog_hash);
+    if *billed_with != suspect.catalog_hash {
+        return Ok(Cause::CatalogChange);
+    }
+    let since = changes.since(newest.provenance.table_version).await?;
+    Ok(if since.is_amended(&suspect.tenant) { Cause::AmendedEvent } else { Cause::LateEvent })
 }
 
 impl TenantCorrections {
     fn add(
         &mut self,
         suspect: &Suspect,
+        cause: Cause,
+        catalog: &Arc<Catalog>,
         again: &[LineItem],
-        billed: &[StoredDocument],
+        billing: &[&StoredDocument],
     ) -> Result<(), String> {
-        let billing: Vec<&StoredDocument> =
-            billed.iter().filter(|document| !lines_of(document, &suspect.period).is_empty()).collect();
-        let causes = |_: &LineKey| suspect.cause;
-        let lines = difference(&suspect.period, &suspect.number, &billing, again, &causes)?;
+        let lines = difference(&suspect.period, &suspect.number, billing, again, &|_: &LineKey| cause)?;
         if lines.is_empty() {
             return Ok(());
         }
-        self.lines.extend(lines);
         let mut documents: Vec<String> = billing.iter().map(|document| document.digest.clone()).collect();
         documents.sort_unstable();
-        self.adjusted.push(AdjustedPeriod {
+        let adjusted = AdjustedPeriod {
             period: suspect.period.clone(),
             catalog_hash: suspect.catalog_hash.clone(),
             documents,
-        });
+        };
+        self.corrections.push(PeriodCorrection { lines, adjusted, catalog: Arc::clone(catalog) });
         Ok(())
     }
-}
-
-/// The lines by which an issued invoice corrects earlier ones, made again from what it pins. Only the cause is taken from the
-/// invoice: nobody can tell later in which order things arrived.
-pub async fn again(
-    lake: &Lake,
-    issued: &StoredDocument,
-    snapshot: Option<&Arc<TableSnapshot>>,
-    threads: usize,
-) -> Result<TenantCorrections> {
-    let invoice = &issued.invoice;
-    let names = BTreeSet::from([invoice.tenant.clone()]);
-    let mut made = TenantCorrections { adjusted: invoice.inputs.adjusted.clone(), ..Default::default() };
-    for AdjustedPeriod { period, catalog_hash, documents } in &invoice.inputs.adjusted {
-        let catalog = catalogs::load(lake, catalog_hash).await?;
-        let catalog = catalog.with_context(|| format!("the catalog {catalog_hash} is not in the lake"))?;
-        let billed = documents_with(lake, &documents.iter().cloned().collect()).await?;
-        let missing = || format!("a document that billed period {period} before is not in the lake");
-        anyhow::ensure!(billed.len() == documents.len(), missing());
-        let original = billed.iter().find(|document| document.invoice.period.name == *period);
-        let number = original.and_then(|document| document.number.clone()).with_context(missing)?;
-        let mut rated = rate_again(lake, &Arc::new(catalog), snapshot, period, &names, threads).await?;
-        let rated =
-            rated.remove(&invoice.tenant).unwrap_or_else(|| Err("it has no terms any more".to_owned()));
-        let rated = rated.map_err(anyhow::Error::msg).with_context(|| format!("period {period}"))?;
-        let cause_of = |key: &LineKey| {
-            let own = invoice.lines.iter().find(|line| line.key == *key);
-            own.and_then(|line| line.corrects.as_ref()).map_or(Cause::LateEvent, |corrects| corrects.cause)
-        };
-        let billed: Vec<&StoredDocument> = billed.iter().collect();
-        let lines = difference(period, &number, &billed, &rated.lines, &cause_of);
-        made.lines.extend(lines.map_err(anyhow::Error::msg)?);
-    }
-    Ok(made)
-}
-
-/// Rates a period of some tenants again; each by its name, with the reason where it cannot be.
-pub async fn rate_again(
-    lake: &Lake,
-    catalog: &Arc<Catalog>,
-    snapshot: Option<&Arc<TableSnapshot>>,
-    period: &str,
-    names: &BTreeSet<String>,
-    threads: usize,
-) -> Result<BTreeMap<String, Result<RatedLines, String>>> {
-    let choice: PeriodChoice = period.parse()?;
-    let tenants = RatedTenants::new(catalog, choice, Some(names))?;
-    let found = tenants.usage(lake, catalog, snapshot, DemandOptions::default(), threads).await?;
-    let mut rated = BTreeMap::new();
-    for failure in found.failed {
-        rated.insert(failure.tenant.clone(), Err(chain(&failure.source)));
-    }
-    for usage in &found.usages {
-        let tenant = &usage.demand.tenant;
-        let Some(charges) = tenants.charges(tenant) else { continue };
-        let lines = charges.rate_lines(usage, "").map_err(|error| chain(&error));
-        rated.insert(tenant.clone(), lines);
-    }
-    Ok(rated)
-}
-
-/// The lines of a document that bill something of a period.
-fn lines_of<'d>(document: &'d StoredDocument, period: &str) -> Vec<&'d LineItem> {
-    document.invoice.lines.iter().filter(|line| line.key.period == period).collect()
-}
-
-fn difference(
-    period: &str,
-    number: &str,
-    billed: &[&StoredDocument],
-    again: &[LineItem],
-    cause_of: &dyn Fn(&LineKey) -> Cause,
-) -> Result<Vec<LineItem>, String> {
-    let old: Vec<LineItem> = billed.iter().flat_map(|document| lines_of(document, period)).cloned().collect();
-    let currencies: BTreeSet<_> = old.iter().chain(again).map(|line| line.currency).collect();
-    if currencies.len() > 1 {
-        return Err("it was billed in another currency: correct it by hand".to_owned());
-    }
-    let changes = adjustments(&old, again).map_err(|error| chain(&error))?;
-    let described = |key: &LineKey| {
-        let own = again.iter().chain(old.iter().filter(|line| line.corrects.is_none()));
-        // A line that was only ever on an adjustment says so already.
-        own.chain(&old).find(|line| line.key == *key).map(|line| {
-            let prefix = format!("Correction of {period}: ");
-            (line.description.strip_prefix(&prefix).unwrap_or(&line.description).to_owned(), line.currency)
-        })
-    };
-    let line = |change: rating::invoice::Adjustment| {
-        let (description, currency) = described(&change.key).expect("a change is one of these lines");
-        let cause = cause_of(&change.key);
-        change.line(&description, currency, number, cause).map_err(|error| chain(&error))
-    };
-    changes.into_iter().map(line).collect()
 }

@@ -10,12 +10,14 @@ use ::sql::lake::Table;
 use anyhow::{Context, Result};
 use ingest::day_file::{DayFileWriter, FileKind, FinishedFile};
 use jiff::civil::Date;
-use rating::draft::{Charges, DraftError, DraftInputs, draft_id};
-use rating::invoice::{Invoice, InvoiceInputs, Provenance, Warning};
+use rating::draft::{Charges, DraftError, DraftInputs, RatedLines, document_id, draft_id};
+use rating::invoice::{Invoice, InvoiceInputs, InvoiceKind, Provenance, Warning};
+use rating::line::LineItem;
 use rating::money::{Amount, Currency};
 use rating::period::Period;
 use rating::usage::Usage;
 
+use super::apart::{self, CorrectionsBy, PeriodCorrection, Split, adjusted, split};
 use super::columns::{Draft, DraftColumns};
 use super::corrections::TenantCorrections;
 use super::credits::OpeningCredits;
@@ -36,24 +38,27 @@ pub struct RunInputs {
     pub catalog_file: String,
     /// By tenant.
     pub corrections: BTreeMap<String, TenantCorrections>,
+    pub corrections_by: CorrectionsBy,
     pub credits: BTreeMap<String, OpeningCredits>,
 }
 
 impl RunInputs {
-    /// A tenant's invoice; nothing where there is nothing to charge, to correct and to warn of.
-    pub fn invoice(&self, charges: &Charges<'_>, usage: &Usage) -> Result<Option<Invoice>, DraftError> {
-        let tenant = &usage.demand.tenant;
-        let mut rated = charges.rate_lines(usage, &self.catalog_file)?;
-        let mut inputs = InvoiceInputs::default();
-        if let Some(corrections) = self.corrections.get(tenant) {
-            rated.lines.extend(corrections.lines.iter().cloned());
-            inputs.adjusted.clone_from(&corrections.adjusted);
-        }
+    /// A tenant's invoice with the corrections that it carries; nothing where there is nothing to charge, to correct and
+    /// to warn of.
+    pub fn invoice(
+        &self,
+        charges: &Charges<'_>,
+        mut rated: RatedLines,
+        carried: &[&PeriodCorrection],
+    ) -> Result<Option<Invoice>, DraftError> {
+        let tenant = rated.tenant.clone();
+        let mut inputs = InvoiceInputs { adjusted: adjusted(carried), ..InvoiceInputs::default() };
+        rated.lines.extend(carried.iter().flat_map(|correction| correction.lines.iter().cloned()));
         if rated.lines.is_empty() && rated.warnings.is_empty() {
             return Ok(None);
         }
         let mut provenance = self.provenance.clone();
-        if let Some(opening) = self.credits.get(tenant) {
+        if let Some(opening) = self.credits.get(&tenant) {
             inputs.credits.clone_from(&opening.credits);
             inputs.credit_entries = opening.entries;
             provenance.book_hash.clone_from(&opening.hash);
@@ -112,6 +117,8 @@ pub struct Sums {
 #[derive(Debug, Default)]
 pub struct Rated {
     pub lines: usize,
+    /// Drafts of them, among the drafts.
+    pub credit_notes: usize,
     pub sums: BTreeMap<Currency, Sums>,
     pub problems: Vec<Problem>,
     /// Ids of all drafts that stand after this run.
@@ -162,6 +169,12 @@ pub fn rate_all(
         spawned.into_iter().try_for_each(|thread| thread.join().expect("rating does not panic"))
     })?;
     let mut rated = all.into_inner().expect("no thread panicked");
+    let mut worker = Worker { inputs, stored, rated: Rated::default(), open: BTreeMap::new() };
+    let known: BTreeSet<&str> = usages.iter().map(|usage| usage.demand.tenant.as_str()).collect();
+    for (tenant, found) in inputs.corrections.iter().filter(|(tenant, _)| !known.contains(tenant.as_str())) {
+        worker.rate_left(tenant, &found.period)?;
+    }
+    rated.add(worker.finish()?);
     rated.problems.sort();
     Ok(rated)
 }
@@ -180,7 +193,7 @@ struct OpenFiles {
     lines: DayFileWriter,
 }
 
-impl Worker<'_> {
+impl<'w> Worker<'w> {
     fn rate(&mut self, tenants: &RatedTenants<'_>, usage: &Usage) -> Result<()> {
         let tenant = &usage.demand.tenant;
         let period = &usage.demand.period;
@@ -188,27 +201,85 @@ impl Worker<'_> {
         let id = draft_id(tenant, &period.name);
         if self.stored.is_issued(&id) {
             self.rated.standing.insert(id);
-            self.problem(usage, ProblemKind::Issued, "it stays as it is".to_owned());
+            self.problem(tenant, period, ProblemKind::Issued, "it stays as it is".to_owned());
             return Ok(());
         }
-        let corrections = self.inputs.corrections.get(tenant);
-        for problem in corrections.iter().flat_map(|corrections| &corrections.problems) {
-            self.problem(usage, ProblemKind::Unbilled, problem.clone());
-        }
-        let invoice = match self.inputs.invoice(charges, usage) {
-            Ok(Some(invoice)) => invoice,
-            Ok(None) => return Ok(()),
+        match self.documents(charges, usage) {
+            Ok(documents) => documents.into_iter().try_for_each(|document| self.keep(document)),
             Err(error) => {
-                self.problem(usage, ProblemKind::Failed, chain(&error));
-                return Ok(());
+                self.problem(tenant, period, ProblemKind::Failed, chain(&error));
+                Ok(())
             }
-        };
+        }
+    }
+
+    /// The tenant's invoice, and credit notes beside it. All of them fail or none.
+    fn documents(&mut self, charges: &Charges<'_>, usage: &Usage) -> Result<Vec<Invoice>, DraftError> {
+        let (tenant, period) = (&usage.demand.tenant, &usage.demand.period);
+        let rated = charges.rate_lines(usage, &self.inputs.catalog_file)?;
+        let Split { carried, credited } = self.split(tenant, period, &rated.lines);
+        let mut documents: Vec<Invoice> =
+            self.inputs.invoice(charges, rated, &carried)?.into_iter().collect();
+        for correction in credited {
+            documents.extend(self.credit_note(tenant, period, correction)?);
+        }
+        Ok(documents)
+    }
+
+    /// Corrections of a tenant that is not rated any more.
+    fn rate_left(&mut self, tenant: &str, period: &Period) -> Result<()> {
+        let Split { carried, credited } = self.split(tenant, period, &[]);
+        let mut made: Vec<Result<Option<Invoice>, DraftError>> =
+            credited.iter().map(|correction| self.credit_note(tenant, period, correction)).collect();
+        let provenance = &self.inputs.provenance;
+        made.push(apart::document(InvoiceKind::Corrections, tenant, period, &carried, provenance));
+        for document in made {
+            match document {
+                Ok(Some(document)) => self.keep(document)?,
+                Ok(None) => {}
+                Err(error) => self.problem(tenant, period, ProblemKind::Failed, chain(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the tenant's corrections go; what cannot be corrected is told.
+    fn split(&mut self, tenant: &str, period: &Period, own: &[LineItem]) -> Split<'w> {
+        let inputs: &'w RunInputs = self.inputs;
+        let Some(found) = inputs.corrections.get(tenant) else { return Split::default() };
+        for problem in &found.problems {
+            self.problem(tenant, period, ProblemKind::Unbilled, problem.clone());
+        }
+        split(&found.corrections, inputs.corrections_by, own)
+    }
+
+    fn credit_note(
+        &self,
+        tenant: &str,
+        period: &Period,
+        correction: &PeriodCorrection,
+    ) -> Result<Option<Invoice>, DraftError> {
+        apart::document(InvoiceKind::CreditNote, tenant, period, &[correction], &self.inputs.provenance)
+    }
+
+    /// A document that stands after the run; written if it differs from what is stored.
+    fn keep(&mut self, invoice: Invoice) -> Result<()> {
+        let (tenant, period) = (invoice.tenant.clone(), invoice.period.clone());
+        let id = document_id(&tenant, &period.name, invoice.occasion());
+        if self.stored.is_issued(&id) {
+            self.rated.standing.insert(id);
+            let text =
+                "a correction was issued in this period already; what changed since goes to the next one";
+            self.problem(&tenant, &period, ProblemKind::Issued, text.to_owned());
+            return Ok(());
+        }
         for warning in &invoice.warnings {
-            self.problem(usage, kind_of(warning), warning.to_string());
+            self.problem(&tenant, &period, kind_of(warning), warning.to_string());
         }
         let document = invoice.canonical_json().with_context(|| format!("tenant {tenant}"))?;
         let digest = rating::invoice::canonical::digest(&document);
         self.rated.lines += invoice.lines.len();
+        self.rated.credit_notes += usize::from(invoice.kind == InvoiceKind::CreditNote);
         let sums = self.rated.sums.entry(invoice.currency).or_default();
         sums.drafts += 1;
         sums.total = sums.total.saturating_add(invoice.total);
@@ -217,13 +288,13 @@ impl Worker<'_> {
         self.rated.standing.insert(id.clone());
         if !is_stored {
             self.rated.changed.insert(id.clone());
-            self.write(month(period), &Draft { id, digest, document, invoice })?;
+            self.write(month(&period), &Draft { id, digest, document, invoice })?;
         }
         Ok(())
     }
 
-    fn problem(&mut self, usage: &Usage, kind: ProblemKind, text: String) {
-        let (tenant, period) = (usage.demand.tenant.clone(), usage.demand.period.name.clone());
+    fn problem(&mut self, tenant: &str, period: &Period, kind: ProblemKind, text: String) {
+        let (tenant, period) = (tenant.to_owned(), period.name.clone());
         self.rated.problems.push(Problem { tenant, period, kind, text });
     }
 
@@ -276,6 +347,7 @@ impl OpenFiles {
 impl Rated {
     fn add(&mut self, other: Rated) {
         self.lines += other.lines;
+        self.credit_notes += other.credit_notes;
         for (currency, own) in other.sums {
             let sums = self.sums.entry(currency).or_default();
             sums.drafts += own.drafts;

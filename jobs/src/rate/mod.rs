@@ -1,9 +1,13 @@
 //! `meterhouse rate`: drafts of a period's invoices, from what the lake holds at one version.
 //!
 //! Owns the run: who is rated (`tenants`), rating on all cores (`drafts`), the rows (`columns`) and replacing what stands
-//! in the lake (`stored`), what issued invoices are corrected by (`corrections`) and the credits that may pay (`credits`). Does not own the arithmetic (`rating`) nor counting (`sql::quantities`). A run compares what
-//! should be with what is: it writes only drafts that differ, and the same inputs change nothing (DESIGN.md 3.9, 3.10).
+//! in the lake (`stored`), what issued invoices are corrected by (`corrections`, `again`) and on which document (`apart`),
+//! and the credits that may pay (`credits`). Does not own the arithmetic (`rating`) nor counting (`sql::quantities`). A run
+//! compares what should be with what is: it writes only drafts that differ, and the same inputs change nothing (DESIGN.md
+//! 3.9, 3.10).
 
+pub mod again;
+pub mod apart;
 mod changes;
 pub mod columns;
 pub mod corrections;
@@ -24,18 +28,19 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use rating::catalog::Catalog;
-use rating::draft::{DemandOptions, draft_id};
+use rating::draft::{DemandOptions, document_id};
 use rating::invoice::Provenance;
-use rating::period::PeriodChoice;
+use rating::period::{Period, PeriodChoice};
 
 use crate::book::Book;
 use crate::catalog::chosen::ChosenCatalog;
 use crate::cli::{Exit, Globals, runtime, try_again_if_overtaken};
 use crate::config::Config;
 use crate::output::{Format, Rows};
-use crate::run::{RunSpec, with_run};
+use crate::run::{DRAFTS, RunSpec, with_run};
 use crate::source::SourceArgs;
 
+use apart::CorrectionsBy;
 use corrections::CorrectionSearch;
 use drafts::{Problem, ProblemKind, Rated, RunInputs, chain, month};
 use stored::{DraftTables, Replaced, StoredDrafts};
@@ -53,7 +58,9 @@ Examples:
 
 The catalog is the one that `meterhouse catalog apply` made hold at the end of the month (UTC); the settings' file as long \
 as none was applied. Issued invoices of the `correct_periods` periods before (3 by default) are looked at, too: where \
-late, voided or amended events or an applied catalog changed them, the difference stands on this draft. \
+late, voided or amended events or an applied catalog changed them, the difference stands on this draft, or as a draft of \
+a credit note beside it: where `corrections` in [issuer] says so, where the tenant owes nothing else, or where the invoice \
+would come to less than nothing. \
 A month means, for each tenant, the period that starts in that month of its own calendar; a day means the period that \
 it lies in. Drafts go to the tables invoices and invoice_lines, where those of the same tenant and period are \
 replaced; a run that changes nothing writes nothing. Tenants that fail are listed, and the others are rated (exit code \
@@ -97,6 +104,7 @@ pub struct RateRequest {
     pub catalog_file: String,
     /// So many earlier periods are corrected, where they were issued and have changed since.
     pub look_back: u32,
+    pub corrections_by: CorrectionsBy,
 }
 
 /// What a run did.
@@ -125,6 +133,7 @@ pub fn run(args: &RateArgs, globals: &Globals) -> Result<Exit> {
         threads: threads(),
         catalog_file: String::new(),
         look_back: config.issuer.correct_periods,
+        corrections_by: config.issuer.corrections,
     };
     let bar = progress_bar();
     let progress = |done| match done {
@@ -149,7 +158,10 @@ pub fn run(args: &RateArgs, globals: &Globals) -> Result<Exit> {
     bar.finish_and_clear();
     let report = result.map_err(try_again_if_overtaken)?;
     report.summarize(&request);
-    report.rows().print(args.format)?;
+    let problems = report.rows();
+    if !(problems.is_empty() && args.format == Format::Table) {
+        problems.print(args.format)?;
+    }
     Ok(if report.has_failed() { Exit::DoneWithRejects } else { Exit::Done })
 }
 
@@ -172,7 +184,7 @@ pub async fn rate_as_run(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<RateReport> {
     let period = request.period.to_string();
-    with_run(book, RunSpec::of_job("rate", config).with_period(&period), async |run| {
+    with_run(book, RunSpec::of_job("rate", config).with_period(&period).with_lease(DRAFTS), async |run| {
         let report = rate(lake, catalog, request, progress).await?;
         if let Some(version) = report.usage_version {
             run.input("usage_events", version);
@@ -207,20 +219,27 @@ pub async fn rate(
     let (source, threads) = (request.source, request.threads);
     let found = tenants.usage_from(source, lake, catalog, snapshot.as_ref(), options, threads).await?;
     progress(Progress::Tenants(found.usages.len() as u64));
-    let months: BTreeSet<i32> = tenants.all_charges().map(|charges| month(charges.period())).collect();
+    let inputs = inputs(lake, catalog, request, &tenants, &found, snapshot.as_ref()).await?;
+    let corrected = inputs.corrections.values();
+    let corrections =
+        corrected.clone().flat_map(|own| &own.corrections).map(|correction| correction.lines.len()).sum();
+    let periods: Vec<&Period> = tenants
+        .all_charges()
+        .map(rating::draft::Charges::period)
+        .chain(corrected.map(|own| &own.period))
+        .collect();
+    let months: BTreeSet<i32> = periods.iter().map(|period| month(period)).collect();
     let tables = if request.dry_run { None } else { Some(DraftTables::open(lake).await?) };
     let mut stored = StoredDrafts::read(lake, tables.as_ref().map(DraftTables::versions), &months).await?;
     if let Some(book) = &request.book {
-        stored.note_issued(&issued(book, &tenants).await?);
+        stored.note_issued(&issued(book, &periods).await?);
     }
-    let inputs = inputs(lake, catalog, request, &tenants, &found, snapshot.as_ref()).await?;
-    let corrections = inputs.corrections.values().map(|own| own.lines.len()).sum();
     let mut rated = tokio::task::block_in_place(|| {
         let rated = |count| progress(Progress::Rated(count));
         drafts::rate_all(&tenants, &found.usages, &inputs, &stored, request.threads, &rated)
     })?;
     add_problems(&mut rated, &tenants, &found, request);
-    let gone = gone(&stored, &rated, &tenants, &found, request);
+    let gone = gone(&stored, &rated, &tenants, &found, &inputs, request);
     let files = std::mem::take(&mut rated.files);
     let replaced = match tables {
         Some(tables) => tables.replace(&stored, &rated.changed, &gone, files).await?,
@@ -242,15 +261,23 @@ async fn inputs(
     let mut inputs = RunInputs {
         provenance: provenance(catalog, snapshot.map(Arc::as_ref)),
         catalog_file: request.catalog_file.clone(),
+        corrections_by: request.corrections_by,
         ..RunInputs::default()
     };
     let Some(book) = &request.book else { return Ok(inputs) };
     let demands = || found.usages.iter().map(|usage| &usage.demand);
     if request.look_back > 0 {
-        let search =
-            CorrectionSearch { lake, book, snapshot, look_back: request.look_back, threads: request.threads };
+        let search = CorrectionSearch {
+            lake,
+            book,
+            snapshot,
+            choice: request.period,
+            look_back: request.look_back,
+            threads: request.threads,
+        };
         let rated = demands().map(|demand| (demand.tenant.as_str(), &demand.period));
-        let corrections = search.find(catalog, tenants, rated).await;
+        let failed = found.failed.iter().map(|failure| failure.tenant.as_str()).collect();
+        let corrections = search.find(catalog, tenants, rated, &failed).await;
         inputs.corrections = corrections.context("cannot correct what was issued")?;
     }
     let names = demands().map(|demand| demand.tenant.as_str());
@@ -258,13 +285,13 @@ async fn inputs(
     Ok(inputs)
 }
 
-/// Ids of the invoices that the book has issued, whether or not the lake knows it already.
-async fn issued(book: &Book, tenants: &RatedTenants<'_>) -> Result<BTreeSet<String>> {
-    let periods: BTreeSet<&str> =
-        tenants.all_charges().map(|charges| charges.period().name.as_str()).collect();
+/// Ids of the documents that the book has issued, whether or not the lake knows it already.
+async fn issued(book: &Book, periods: &[&Period]) -> Result<BTreeSet<String>> {
+    let periods: BTreeSet<&str> = periods.iter().map(|period| period.name.as_str()).collect();
     let mut ids = BTreeSet::new();
     for period in periods {
-        ids.extend(book.tenants_billed(period).await?.iter().map(|tenant| draft_id(tenant, period)));
+        let names = book.documents_named(period).await?;
+        ids.extend(names.iter().map(|name| document_id(&name.tenant, period, &name.occasion)));
     }
     Ok(ids)
 }
@@ -310,10 +337,11 @@ fn gone(
     rated: &Rated,
     tenants: &RatedTenants<'_>,
     found: &Answers,
+    inputs: &RunInputs,
     request: &RateRequest,
 ) -> BTreeSet<String> {
     if request.tenants.is_none() && matches!(request.period, PeriodChoice::Month(_)) {
-        return stored.gone(&rated.standing, |_| true);
+        return stored.gone(&rated.standing, |_, _| true);
     }
     let looked_at = found
         .usages
@@ -321,10 +349,14 @@ fn gone(
         .map(|usage| usage.demand.tenant.as_str())
         .chain(found.failed.iter().map(|failure| failure.tenant.as_str()))
         .chain(request.tenants.iter().flatten().map(String::as_str));
-    let ids: BTreeSet<String> = looked_at
-        .filter_map(|tenant| Some(draft_id(tenant, &tenants.charges(tenant)?.period().name)))
-        .collect();
-    stored.gone(&rated.standing, |id| ids.contains(id))
+    let charged =
+        looked_at.filter_map(|tenant| Some((tenant, tenants.charges(tenant)?.period().name.as_str())));
+    let left = inputs.corrections.iter().map(|(tenant, own)| (tenant.as_str(), own.period.name.as_str()));
+    let meant: BTreeSet<(&str, &str)> = charged.chain(left).collect();
+    // An id begins with its period.
+    stored.gone(&rated.standing, |id, tenant| {
+        id.get(..10).is_some_and(|period| meant.contains(&(tenant, period)))
+    })
 }
 
 impl RateReport {
@@ -360,6 +392,9 @@ impl RateReport {
         }
         if self.corrections > 0 {
             eprintln!("{} lines correct invoices that were issued before", self.corrections);
+        }
+        if rated.credit_notes > 0 {
+            eprintln!("{} of the drafts are credit notes", rated.credit_notes);
         }
         let (changed, gone) = (rated.changed.len(), self.gone.len());
         match (request.dry_run, self.replaced.invoices) {

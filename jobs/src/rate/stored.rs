@@ -28,14 +28,15 @@ const SMALL_FILE_ROWS: u64 = 512;
 #[derive(Debug, Default)]
 pub struct StoredDrafts {
     drafts: HashMap<String, StoredDraft>,
-    /// By invoice: the digest that its lines carry.
-    lines: HashMap<String, String>,
+    /// By invoice: the digest that its lines carry, and the tenant.
+    lines: HashMap<String, (String, String)>,
     invoice_files: Vec<StoredFile>,
     line_files: Vec<StoredFile>,
 }
 
 #[derive(Debug)]
 struct StoredDraft {
+    tenant: String,
     digest: String,
     is_issued: bool,
 }
@@ -67,17 +68,19 @@ impl StoredDrafts {
         let [invoices, lines] = [Table::Invoices, Table::InvoiceLines].map(|table| lake.table(table));
         for file in files(&invoices, versions.map(|versions| versions.0), months).await? {
             let mut ids = BTreeSet::new();
-            for [id, digest, state] in texts(&invoices, &file, ["invoice", "digest", "state"]).await? {
+            let columns = ["invoice", "tenant", "digest", "state"];
+            for [id, tenant, digest, state] in texts(&invoices, &file, columns).await? {
                 ids.insert(id.clone());
-                stored.drafts.insert(id, StoredDraft { digest, is_issued: state != DRAFT });
+                stored.drafts.insert(id, StoredDraft { tenant, digest, is_issued: state != DRAFT });
             }
             stored.invoice_files.push(StoredFile { file, invoices: ids });
         }
         for file in files(&lines, versions.map(|versions| versions.1), months).await? {
             let mut ids = BTreeSet::new();
-            for [id, digest] in texts(&lines, &file, ["invoice", "invoice_digest"]).await? {
+            let columns = ["invoice", "invoice_digest", "tenant"];
+            for [id, digest, tenant] in texts(&lines, &file, columns).await? {
                 ids.insert(id.clone());
-                stored.lines.insert(id, digest);
+                stored.lines.insert(id, (digest, tenant));
             }
             stored.line_files.push(StoredFile { file, invoices: ids });
         }
@@ -97,14 +100,23 @@ impl StoredDrafts {
 
     /// Whether exactly this draft stands there already, its lines included.
     pub fn holds(&self, id: &str, digest: &str, lines: usize) -> bool {
-        let has_lines = self.lines.get(id).map(String::as_str) == (lines > 0).then_some(digest);
+        let has_lines = self.lines.get(id).map(|(own, _)| own.as_str()) == (lines > 0).then_some(digest);
         has_lines && self.drafts.get(id).is_some_and(|draft| draft.digest == digest)
     }
 
-    /// Drafts of which nothing stands after a run; issued invoices are never among them.
-    pub fn gone(&self, standing: &BTreeSet<String>, is_meant: impl Fn(&str) -> bool) -> BTreeSet<String> {
-        let ids = self.drafts.keys().chain(self.lines.keys());
-        ids.filter(|id| !standing.contains(*id) && !self.is_issued(id) && is_meant(id)).cloned().collect()
+    /// Drafts of which nothing stands after a run; issued invoices are never among them. `is_meant` is asked with the id
+    /// and the tenant.
+    pub fn gone(
+        &self,
+        standing: &BTreeSet<String>,
+        is_meant: impl Fn(&str, &str) -> bool,
+    ) -> BTreeSet<String> {
+        let drafts = self.drafts.iter().map(|(id, draft)| (id, &draft.tenant));
+        let all = drafts.chain(self.lines.iter().map(|(id, (_, tenant))| (id, tenant)));
+        let is_gone = |id: &String, tenant: &String| {
+            !standing.contains(id) && !self.is_issued(id) && is_meant(id, tenant)
+        };
+        all.filter(|(id, tenant)| is_gone(id, tenant)).map(|(id, _)| id.clone()).collect()
     }
 }
 
@@ -129,6 +141,16 @@ impl DraftTables {
 
     pub fn versions(&self) -> (u64, u64) {
         (self.invoices.version(), self.lines.version())
+    }
+
+    /// From now on nobody who opened the tables before can change them. Fails if somebody did since this was opened.
+    pub async fn hold(self) -> Result<()> {
+        let [invoice_epoch, line_epoch] = self.epochs;
+        for (mut log, epoch) in [(self.lines, line_epoch), (self.invoices, invoice_epoch)] {
+            log.commit(&fenced(epoch, "WRITE", Vec::new(), "issue")).await?;
+            log.settle().await;
+        }
+        Ok(())
     }
 
     /// Takes out what changed or is gone and puts in the new files.
@@ -183,20 +205,23 @@ impl Changing<'_> {
         let table = self.log.handle().table();
         let removals = replaced.iter().map(|stored| removal(table, &stored.file));
         let adds = added.into_iter().map(|file| file.add).chain(kept.into_iter().map(|file| file.add));
-        let commit = Commit {
-            operation: if replaced.is_empty() { "WRITE" } else { "UPDATE" },
-            parameters: HashMap::new(),
-            positions: vec![Position {
-                application: MAINTENANCE.to_owned(),
-                expected: self.epoch,
-                next: self.epoch.unwrap_or(0) + 1,
-            }],
-            actions: removals.chain(adds.map(Action::Add)).collect(),
-            notes: HashMap::from([("meterhouseJob".to_owned(), json!("rate"))]),
-        };
-        let committed = self.log.commit(&commit).await?;
+        let operation = if replaced.is_empty() { "WRITE" } else { "UPDATE" };
+        let actions = removals.chain(adds.map(Action::Add)).collect();
+        let committed = self.log.commit(&fenced(self.epoch, operation, actions, "rate")).await?;
         self.log.settle().await;
         Ok(committed)
+    }
+}
+
+/// A commit that lands only if nobody else's did since the table was at this epoch.
+fn fenced(epoch: Option<i64>, operation: &'static str, actions: Vec<Action>, job: &str) -> Commit {
+    let next = epoch.unwrap_or(0) + 1;
+    Commit {
+        operation,
+        parameters: HashMap::new(),
+        positions: vec![Position { application: MAINTENANCE.to_owned(), expected: epoch, next }],
+        actions,
+        notes: HashMap::from([("meterhouseJob".to_owned(), json!(job))]),
     }
 }
 

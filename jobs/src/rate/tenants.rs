@@ -56,6 +56,23 @@ impl<'c> RatedTenants<'c> {
         }
     }
 
+    /// Whether a tenant that nothing is asked of may still have corrections: it is in this run, and no later one is due to
+    /// carry them because its period starts in another month.
+    pub fn may_have_left(&self, tenant: &str) -> bool {
+        self.only.is_none_or(|only| only.contains(tenant)) && !self.without_period.contains(tenant)
+    }
+
+    /// Whether both ask the same of the same tenants.
+    pub fn asks_like(&self, other: &RatedTenants<'_>, options: DemandOptions) -> bool {
+        self.named.keys().eq(other.named.keys())
+            && self.without_period == other.without_period
+            && self.others.is_some() == other.others.is_some()
+            && self
+                .all_charges()
+                .zip(other.all_charges())
+                .all(|(own, other)| own.demand("", options) == other.demand("", options))
+    }
+
     /// Every period that somebody has in this run.
     pub fn all_charges(&self) -> impl Iterator<Item = &Charges<'c>> {
         self.named.values().chain(&self.others)

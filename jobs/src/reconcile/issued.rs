@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use ::sql::lake::Lake;
 use anyhow::Result;
 use jiff::civil::Date;
+use rating::draft::document_id;
 use rating::money::Currency;
 use rating::period::PeriodChoice;
 
 use super::{IssuedSides, SideOfInvoice};
-use crate::book::{Book, DocumentKind, IssuedDocument};
+use crate::book::{Book, IssuedDocument};
 use crate::config::Config;
 use crate::issue::outbox::StripePlans;
+use crate::issue::retold::ToldUntil;
 use crate::issue::{StoredDocument, documents_as_they_lie};
 
 /// The invoices of one period or of all, in the order of their numbers.
@@ -21,22 +23,22 @@ pub(super) async fn invoices(
     config: &Config,
     period: Option<PeriodChoice>,
 ) -> Result<Vec<IssuedSides>> {
-    let mut stored: BTreeMap<(String, String), StoredDocument> = BTreeMap::new();
+    let mut stored: BTreeMap<String, StoredDocument> = BTreeMap::new();
     for document in documents_as_they_lie(lake, period, None).await? {
-        let key = (document.invoice.tenant.clone(), document.invoice.period.name.clone());
-        stored.insert(key, document);
+        stored.insert(document.id.clone(), document);
     }
     let mut issued = book.documents(None, None).await?;
-    issued.retain(|index| index.document.kind == DocumentKind::Invoice);
-    let key = |index: &IssuedDocument| (index.document.tenant.clone(), index.document.period.clone());
+    let key = |index: &IssuedDocument| {
+        let of = &index.document;
+        document_id(&of.tenant, &of.period, &of.occasion)
+    };
     issued.retain(|index| {
         // What the lake has lost is known by the name of its period.
         let is_named = period.is_none_or(|period| is_named(period, &index.document.period));
         is_named || stored.contains_key(&key(index))
     });
-    let plans =
-        StripePlans::prepare(lake, book, config, issued.iter().filter_map(|index| stored.get(&key(index))))
-            .await?;
+    let documents = issued.iter().filter_map(|index| stored.get(&key(index)));
+    let plans = StripePlans::prepare(lake, book, config, documents, ToldUntil::Issued).await?;
     issued.iter().map(|index| sides(index, stored.get(&key(index)), &plans)).collect()
 }
 

@@ -4,6 +4,8 @@
 //! what a header says (`sql::report`), drawing (`chart`) nor formats (`crate::sql::writing`).
 
 mod chart;
+mod png;
+mod svg;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -38,13 +40,15 @@ Examples:
   meterhouse report top_tenants --param period=2026-05
   meterhouse report margin --format csv --output margin.csv
   meterhouse report spend_by_meter --chart
-  meterhouse report spend_by_meter --chart-output spend.svg
+  meterhouse report spend_by_meter --chart-output spend.png
 
 Your own reports are files NAME.sql in the folder of the setting `reports`, or of --reports; one with the name of a \
 report of the program takes its place. A header of comments says what they need:
   -- title: What people call it
   -- about: What it shows
-  -- parameter period = last_month: what it means      (this_month, last_month and now follow the clock)
+  -- parameter period = last_month: what it means      (this_month, last_month and now follow the clock; issuer is \
+the setting `name` of [issuer])
+  -- money: COLUMN COLUMN                              (columns that are amounts)
   -- chart: bar COLUMN_OF_LABELS COLUMN_OF_VALUES      (or line, and a third column for several series)")]
 pub struct ReportArgs {
     /// The report [default: list them]
@@ -58,8 +62,8 @@ pub struct ReportArgs {
     /// Draw a chart on the terminal instead of printing rows
     #[arg(long, conflicts_with_all = ["format", "output"])]
     chart: bool,
-    /// Write the chart to this SVG file
-    #[arg(long, value_name = "FILE.svg")]
+    /// Write the chart to this file, as PNG or SVG by its name
+    #[arg(long, value_name = "FILE.png|svg")]
     chart_output: Option<PathBuf>,
     /// Write the rows to this file [default: standard output]
     #[arg(long, value_name = "FILE")]
@@ -82,17 +86,15 @@ pub fn run(args: &ReportArgs, globals: &Globals) -> Result<Exit> {
     if draws && report.chart.is_none() {
         bail!("the report {name} has no chart: add a line like `-- chart: bar LABEL VALUE` to its header");
     }
-    if let Some(path) = &args.chart_output
-        && path.extension().is_none_or(|extension| extension != "svg")
-    {
-        bail!("a chart is written as SVG: give a file name that ends in .svg, not {}", path.display());
-    }
-    let parameters = values(report, &args.param, &Timestamp::now().to_zoned(TimeZone::UTC))?;
+    let picture = args.chart_output.as_deref().map(Picture::of).transpose()?;
+    let defaults = Defaults::of(&config);
+    let parameters = values(report, &args.param, &defaults)?;
     runtime()?.block_on(async {
         let session = reporting::open(&config, &args.session.settings()).await?;
         let rows = answer(&session, &report.text, &parameters).await?;
+        let destination = Destination::of(args.output.as_deref());
         if !draws {
-            return Destination::of(args.output.as_deref()).write(rows, args.format, &report.text).await;
+            return destination.write(rows, args.format, &report.text, &report.money).await;
         }
         let chart = Arc::new(Mutex::new(Chart::of(report).context("the report has no chart")?));
         let rows = watched(rows, Arc::clone(&chart));
@@ -100,23 +102,43 @@ pub fn run(args: &ReportArgs, globals: &Globals) -> Result<Exit> {
             let drained = rows.try_for_each(|_| std::future::ready(Ok(()))).await;
             drained.map_err(|error| failed(&error, &report.text))?;
         } else {
-            Destination::of(args.output.as_deref()).write(rows, args.format, &report.text).await?;
+            destination.write(rows, args.format, &report.text, &report.money).await?;
         }
         let chart = chart.lock().unwrap_or_else(PoisonError::into_inner);
-        draw(&chart, args)
+        if args.chart {
+            let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
+            io::stdout().write_all(chart.text(width.unwrap_or(CHART_WIDTH)).as_bytes())?;
+        }
+        picture.map_or(Ok(()), |picture| picture.write(&chart))
     })?;
     Ok(Exit::Done)
 }
 
-fn draw(chart: &Chart, args: &ReportArgs) -> Result<()> {
-    if args.chart {
-        let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
-        io::stdout().write_all(chart.text(width.unwrap_or(CHART_WIDTH)).as_bytes())?;
+/// A chart as a file.
+struct Picture<'p> {
+    path: &'p Path,
+    is_png: bool,
+}
+
+impl<'p> Picture<'p> {
+    fn of(path: &'p Path) -> Result<Self> {
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        let is_png = match extension.to_ascii_lowercase().as_str() {
+            "png" => true,
+            "svg" => false,
+            _ => bail!(
+                "a chart is written as PNG or SVG: give a file name that ends in .png or .svg, not {}",
+                path.display()
+            ),
+        };
+        Ok(Self { path, is_png })
     }
-    if let Some(path) = &args.chart_output {
-        std::fs::write(path, chart.svg()).with_context(|| format!("cannot write {}", path.display()))?;
+
+    fn write(&self, chart: &Chart) -> Result<()> {
+        let svg = chart.svg();
+        let bytes = if self.is_png { png::of_svg(&svg)? } else { svg.into_bytes() };
+        std::fs::write(self.path, bytes).with_context(|| format!("cannot write {}", self.path.display()))
     }
-    Ok(())
 }
 
 /// The same rows, of which a chart takes its points as they pass.
@@ -188,8 +210,33 @@ fn list(reports: &[Report]) -> Rows {
     rows
 }
 
+/// What defaults of parameters stand for that are not values themselves.
+#[derive(Debug, Clone)]
+pub(crate) struct Defaults {
+    now: Zoned,
+    issuer: Option<String>,
+}
+
+impl Defaults {
+    pub fn of(config: &Config) -> Self {
+        Self { now: Timestamp::now().to_zoned(TimeZone::UTC), issuer: config.issuer.name.clone() }
+    }
+
+    /// The value of a default; nothing if the settings lack it.
+    fn value(&self, default: &str) -> Result<Option<String>> {
+        let month = |day: &Zoned| format!("{:04}-{:02}", day.year(), day.month());
+        Ok(match default {
+            "this_month" => Some(month(&self.now)),
+            "last_month" => Some(month(&self.now.checked_sub(1.month())?)),
+            "now" => Some(self.now.timestamp().to_string()),
+            "issuer" => self.issuer.clone(),
+            other => Some(other.to_owned()),
+        })
+    }
+}
+
 /// What each parameter of a report is: as given, or its default.
-pub(crate) fn values(report: &Report, given: &[(String, String)], now: &Zoned) -> Result<Parameters> {
+pub(crate) fn values(report: &Report, given: &[(String, String)], defaults: &Defaults) -> Result<Parameters> {
     if let Some((unknown, _)) =
         given.iter().find(|(name, _)| report.parameters.iter().all(|known| known.name != *name))
     {
@@ -201,29 +248,19 @@ pub(crate) fn values(report: &Report, given: &[(String, String)], now: &Zoned) -
         let own =
             given.iter().rev().find(|(name, _)| *name == parameter.name).map(|(_, value)| value.clone());
         let value = match (own, &parameter.default) {
-            (Some(value), _) => value,
-            (None, Some(default)) => at(default, now)?,
-            (None, None) => bail!(
-                "the report {} needs --param {}=VALUE: {}",
-                report.name,
-                parameter.name,
-                parameter.meaning
-            ),
+            (Some(value), _) => Some(value),
+            (None, Some(default)) => defaults.value(default)?,
+            (None, None) => None,
         };
+        let value = value.with_context(|| {
+            format!(
+                "the report {} needs --param {}=VALUE: {}",
+                report.name, parameter.name, parameter.meaning
+            )
+        })?;
         values.insert(parameter.name.clone(), value);
     }
     Ok(values)
-}
-
-/// What a default stands for at an instant.
-fn at(default: &str, now: &Zoned) -> Result<String> {
-    let month = |day: &Zoned| format!("{:04}-{:02}", day.year(), day.month());
-    Ok(match default {
-        "this_month" => month(now),
-        "last_month" => month(&now.checked_sub(1.month())?),
-        "now" => now.timestamp().to_string(),
-        other => other.to_owned(),
-    })
 }
 
 #[cfg(test)]
@@ -235,7 +272,7 @@ mod tests {
         let text =
             "-- title: T\n-- parameter month = last_month: the month\n-- parameter who: whom\nSELECT 1";
         let report = Report::parse("mine", text).unwrap();
-        let now: Zoned = "2026-03-31T23:59:59[UTC]".parse().unwrap();
+        let now = Defaults { now: "2026-03-31T23:59:59[UTC]".parse().unwrap(), issuer: None };
         let given = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
@@ -247,5 +284,16 @@ mod tests {
         assert_eq!(missing, "the report mine needs --param who=VALUE: whom");
         let unknown = values(&report, &given(&[("whom", "acme")]), &now).unwrap_err().to_string();
         assert_eq!(unknown, "the report mine has no parameter whom; it has month, who");
+
+        let text =
+            "-- title: T\n-- parameter issuer = issuer: who issues; the setting `name` of [issuer]\nSELECT 1";
+        let report = Report::parse("mine", text).unwrap();
+        let missing = values(&report, &[], &now).unwrap_err().to_string();
+        assert_eq!(
+            missing,
+            "the report mine needs --param issuer=VALUE: who issues; the setting `name` of [issuer]"
+        );
+        let named = Defaults { issuer: Some("Northlight".to_owned()), ..now };
+        assert_eq!(values(&report, &[], &named).unwrap()["issuer"], "Northlight");
     }
 }

@@ -14,17 +14,12 @@ use jiff::Timestamp;
 pub use book_source::BookRowsOf;
 
 use crate::book::Book;
-use crate::cli::parse_catalog;
+use crate::catalog::chosen::ChosenCatalog;
 use crate::config::Config;
 
-/// What stands beside the lake. Without a catalog that can be read, or without a book, the lake alone can be queried; the
-/// reason then is a warning on standard error.
+/// What stands beside the lake; the catalog is the one in force now. Without a catalog that can be read, or without a book,
+/// the lake alone can be queried; the reason then is a warning on standard error.
 pub async fn sources(config: &Config) -> Sources {
-    let (catalog, catalog_text) = parse_catalog(&config.catalog)
-        .inspect_err(|error| tracing::warn!("there are no quantities and prices: {error:#}"))
-        .map(|(catalog, text)| (Arc::new(catalog), Arc::from(text)))
-        .ok()
-        .unzip();
     let book = match Book::existing_of(config).await {
         Ok(book) => book,
         Err(error) => {
@@ -32,6 +27,15 @@ pub async fn sources(config: &Config) -> Sources {
             None
         }
     };
+    let catalog = ChosenCatalog::for_now(book.as_ref(), config)
+        .await
+        .inspect_err(|error| tracing::warn!("there are no quantities and prices: {error:#}"))
+        .ok();
+    sources_of(book, catalog)
+}
+
+fn sources_of(book: Option<Book>, catalog: Option<ChosenCatalog>) -> Sources {
+    let (catalog, catalog_text) = catalog.map(|chosen| (chosen.catalog, chosen.content)).unzip();
     Sources {
         catalog,
         catalog_text,
@@ -43,4 +47,15 @@ pub async fn sources(config: &Config) -> Sources {
 pub async fn open(config: &Config, settings: &SessionSettings) -> Result<LakeSession> {
     let lake = Lake::open(&config.lake)?;
     Ok(open_session_over(&lake, settings, &sources(config).await).await?)
+}
+
+/// A session that counts by this catalog, which need not be the one in force now.
+pub async fn open_with(
+    config: &Config,
+    settings: &SessionSettings,
+    book: Option<Book>,
+    catalog: ChosenCatalog,
+) -> Result<LakeSession> {
+    let lake = Lake::open(&config.lake)?;
+    Ok(open_session_over(&lake, settings, &sources_of(book, Some(catalog))).await?)
 }

@@ -1,7 +1,6 @@
 //! The command line of `meterhouse rollup`.
 
 use std::io::IsTerminal;
-use std::sync::Arc;
 
 use ::sql::lake::Lake;
 use anyhow::Result;
@@ -11,7 +10,8 @@ use jiff::civil::Date;
 
 use super::{RollUpReport, RollUpSettings, roll_up};
 use crate::book::Book;
-use crate::cli::{Exit, Globals, read_catalog, runtime, try_again_if_overtaken};
+use crate::catalog::chosen::ChosenCatalog;
+use crate::cli::{Exit, Globals, runtime, try_again_if_overtaken};
 use crate::config::Config;
 use crate::output::{Format, Rows};
 use crate::quantities::threads;
@@ -80,22 +80,21 @@ async fn roll_up_with_bar(lake: &Lake, settings: &RollUpSettings) -> Result<Roll
 
 pub fn run(args: &RollupArgs, globals: &Globals) -> Result<Exit> {
     let config = globals.load_config()?;
-    let catalog = Arc::new(read_catalog(&config.catalog)?);
     let lake = Lake::open(&config.lake)?;
     let threads = args.threads.map_or_else(threads, usize::from);
-    let settings = RollUpSettings {
-        from: args
-            .from
-            .map(|date| date.since(Date::constant(1970, 1, 1)).map_or(i32::MIN, |since| since.get_days())),
-        dry_run: args.dry_run,
-        ..RollUpSettings::of_catalog(catalog, threads)
-    };
+    let from = args
+        .from
+        .map(|date| date.since(Date::constant(1970, 1, 1)).map_or(i32::MIN, |since| since.get_days()));
     let rolled = runtime()?.block_on(async {
-        if args.dry_run {
-            return roll_up_with_bar(&lake, &settings).await;
+        let book =
+            if args.dry_run { Book::existing_of(&config).await? } else { Some(Book::of(&config).await?) };
+        let catalog = ChosenCatalog::for_now(book.as_ref(), &config).await?.catalog;
+        let settings =
+            RollUpSettings { from, dry_run: args.dry_run, ..RollUpSettings::of_catalog(catalog, threads) };
+        match book {
+            Some(book) if !args.dry_run => roll_up_as_run(&book, &lake, &config, &settings).await,
+            _ => roll_up_with_bar(&lake, &settings).await,
         }
-        let book = Book::of(&config).await?;
-        roll_up_as_run(&book, &lake, &config, &settings).await
     });
     let report = rolled.map_err(try_again_if_overtaken)?;
     if args.dry_run {

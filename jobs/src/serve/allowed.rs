@@ -47,7 +47,8 @@ const FUNCTIONS: &str = "
     pg_get_partkeydef pg_get_ruledef pg_get_statisticsobjdef_columns pg_get_userbyid pg_get_viewdef pg_is_in_recovery
     pg_partition_ancestors pg_relation_is_publishable pg_relation_size pg_stat_get_numscans pg_table_is_visible
     pg_total_relation_size pg_type_is_visible pg_function_is_visible quote_ident quote_literal session_user
-    shobj_description user pg_operator_is_visible pg_ts_config_is_visible pg_size_pretty pg_table_size pg_database_size
+    shobj_description user pg_operator_is_visible pg_ts_config_is_visible pg_conversion_is_visible
+    pg_opclass_is_visible pg_statistics_obj_is_visible pg_char_to_encoding pg_get_function_sqlbody pg_size_pretty pg_table_size pg_database_size
     pg_indexes_size pg_tablespace_location pg_get_function_result pg_get_function_arguments
     pg_get_function_identity_arguments";
 

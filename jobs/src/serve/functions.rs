@@ -34,6 +34,11 @@ pub fn register(context: &SessionContext, user: &str) {
         ("pg_client_encoding", text("UTF8")),
         ("pg_operator_is_visible", ScalarValue::Boolean(Some(true))),
         ("pg_ts_config_is_visible", ScalarValue::Boolean(Some(true))),
+        ("pg_conversion_is_visible", ScalarValue::Boolean(Some(true))),
+        ("pg_opclass_is_visible", ScalarValue::Boolean(Some(true))),
+        ("pg_statistics_obj_is_visible", ScalarValue::Boolean(Some(true))),
+        // The encoding that every database here has.
+        ("pg_char_to_encoding", ScalarValue::Int32(Some(6))),
         ("pg_size_pretty", nothing.clone()),
         ("pg_table_size", ScalarValue::Int64(None)),
         ("pg_database_size", ScalarValue::Int64(None)),
@@ -41,6 +46,7 @@ pub fn register(context: &SessionContext, user: &str) {
         ("pg_tablespace_location", nothing.clone()),
         ("pg_get_function_result", nothing.clone()),
         ("pg_get_function_arguments", nothing.clone()),
+        ("pg_get_function_sqlbody", nothing.clone()),
         ("pg_get_function_identity_arguments", nothing.clone()),
     ];
     for (name, value) in constants {

@@ -83,11 +83,12 @@ impl Statements {
         };
         let is_one = statements.len() == 1;
         let mut read = Vec::with_capacity(statements.len());
-        for statement in statements {
+        for mut statement in statements {
             refuse_many_relations(&statement)?;
             if asks_catalog(&statement) && !names_one_of(&statement, lake) {
                 // Known queries are told by their exact text.
-                let text = if is_one { text.to_owned() } else { statement.to_string() };
+                let is_as_written = is_one && !catalog_gaps::name_search_path(&mut statement);
+                let text = if is_as_written { text.to_owned() } else { statement.to_string() };
                 let rewritten =
                     self.for_catalog.parse(&text).map_err(|error| Failure::syntax(error.to_string()))?;
                 read.extend(rewritten.into_iter().map(catalog_gaps::fill));

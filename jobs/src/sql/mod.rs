@@ -1,5 +1,6 @@
 //! `meterhouse sql`: queries over the lake, one or many. It only reads, and writes an answer while it is computed.
 
+pub(crate) mod cells;
 mod shell;
 pub(crate) mod writing;
 
@@ -120,7 +121,7 @@ pub fn run(args: &SqlArgs, globals: &Globals) -> Result<Exit> {
     let destination = Destination::of(args.output.as_deref());
     runtime.block_on(async {
         let answer = answer(&session, &query, &parameters).await?;
-        destination.write(answer, args.format, &query).await
+        destination.write(answer, args.format, &query, &[]).await
     })?;
     Ok(Exit::Done)
 }

@@ -159,16 +159,21 @@ impl Shell<'_> {
 
     fn query(&self, query: &str) -> Result<()> {
         let started = Instant::now();
+        let (session, format, text) = (self.session.clone(), self.format, query.to_owned());
+        // A task of its own, so that Ctrl-C is heard while a step of the query takes long.
+        let mut work = self.runtime.spawn(async move {
+            let answer = super::answer(&session, &text, &Parameters::new()).await?;
+            let mut out = BufWriter::new(io::stdout());
+            writing::write(answer, format, &text, &[], &mut out).await?;
+            anyhow::Ok(out.flush()?)
+        });
         let answered = self.runtime.block_on(async {
-            let work = async {
-                let answer = super::answer(self.session, query, &Parameters::new()).await?;
-                let mut out = BufWriter::new(io::stdout());
-                writing::write(answer, self.format, query, &mut out).await?;
-                anyhow::Ok(out.flush()?)
-            };
             tokio::select! {
-                answered = work => answered,
-                _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("stopped")),
+                answered = &mut work => answered.context("the query broke off")?,
+                _ = tokio::signal::ctrl_c() => {
+                    work.abort();
+                    Err(anyhow::anyhow!("stopped"))
+                }
             }
         });
         if self.tells_time {

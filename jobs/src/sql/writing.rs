@@ -14,7 +14,6 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::json::writer::{JsonArray, LineDelimited, WriterBuilder};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use clap::ValueEnum;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
@@ -23,6 +22,7 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Number, Value};
 
+use super::cells::Cells;
 use crate::output::{Format, Rows};
 
 /// A table for people starts anew after this many rows, so that it can be printed before all are known.
@@ -74,6 +74,7 @@ impl Destination {
         answer: SendableRecordBatchStream,
         format: AnswerFormat,
         query: &str,
+        money: &[String],
     ) -> Result<()> {
         match self {
             Self::Stdout => {
@@ -84,7 +85,7 @@ impl Destination {
                     );
                 }
                 let mut out = BufWriter::new(out);
-                write(answer, format, query, &mut out).await?;
+                write(answer, format, query, money, &mut out).await?;
                 out.flush()?;
             }
             Self::File(path) => {
@@ -93,7 +94,7 @@ impl Destination {
                 let part =
                     tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).with_context(cannot)?;
                 let mut out = BufWriter::new(part);
-                write(answer, format, query, &mut out).await?;
+                write(answer, format, query, money, &mut out).await?;
                 let part = out.into_inner().map_err(io::IntoInnerError::into_error).with_context(cannot)?;
                 persist(part, path).with_context(cannot)?;
             }
@@ -109,17 +110,18 @@ fn persist(part: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
     kept.set_permissions(std::fs::Permissions::from_mode(0o644))
 }
 
-/// Writes an answer in a format.
+/// Writes an answer in a format; `money` are its columns of amounts, beside those that are known by their names.
 pub(crate) async fn write(
     answer: SendableRecordBatchStream,
     format: AnswerFormat,
     query: &str,
+    money: &[String],
     out: &mut (dyn Write + Send),
 ) -> Result<()> {
     let schema = answer.schema();
     match format {
-        AnswerFormat::Table => to(&mut TableSink::new(&schema, out), answer, query).await,
-        AnswerFormat::Markdown => to(&mut MarkdownSink::new(&schema, out)?, answer, query).await,
+        AnswerFormat::Table => to(&mut TableSink::new(&schema, money, out), answer, query).await,
+        AnswerFormat::Markdown => to(&mut MarkdownSink::new(&schema, money, out)?, answer, query).await,
         AnswerFormat::Csv => to(&mut CsvSink::new(&schema, out)?, answer, query).await,
         AnswerFormat::Json => {
             let builder = WriterBuilder::new().with_explicit_nulls(true);
@@ -238,42 +240,33 @@ fn safe_text(text: &str) -> String {
     if is_formula && !is_number { format!("'{text}") } else { text.to_owned() }
 }
 
-/// The texts of a batch's cells.
-fn formatters(batch: &RecordBatch) -> Result<Vec<ArrayFormatter<'_>>> {
-    static OPTIONS: FormatOptions<'static> = FormatOptions::new();
-    let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &OPTIONS));
-    Ok(columns.collect::<Result<_, _>>()?)
-}
-
-struct TableSink<W: Write> {
+struct TableSink<'m, W: Write> {
     schema: SchemaRef,
+    money: &'m [String],
     rows: Rows,
     is_first: bool,
     out: W,
 }
 
-impl<W: Write> TableSink<W> {
-    fn new(schema: &SchemaRef, out: W) -> Self {
-        Self { schema: Arc::clone(schema), rows: table_of(schema), is_first: true, out }
+impl<'m, W: Write> TableSink<'m, W> {
+    fn new(schema: &SchemaRef, money: &'m [String], out: W) -> Self {
+        Self { schema: Arc::clone(schema), money, rows: table_of(schema), is_first: true, out }
     }
 }
 
-impl<W: Write> Sink for TableSink<W> {
+impl<W: Write> Sink for TableSink<'_, W> {
     fn batch(&mut self, batch: &RecordBatch) -> Result<()> {
-        let columns = formatters(batch)?;
+        let cells = Cells::of(batch, self.money)?;
         for row in 0..batch.num_rows() {
-            let cells = batch.columns().iter().zip(&columns).map(|(column, texts)| {
+            let row = batch.columns().iter().enumerate().map(|(at, column)| {
                 if column.is_null(row) {
                     return Ok(Value::Null);
                 }
-                let mut text = texts.value(row).try_to_string()?;
-                if column.data_type().is_decimal() {
-                    without_trailing_zeros(&mut text);
-                }
+                let text = cells.text(at, row)?;
                 let number = column.data_type().is_numeric().then(|| text.parse::<Number>().ok()).flatten();
                 Ok(number.map_or(Value::String(text), Value::Number))
             });
-            self.rows.push(cells.collect::<Result<_, arrow::error::ArrowError>>()?);
+            self.rows.push(row.collect::<Result<_>>()?);
             if self.rows.len() == TABLE_ROWS {
                 self.rows.write(Format::Table, &mut self.out)?;
                 (self.rows, self.is_first) = (table_of(&self.schema), false);
@@ -290,41 +283,33 @@ impl<W: Write> Sink for TableSink<W> {
     }
 }
 
-/// What people read is as short as it can be; the other formats keep the digits of the column.
-fn without_trailing_zeros(decimal: &mut String) {
-    if decimal.contains('.') {
-        let digits = decimal.trim_end_matches('0').trim_end_matches('.').len();
-        decimal.truncate(digits);
-    }
-}
-
 fn table_of(schema: &SchemaRef) -> Rows {
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     Rows::new(&names)
 }
 
-struct MarkdownSink<W: Write> {
+struct MarkdownSink<'m, W: Write> {
+    money: &'m [String],
     out: W,
 }
 
-impl<W: Write> MarkdownSink<W> {
-    fn new(schema: &SchemaRef, mut out: W) -> Result<Self> {
+impl<'m, W: Write> MarkdownSink<'m, W> {
+    fn new(schema: &SchemaRef, money: &'m [String], mut out: W) -> Result<Self> {
         let names: Vec<String> = schema.fields().iter().map(|field| markdown_cell(field.name())).collect();
         let lines =
             schema.fields().iter().map(|field| if field.data_type().is_numeric() { "--:" } else { "---" });
         writeln!(out, "| {} |", names.join(" | "))?;
         writeln!(out, "|{}|", lines.collect::<Vec<_>>().join("|"))?;
-        Ok(Self { out })
+        Ok(Self { money, out })
     }
 }
 
-impl<W: Write> Sink for MarkdownSink<W> {
+impl<W: Write> Sink for MarkdownSink<'_, W> {
     fn batch(&mut self, batch: &RecordBatch) -> Result<()> {
-        let columns = formatters(batch)?;
+        let cells = Cells::of(batch, self.money)?;
         for row in 0..batch.num_rows() {
-            let cells = columns.iter().map(|texts| Ok(markdown_cell(&texts.value(row).try_to_string()?)));
-            let cells = cells.collect::<Result<Vec<_>, arrow::error::ArrowError>>()?;
-            writeln!(self.out, "| {} |", cells.join(" | "))?;
+            let texts = (0..batch.num_columns()).map(|at| Ok(markdown_cell(&cells.text(at, row)?)));
+            writeln!(self.out, "| {} |", texts.collect::<Result<Vec<_>>>()?.join(" | "))?;
         }
         Ok(())
     }

@@ -164,10 +164,9 @@ impl<C: Clock, O: Outbox> Driver<C, O> {
     async fn send(&self, record: &mut StripeRecord, claimed_us: i64) -> Result<(), PushError> {
         let is_first = record.first_sent_us == Some(claimed_us);
         if is_first && record.is_outdated(claimed_us) {
-            record.become_invoice_item("stripe takes meter events of the last 35 days only");
-            if record.state == RecordState::Confirmed {
-                return Ok(());
-            }
+            // Stored before it is sent: whoever finds it after a crash must not take it for the meter event that it was.
+            become_amount(record, claimed_us);
+            return Ok(());
         }
         let Some(request) = self.ready(record).await? else {
             return Ok(());
@@ -180,7 +179,12 @@ impl<C: Clock, O: Outbox> Driver<C, O> {
             return Ok(());
         }
         let reply = self.call(&request).await;
-        Ok(judge::sent(record, reply, self.clock.now_us(), &self.dice)?)
+        judge::sent(record, reply, self.clock.now_us(), &self.dice)?;
+        if record.state == RecordState::Rejected && record.is_outdated(claimed_us) {
+            // An earlier attempt died between its claim and its call, and meanwhile the usage grew too old.
+            become_amount(record, claimed_us);
+        }
+        Ok(())
     }
 
     /// The request with the id of the object it speaks of, if what must come before it has come.
@@ -293,6 +297,13 @@ async fn beside<T>(
             Some(one) = flights.next() => landed.push(one),
         }
     }
+}
+
+/// Usage that the meter no longer takes goes as an amount, at the next turn.
+fn become_amount(record: &mut StripeRecord, now_us: i64) {
+    record.state = RecordState::Waiting;
+    record.next_attempt_us = now_us;
+    record.become_invoice_item("stripe takes meter events of the last 35 days only");
 }
 
 /// The last step of an invoice reads it before each attempt, however long ago the last one was.

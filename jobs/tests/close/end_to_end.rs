@@ -4,7 +4,7 @@ use std::process::Output;
 
 use crate::check::check;
 use crate::place::{Kind, runtime};
-use crate::world::{Plan, Round, Template};
+use crate::world::{Plan, Round, Template, event};
 
 fn run(round: &Round<'_>, arguments: &[&str], code: i32) -> (String, String) {
     let output: Output = round.command(arguments).output().expect("the program starts");
@@ -171,4 +171,50 @@ fn stripe_mock_accepts_what_a_close_sends() {
         assert!(is_known, "{messages}");
     }
     assert!(messages.contains("needs attention: invoice_finalize"), "{messages}");
+}
+
+/// Two periods closed on one day: what the second corrects of the first is cancelled in Stripe and told anew, where one event
+/// told it all; what was told by days goes as an amount.
+#[test]
+fn usage_that_was_told_today_is_told_anew() {
+    let runtime = runtime();
+    let template = Template::new(12);
+    let round = template.round(&runtime, Kind::Sqlite);
+    let before = template.period_start.yesterday().unwrap().to_string();
+    let close = |period: &str| {
+        run(&round, &["close", "--period", period, "--grace", "0 s", "--without-papers", "--push"], 0);
+    };
+    run(&round, &["compact"], 3);
+    close(&before);
+    let late: Vec<String> = ["t4", "t0"].map(|tenant| late_event(&template, tenant, 100)).into();
+    std::fs::write(round.folder().join("late.ndjson"), late.join("\n")).unwrap();
+    run(&round, &["ingest", "--file", "late.ndjson"], 0);
+    close(&round.period());
+    {
+        let state = round.fake.state();
+        let start_s = Template::start_s(template.period_start);
+        assert_eq!(state.counted("calls", "cus_4", 0, start_s), 877);
+        assert_eq!(state.events.iter().filter(|event| event.is_cancelled).count(), 1);
+        assert_eq!(state.counted("daily_calls", "cus_0", 0, start_s), 777);
+        let pending: Vec<(&str, i64)> = state
+            .items
+            .iter()
+            .filter(|item| item.invoice.is_none())
+            .map(|item| (item.customer.as_str(), item.amount))
+            .collect();
+        // A call costs 0.25.
+        assert_eq!(pending, [("cus_0", 2500)]);
+    }
+    // The fake has one period only for what is recorded, so there the second figure stands for both.
+    let (differences, _) = run(&round, &["reconcile", "--format", "json"], 4);
+    let differences: Vec<serde_json::Value> = serde_json::from_str(&differences).unwrap();
+    let is_recorded = |row: &&serde_json::Value| row["compared"].as_str().unwrap().contains("usage of si_");
+    let others: Vec<_> = differences.iter().filter(|row| !is_recorded(row)).collect();
+    assert!(others.is_empty(), "{others:?}");
+    run(&round, &["verify", "--period", &round.period()], 0);
+}
+
+/// In the hour before the period, as the template's own event there.
+fn late_event(template: &Template, tenant: &str, n: i64) -> String {
+    event(&format!("{tenant}-late"), tenant, Template::start_s(template.period_start) - 1800, n)
 }

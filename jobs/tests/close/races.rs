@@ -15,7 +15,7 @@ const ASLEEP_MAX: Duration = Duration::from_secs(10);
 
 #[test]
 fn closes_at_the_same_time_close_once() {
-    let rounds = from_environment("METERHOUSE_RACES").unwrap_or(10);
+    let rounds = from_environment("METERHOUSE_RACES").unwrap_or(50);
     let mut random = choices("races");
     let runtime = runtime();
     let template = Template::new(TENANTS);
@@ -48,7 +48,7 @@ fn closes_at_the_same_time_close_once() {
 
 #[test]
 fn a_close_that_sleeps_past_its_lease_changes_nothing_when_it_wakes() {
-    let rounds = from_environment("METERHOUSE_SLEEPERS").unwrap_or(5);
+    let rounds = from_environment("METERHOUSE_SLEEPERS").unwrap_or(10);
     let mut random = choices("sleepers");
     let runtime = runtime();
     let template = Template::new(TENANTS);

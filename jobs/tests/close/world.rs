@@ -153,7 +153,7 @@ impl Template {
         catalog(self.tenants, self.period_end)
     }
 
-    fn start_s(date: Date) -> i64 {
+    pub fn start_s(date: Date) -> i64 {
         date.to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp().as_second()
     }
 
@@ -227,7 +227,7 @@ impl Template {
     }
 }
 
-fn event(id: &str, tenant: &str, at_s: i64, n: i64) -> String {
+pub fn event(id: &str, tenant: &str, at_s: i64, n: i64) -> String {
     let time = Timestamp::from_second(at_s).unwrap();
     format!(
         r#"{{"specversion":"1.0","id":"{id}","source":"/s","type":"called","subject":"{tenant}","time":"{time}","data":{{"n":{n}}}}}"#

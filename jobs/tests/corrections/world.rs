@@ -32,6 +32,8 @@ tenants:
 pub struct World {
     folder: tempfile::TempDir,
     files: usize,
+    /// Environment variables beyond those of every world.
+    pub settings: Vec<(&'static str, &'static str)>,
 }
 
 /// An event of the source `/s`.
@@ -46,7 +48,7 @@ impl World {
     pub fn new(catalog: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("catalog.yaml"), catalog).unwrap();
-        Self { folder, files: 0 }
+        Self { folder, files: 0, settings: Vec::new() }
     }
 
     pub fn path(&self) -> &Path {
@@ -71,6 +73,20 @@ impl World {
     /// What the program prints, and what it tells beside it.
     #[track_caller]
     pub fn run(&self, arguments: &[&str], code: i32) -> (String, String) {
+        let output = self.command(arguments).output().expect("the program starts");
+        let messages = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {messages}");
+        (String::from_utf8(output.stdout).unwrap(), messages)
+    }
+
+    /// The program dies the first time that it passes a place.
+    #[track_caller]
+    pub fn die(&self, arguments: &[&str], place: &str) {
+        let output = self.command(arguments).env("METERHOUSE_CRASH_AT", place).output().expect("it starts");
+        assert_eq!(output.status.code(), None, "{arguments:?} did not die");
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_meterhouse"));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("METERHOUSE_") {
@@ -79,15 +95,18 @@ impl World {
         }
         command.current_dir(self.path()).args(arguments).env("METERHOUSE_LAKE", self.path().join("lake"));
         command.env("METERHOUSE_ISSUER_NAME", "Northlight").env("METERHOUSE_ISSUER_CORRECT_PERIODS", "6");
-        let output = command.output().expect("the program starts");
-        let messages = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {messages}");
-        (String::from_utf8(output.stdout).unwrap(), messages)
+        command.envs(self.settings.iter().copied());
+        command
     }
 
     #[track_caller]
     pub fn csv(&self, query: &str) -> String {
         self.run(&["sql", "--format", "csv", query], 0).0
+    }
+
+    /// From now on the program reads another catalog.
+    pub fn change_catalog(&self, catalog: &str) {
+        std::fs::write(self.path().join("catalog.yaml"), catalog).unwrap();
     }
 
     #[track_caller]
@@ -99,22 +118,19 @@ impl World {
     /// The lines by which an invoice corrects earlier ones: price, number, old, new, difference and cause.
     #[track_caller]
     pub fn corrections(&self, tenant: &str, month: &str) -> Vec<String> {
-        let invoice = self.invoice(tenant, month);
-        let lines = invoice["lines"].as_array().unwrap().iter();
-        let corrections = lines.filter(|line| line["corrects"].is_object()).map(|line| {
-            let (key, corrects) = (&line["key"], &line["corrects"]);
-            let parts = [
-                &key["period"],
-                &key["price"],
-                &corrects["number"],
-                &corrects["old"],
-                &corrects["new"],
-                &line["amount"],
-                &corrects["cause"],
-            ];
-            parts.map(|part| part.as_str().unwrap()).join(" ")
-        });
-        corrections.collect()
+        corrections_of(&self.invoice(tenant, month))
+    }
+
+    /// A document by its number.
+    #[track_caller]
+    pub fn numbered(&self, number: &str) -> Value {
+        serde_json::from_str(&self.run(&["invoice", "show", number, "--format", "json"], 0).0).unwrap()
+    }
+
+    /// The lines by which a document corrects earlier invoices.
+    #[track_caller]
+    pub fn corrections_by(&self, number: &str) -> Vec<String> {
+        corrections_of(&self.numbered(number))
     }
 
     /// Every invoice of these months comes out the same, with the book and from the lake alone; and the book holds together.
@@ -126,4 +142,22 @@ impl World {
         }
         self.run(&["book", "check"], 0);
     }
+}
+
+fn corrections_of(invoice: &Value) -> Vec<String> {
+    let lines = invoice["lines"].as_array().unwrap().iter();
+    let corrections = lines.filter(|line| line["corrects"].is_object()).map(|line| {
+        let (key, corrects) = (&line["key"], &line["corrects"]);
+        let parts = [
+            &key["period"],
+            &key["price"],
+            &corrects["number"],
+            &corrects["old"],
+            &corrects["new"],
+            &line["amount"],
+            &corrects["cause"],
+        ];
+        parts.map(|part| part.as_str().unwrap()).join(" ")
+    });
+    corrections.collect()
 }

@@ -93,6 +93,9 @@ fn an_event_that_comes_again_counts_once() {
     run(folder, &["rollup"], 0);
     run(folder, &["compact"], 0);
     sum("compacted");
+    // The same file again, as after a run that died.
+    run(folder, &["ingest", "--file", "first.ndjson"], 0);
+    sum("the same file");
     // Once more as it was, once with another value, and once for somebody else: the first counts.
     ingest(folder, "again.ndjson", &[first]);
     sum("again");

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 
@@ -133,7 +134,12 @@ impl Sender<'_> {
             let value = Some("application/cloudevents-batch+json");
             record = record.headers(OwnedHeaders::new().insert(Header { key: "content-type", value }));
         }
-        connection.send(record).map_err(|(error, _)| error).unwrap();
+        while let Err((error, back)) = connection.send(record) {
+            // On a busy machine the broker may fall behind.
+            assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull), "{error}");
+            connection.poll(Duration::from_millis(100));
+            record = back;
+        }
         self.sent.messages += 1;
     }
 

@@ -4,6 +4,10 @@
 //! `query` and a statement), a line `----`, and the rows as CSV. With `METERHOUSE_WRITE_EXPECTED=1` they are written anew,
 //! to be compared with the invoices of the golden folders before they are committed.
 
+mod buckets;
+mod duckdb;
+mod focus;
+mod shell;
 mod world;
 
 use arrow::array::RecordBatch;
@@ -85,6 +89,7 @@ fn exports_charts_and_formats() {
         vec!["report", "margins"],
         vec!["report", "margin", "--param", "month=2026-03"],
         vec!["report", "reconciliation", "--chart"],
+        vec!["report", "margin", "--chart-output", "margin.gif"],
         vec!["sql", "SELECT $tenant"],
         vec!["sql", "DROP TABLE plans"],
     ] {
@@ -93,18 +98,15 @@ fn exports_charts_and_formats() {
     assert!(!folder.join("x.csv").exists());
     let chart = run(folder, &["report", "margin", "--param", "period=2026-03", "--chart"], &[0]);
     assert!(chart.starts_with("Margin per tenant\n\n") && chart.contains('█'), "{chart}");
-    let svg = [
-        "report",
-        "margin",
-        "--param",
-        "period=2026-03",
-        "--chart-output",
-        "margin.svg",
-        "--format",
-        "markdown",
-    ];
-    let table = run(folder, &svg, &[0]);
+    let drawn = |file: &str| {
+        let margin =
+            ["report", "margin", "--param", "period=2026-03", "--chart-output", file, "--format", "markdown"];
+        run(folder, &margin, &[0])
+    };
+    let table = drawn("margin.svg");
     assert!(table.starts_with("| tenant | currency |"), "{table}");
+    assert_eq!(drawn("margin.png"), table);
+    assert!(std::fs::read(folder.join("margin.png")).unwrap().starts_with(b"\x89PNG"));
     assert!(std::fs::read_to_string(folder.join("margin.svg")).unwrap().starts_with("<svg "));
     std::fs::create_dir(folder.join("reports")).unwrap();
     let mine = "-- title: Mine\n-- parameter tenant: whose\nSELECT name FROM tenants WHERE tenant = $tenant";

@@ -17,6 +17,7 @@ pub fn meterhouse(folder: &Path, arguments: &[&str]) -> Output {
         }
     }
     command.current_dir(folder).args(arguments).env("METERHOUSE_LAKE", folder.join("lake"));
+    command.env("METERHOUSE_ISSUER_NAME", "Northlight Systems").env("METERHOUSE_ISSUER_NUMBER_PREFIX", "R-");
     command.output().expect("the program starts")
 }
 

@@ -1,10 +1,11 @@
-//! Clients browse: the queries of `catalog/*.sql`, which are what DBeaver, Grafana, Metabase and drivers send, are answered on both
-//! protocols, and tell of the lake's tables.
+//! Clients browse: the queries of `catalog/*.sql`, which are what psql, DBeaver, Grafana, Metabase and drivers send, are answered on
+//! both protocols, and tell of the lake's tables. 'NUMBER' in them is that of usage_events, which a client has asked for before.
 
 use crate::wire::Client;
 use crate::world::World;
 
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
+    ("psql", include_str!("catalog/psql.sql")),
     ("dbeaver", include_str!("catalog/dbeaver.sql")),
     ("grafana", include_str!("catalog/grafana.sql")),
     ("metabase", include_str!("catalog/metabase.sql")),
@@ -17,8 +18,10 @@ fn the_queries_of_known_clients_are_answered() {
     let served = world.serve("");
     for user in ["anna", "acme"] {
         let mut client = served.client(user);
+        let number = names(&mut client, "SELECT oid FROM pg_class WHERE relname = 'usage_events'");
         for (name, text) in FILES {
             for query in text.split("----\n").map(str::trim) {
+                let query = &query.replace("'NUMBER'", &format!("'{number}'"));
                 let simple = client.simple(query);
                 assert_eq!(simple.error, None, "{name}, {user}: {query}");
                 let extended = client.extended(query, &[]);
@@ -31,6 +34,18 @@ fn the_queries_of_known_clients_are_answered() {
             }
         }
     }
+}
+
+/// The columns of a table as Grafana's query builder asks for them.
+#[test]
+fn grafana_finds_the_columns() {
+    let world = World::new(false);
+    let served = world.serve("");
+    let asked = FILES.iter().find(|(name, _)| *name == "grafana").unwrap().1.split("----\n");
+    let query = asked.filter(|query| query.contains("array_length(parse_ident")).last().unwrap();
+    let found = names(&mut served.client("acme"), query);
+    assert!(found.split(' ').any(|column| column == "tenant"), "{found}");
+    assert_eq!(found.split(' ').count(), 20, "{found}");
 }
 
 fn names(client: &mut Client, query: &str) -> String {

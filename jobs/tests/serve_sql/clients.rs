@@ -51,7 +51,8 @@ fn psql_asks_and_browses() {
         let said = browse(command);
         assert!(said.contains(expected), "{command}: {said}");
     }
-    for command in ["\\dv", "\\di", "\\dm", "\\dx", "\\du", "\\df", "\\db", "\\d no_such_table"] {
+    let others = "\\d+ \\dv \\dv+ \\di \\ds \\dm \\dx \\du \\dg \\df \\df+ \\db \\dT \\dT+ \\dD \\dC \\dc \\do \\da \\dE \\ddp \\drds \\z";
+    for command in others.split(' ').chain(["\\d no_such_table", "\\dt public.usage*", "\\dT numeric"]) {
         let output = psql(&served, "acme", &["-c", command]).unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(!errors.contains("ERROR"), "{command}: {errors}");

@@ -9,6 +9,15 @@ use crate::world::World;
 
 const CLIENTS: usize = 64;
 const MEMORY_BYTES: usize = 256 * 1024 * 1024;
+/// By so much the process may grow after a quarter of the time, whatever it is.
+const GROWTH_BYTES: usize = 256 * 1024 * 1024;
+
+/// What the process holds, server and clients together; nothing where there is no `/proc`.
+fn resident_bytes() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().trim_end_matches(" kB");
+    Some(kib.parse::<usize>().ok()? * 1024)
+}
 
 #[test]
 fn sixty_four_clients_at_once() {
@@ -16,8 +25,10 @@ fn sixty_four_clients_at_once() {
         std::env::var("METERHOUSE_TEST_LOAD_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3);
     let world = World::new(true);
     let served = world.serve("memory = \"256 MiB\"\nquery_memory = \"64 MiB\"");
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let whole = Duration::from_secs(seconds);
+    let (warm, end) = (Instant::now() + whole / 4, Instant::now() + whole);
     let (queries, most_bytes) = (AtomicU64::new(0), AtomicUsize::new(0));
+    let mut resident = [None; 2];
     std::thread::scope(|scope| {
         for number in 0..CLIENTS {
             let (served, queries, most_bytes) = (&served, &queries, &most_bytes);
@@ -37,9 +48,17 @@ fn sixty_four_clients_at_once() {
                 }
             });
         }
+        for (resident, at) in resident.iter_mut().zip([warm, end]) {
+            std::thread::sleep(at.saturating_duration_since(Instant::now()));
+            *resident = resident_bytes();
+        }
     });
     let (queries, most_bytes) = (queries.into_inner(), most_bytes.into_inner());
-    println!("{queries} queries by {CLIENTS} clients in {seconds} s, at most {most_bytes} bytes");
+    println!("{queries} queries by {CLIENTS} clients in {seconds} s, at most {most_bytes} bytes of queries");
+    if let [Some(warm), Some(end)] = resident {
+        println!("the process held {} MiB after a quarter and {} MiB in the end", warm >> 20, end >> 20);
+        assert!(end <= warm + GROWTH_BYTES);
+    }
     assert!(queries >= 2 * CLIENTS as u64 && most_bytes <= MEMORY_BYTES);
     served.wait_until_free();
 }

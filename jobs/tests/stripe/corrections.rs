@@ -1,12 +1,18 @@
 //! Corrections of usage that was told: taken back within a day, carried over afterwards, and never counted twice.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jobs::stripe::plan::{Correction, correct};
+use jobs::stripe::plan::{IssuedInvoice, Retold, can_cancel, plan_with};
 use jobs::stripe::{Clock as _, MemoryOutbox, Outbox as _, RecordKind, RecordState, StripeRecord};
+use rating::exact::Exact;
+use rating::invoice::tax::Untaxed;
+use rating::invoice::{Adjustment, Cause, Invoice, InvoiceKind, InvoiceParts, adjustments};
+use rating::money::Amount;
+use rating::period::{BillingCycle, TimeZone};
 
 use crate::fake::{Fault, Faults};
-use crate::world::World;
+use crate::world::{Days, World, catalog};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -20,21 +26,32 @@ async fn pushed(hours_later: u32) -> (World, MemoryOutbox, StripeRecord) {
     (world, outbox, told)
 }
 
-fn corrected(
-    world: &World,
-    told: &StripeRecord,
-    difference: i64,
-    difference_minor: i64,
-) -> Vec<StripeRecord> {
-    let now_us = world.clock.now_us();
-    correct(&Correction {
-        told,
-        new_value: told.content.usage.as_ref().unwrap().value + difference,
-        new_amount_minor: told.content.amount_minor.unwrap() + difference_minor,
-        invoice_number: "W-2",
-        carried_at_s: now_us / 1_000_000 - 60,
-        now_us,
-    })
+/// What May's invoice tells of April's calls, when these come to so many thousandths more.
+fn corrected(world: &World, told: &StripeRecord, difference: i64, cents: i64) -> Vec<StripeRecord> {
+    let april = &world.invoices["W-00001"];
+    let old = april.lines.iter().find(|line| line.key.price == "calls").unwrap();
+    let mut now = old.clone();
+    now.trail.billable = &old.trail.billable + &Exact::ratio(i128::from(difference), 1000).unwrap();
+    now.amount = old.amount + Amount::new(cents, 2);
+    let lines = adjustments(std::slice::from_ref(old), std::slice::from_ref(&now)).unwrap();
+    let line = |change: Adjustment| change.line("Calls", old.currency, "W-00001", Cause::LateEvent).unwrap();
+    let period = BillingCycle::CALENDAR_MONTH.period_after(&april.period, &TimeZone::UTC).unwrap();
+    let parts = InvoiceParts {
+        kind: InvoiceKind::OfPeriod,
+        tenant: april.tenant.clone(),
+        currency: april.currency,
+        lines: lines.into_iter().map(line).collect(),
+        period,
+        warnings: Vec::new(),
+        provenance: april.provenance.clone(),
+    };
+    let may = Invoice::assemble(parts, &mut [], &Untaxed).unwrap();
+    let mut retold = Retold { now: BTreeMap::from([(now.key.clone(), now)]), ..Retold::default() };
+    if can_cancel(told, world.clock.now_us()) {
+        retold.told.insert(told.key.clone(), told.clone());
+    }
+    let issued = IssuedInvoice { number: "W-2", invoice: &may, pdf_link: None };
+    plan_with(&issued, &catalog(1), &Days, &retold).unwrap()
 }
 
 async fn drained(world: &World, outbox: &MemoryOutbox) {
@@ -79,16 +96,28 @@ async fn within_a_day_the_event_is_replaced() {
 }
 
 #[tokio::test]
-async fn after_a_day_more_is_carried_as_usage_and_less_as_money() {
-    for (difference, difference_minor, more, pending_more) in [(500, 50, 500, 0), (-500, -50, 0, -50)] {
+async fn after_a_day_the_difference_goes_as_money() {
+    for (difference, cents) in [(500, 50), (-500, -50)] {
         let (world, outbox, told) = pushed(30).await;
         let (before, pending) = in_stripe(&world);
-        let records = corrected(&world, &told, difference, difference_minor);
+        let records = corrected(&world, &told, difference, cents);
         assert_eq!(records.len(), 1);
         outbox.insert(&records).await.unwrap();
         drained(&world, &outbox).await;
-        assert_eq!(in_stripe(&world), (before + more, pending + pending_more));
+        assert_eq!(in_stripe(&world), (before, pending + cents));
     }
+}
+
+/// Another price for the same calls changes no figure of Stripe's; and what went as money before is not taken back again.
+#[tokio::test]
+async fn only_usage_that_stands_in_stripe_as_it_was_billed_is_replaced() {
+    let (world, _, mut told) = pushed(2).await;
+    let kinds = |records: &[StripeRecord]| -> Vec<RecordKind> {
+        records.iter().map(|record| record.content.kind).collect()
+    };
+    assert_eq!(kinds(&corrected(&world, &told, 0, 50)), [RecordKind::InvoiceItem]);
+    told.content.amount_minor = told.content.amount_minor.map(|amount| amount + 1);
+    assert_eq!(kinds(&corrected(&world, &told, 500, 50)), [RecordKind::InvoiceItem]);
 }
 
 /// A cancellation that waited too long gives the money back instead, and the new event still counts.

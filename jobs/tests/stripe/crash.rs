@@ -116,10 +116,21 @@ async fn small_world(seed: u64) -> World {
 
 #[tokio::test]
 async fn a_crash_at_each_await_point_leaves_each_record_once() {
+    die_at_each_await_point(Duration::ZERO).await;
+}
+
+/// What the meters no longer take becomes an amount on the way, and stays one thing whoever finds it.
+#[tokio::test]
+async fn a_crash_at_each_await_point_tells_old_usage_once() {
+    die_at_each_await_point(Duration::from_hours(240)).await;
+}
+
+async fn die_at_each_await_point(age: Duration) {
     let mut points = 0;
     for polls in 1.. {
-        let what = format!("after {polls} polls");
+        let what = format!("after {polls} polls, {} s old", age.as_secs());
         let world = small_world(polls).await;
+        world.clock.advance(age);
         let outbox = world.outbox().await;
         let ended = live(&world, &outbox, polls, polls).await;
         // At once, after the claim has lapsed, or when Stripe has forgotten.

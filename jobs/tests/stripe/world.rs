@@ -13,7 +13,7 @@ use rating::catalog::{Catalog, StripeGranularity};
 use rating::exact::Exact;
 use rating::invoice::credit::Credit;
 use rating::invoice::tax::OneRate;
-use rating::invoice::{Invoice, InvoiceParts, Provenance};
+use rating::invoice::{Invoice, InvoiceKind, InvoiceParts, Provenance};
 use rating::line::{LineItem, LineKey, LineRequest};
 use rating::money::Currency;
 use rating::period::{BillingCycle, Period, Span, TimeZone};
@@ -140,7 +140,8 @@ pub fn invoice(catalog: &Catalog, tenant: &str, dice: &Dice) -> Invoice {
                 period: period.span,
                 quantity,
                 transactions: None,
-                billed_before: rust_decimal::Decimal::ZERO,
+                so_far: None,
+                commitment: None,
             };
             lines.push(LineItem::rate(request, &mut PoolBalances::default()).unwrap());
         }
@@ -154,6 +155,7 @@ pub fn invoice(catalog: &Catalog, tenant: &str, dice: &Dice) -> Invoice {
         balance: "33.33".parse().unwrap(),
     }];
     let parts = InvoiceParts {
+        kind: InvoiceKind::OfPeriod,
         tenant: tenant.to_owned(),
         period,
         currency: Currency::from_code("EUR").unwrap(),

@@ -264,11 +264,14 @@ pub(super) fn clean_up(then: CleanUp) -> &'static str {
 }
 
 pub(super) fn cycle(cycle: BillingCycle) -> String {
-    match cycle.months {
-        1 => format!("monthly from day {}", cycle.anchor_day),
-        months => {
-            format!("every {months} months from day {} of month {}", cycle.anchor_day, cycle.anchor_month)
+    let BillingCycle { months, anchor_day: day, .. } = cycle;
+    match (months, cycle.first_month(), cycle.month_since_2000()) {
+        (1, ..) => format!("monthly from day {day}"),
+        (_, Some(month), _) => format!("every {months} months from day {day} of month {month}"),
+        (_, None, Some(first)) => {
+            format!("every {months} months from day {day}, as in {:04}-{:02}", first.year(), first.month())
         }
+        _ => format!("every {months} months from day {day}"),
     }
 }
 

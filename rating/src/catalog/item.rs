@@ -13,6 +13,7 @@ use super::plan::Plan;
 use super::price::{self, Context, Price};
 use super::quota;
 use super::yaml::{Content, Entry, Node};
+use crate::money::Currency;
 
 /// Something bought once, like a space or more storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +108,9 @@ fn read(entry: &Entry, plans: &[Plan], context: Context<'_>, mistakes: &mut Mist
             flat.prorated = false;
         }
     }
+    if let Some(price) = &price {
+        check_currency(price, entry, plans, context, mistakes);
+    }
     Some(Item {
         key: entry.key.clone(),
         description: description.unwrap_or(&entry.key).to_owned(),
@@ -115,6 +119,29 @@ fn read(entry: &Entry, plans: &[Plan], context: Context<'_>, mistakes: &mut Mist
         raises: unless_wrong!(raises),
         lasts_days: lasts.flatten(),
     })
+}
+
+/// Purchases that arrive as events stand on the invoice beside the plan's prices.
+fn check_currency(
+    price: &Price,
+    entry: &Entry,
+    plans: &[Plan],
+    context: Context<'_>,
+    mistakes: &mut Mistakes,
+) {
+    let Some(currency) = context.currency.filter(|_| price.usage.is_some()) else { return };
+    if let Some(plan) = plans.iter().find(|plan| plan.currency != currency) {
+        mistakes
+            .report(
+                entry.key_place,
+                format!("item `{}` is in {currency}, but plan `{}` is in {}", entry.key, plan.key, plan.currency),
+            )
+            .hint(format!(
+                "an invoice has one currency, and any tenant may buy the item: move the plan of line {} into a \
+                 catalog of its own, or mark the item `sold_elsewhere: true`",
+                plan.place.line
+            ));
+    }
 }
 
 fn read_raise(node: &Node, plans: &[Plan], mistakes: &mut Mistakes) -> Option<QuotaRaise> {
@@ -137,7 +164,7 @@ fn read_raise(node: &Node, plans: &[Plan], mistakes: &mut Mistakes) -> Option<Qu
 }
 
 /// Reads the mapping below `credits:`.
-pub(super) fn read_credits(node: &Node, mistakes: &mut Mistakes) -> Credits {
+pub(super) fn read_credits(node: &Node, currency: Option<Currency>, mistakes: &mut Mistakes) -> Credits {
     let Some(mut fields) = Fields::open(node, "`credits`", node.place, mistakes) else {
         return Credits::default();
     };
@@ -146,18 +173,18 @@ pub(super) fn read_credits(node: &Node, mistakes: &mut Mistakes) -> Credits {
         .and_then(|node| number::above_zero(node, "`minimum_purchase`", mistakes));
     let grants =
         fields.optional("grants").map(|node| quota::entries(node, "`grants`", mistakes)).unwrap_or_default();
-    let grants = grants.iter().filter_map(|entry| read_grant(entry, mistakes)).collect();
+    let grants = grants.iter().filter_map(|entry| read_grant(entry, currency, mistakes)).collect();
     fields.close(mistakes);
     Credits { minimum_purchase, grants }
 }
 
-fn read_grant(entry: &Entry, mistakes: &mut Mistakes) -> Option<Grant> {
+fn read_grant(entry: &Entry, currency: Option<Currency>, mistakes: &mut Mistakes) -> Option<Grant> {
     let what = format!("grant `{}`", entry.key);
     fields::check_name(&entry.key, &what, entry.key_place, mistakes);
     let mut fields = Fields::open(&entry.value, what, entry.key_place, mistakes)?;
     let description = fields.description(mistakes);
     let amount =
-        fields.required("amount", mistakes).and_then(|node| number::above_zero(node, "`amount`", mistakes));
+        fields.required("amount", mistakes).and_then(|node| read_grant_amount(node, currency, mistakes));
     let only =
         fields.optional("only").map(|node| quota::entries(node, "`only`", mistakes)).unwrap_or_default();
     let only = only
@@ -177,6 +204,19 @@ fn read_grant(entry: &Entry, mistakes: &mut Mistakes) -> Option<Grant> {
         priority: priority.and_then(|priority| u32::try_from(priority).ok()).unwrap_or(100),
         expires_after_days: expires,
     })
+}
+
+/// Credit pays for lines, which are whole minor units.
+fn read_grant_amount(node: &Node, currency: Option<Currency>, mistakes: &mut Mistakes) -> Option<Decimal> {
+    let amount = number::above_zero(node, "`amount`", mistakes)?.normalize();
+    let currency = currency.filter(|currency| amount.scale() > currency.minor_digits());
+    if let Some(currency) = currency {
+        mistakes
+            .report(node.place, format!("`amount`: {amount} is no amount that can be paid in {currency}"))
+            .hint(format!("{currency} has {} decimals", currency.minor_digits()));
+        return None;
+    }
+    Some(amount)
 }
 
 /// Reads the mapping below `taxes:`.

@@ -32,6 +32,7 @@ mod quota;
 mod overrides;
 mod tenant;
 
+mod advice;
 mod canonical;
 mod describe;
 mod diff;
@@ -41,6 +42,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
+pub use advice::Advice;
 pub use diff::diff;
 pub use in_force::PriceSpan;
 pub use item::{Credits, Grant, Item, QuotaRaise, Tax};

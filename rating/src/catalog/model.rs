@@ -128,8 +128,15 @@ pub(super) fn read_cell(node: &Node, what: &str, mistakes: &mut Mistakes) -> Opt
     }
     let mut fields = Fields::open(node, what, node.place, mistakes)?;
     let read = read(&mut fields, true, mistakes);
+    let prorate = fields.optional("prorate").map(|node| node.place);
     fields.close(mistakes);
     let read = read?;
+    if let (true, Some(place)) = (read.model.is_whole_fee(), prorate) {
+        mistakes
+            .report(place, "a fee in the cell of a matrix is always prorated")
+            .hint("each part of a split period would owe it whole: make it a `flat` price of its own");
+        return None;
+    }
     if matches!(read.model, PriceModel::Matrix(_)) {
         mistakes
             .report(read.place, "a matrix cannot stand in the cell of a matrix")

@@ -11,7 +11,7 @@ use super::pool;
 use super::price;
 use super::quota::{self, Limit};
 use super::tenant::{self, Subscription, TenantContext};
-use super::terms::{self, ReadTerms, TermsChange};
+use super::terms::{self, TermsChange};
 use super::when::When;
 use super::yaml::Node;
 use crate::period::{Span, TimeZone};
@@ -77,11 +77,15 @@ pub(super) fn read_all(
 ) -> Vec<Override> {
     let mut overrides: Vec<Override> = Vec::new();
     for item in fields::list(node) {
-        let Some(read) = read(item, zone, context, mistakes) else {
+        let Some((read, pool_place)) = read(item, zone, context, mistakes) else {
             continue;
         };
         if !check_reachable(&read, tenant, zone, subscriptions, context, mistakes) {
             continue;
+        }
+        let plan = context.plans.iter().find(|plan| plan.key == read.plan);
+        if let (Some(plan), Some(place)) = (plan, pool_place) {
+            check_pool(&read, place, zone, subscriptions, plan, mistakes);
         }
         let rival = overrides
             .iter()
@@ -96,12 +100,13 @@ pub(super) fn read_all(
     overrides
 }
 
+/// The override, and where its allowance stands.
 fn read(
     node: &Node,
     zone: &TimeZone,
     context: TenantContext<'_>,
     mistakes: &mut Mistakes,
-) -> Option<Override> {
+) -> Option<(Override, Option<Place>)> {
     let mut fields = Fields::open(node, "an override", node.place, mistakes)?;
     let plan = fields.required("plan", mistakes).and_then(|node| tenant::find_plan(node, context, mistakes));
     let from = fields.optional("from").map(|node| tenant::read_when(node, "`from`", zone, mistakes));
@@ -112,7 +117,9 @@ fn read(
     let found_plan = plan.as_ref().and_then(|key| context.plans.iter().find(|plan| plan.key == *key));
     let target = match (price_node, quota_node) {
         (Some(node), None) => read_price_target(node, found_plan, &mut fields, context, mistakes),
-        (None, Some(node)) => read_quota_target(node, found_plan, &mut fields, mistakes),
+        (None, Some(node)) => {
+            read_quota_target(node, found_plan, &mut fields, mistakes).map(|target| (target, None))
+        }
         _ => {
             mistakes
                 .report(node.place, "an override needs either `price` or `quota`")
@@ -123,7 +130,8 @@ fn read(
     fields.close(mistakes);
     let (from, until) = (unless_wrong!(from), unless_wrong!(until));
     let span = tenant::span_between(from, until, zone, until_node, mistakes)?;
-    Some(Override { place: node.place, plan: plan?, target: target?, from, until, span })
+    let (target, pool_place) = target?;
+    Some((Override { place: node.place, plan: plan?, target, from, until, span }, pool_place))
 }
 
 fn read_price_target(
@@ -132,7 +140,7 @@ fn read_price_target(
     fields: &mut Fields<'_>,
     context: TenantContext<'_>,
     mistakes: &mut Mistakes,
-) -> Option<OverrideTarget> {
+) -> Option<(OverrideTarget, Option<Place>)> {
     let key = fields::text(node, "`price`", mistakes)?;
     let before = mistakes.count();
     let read = terms::read(fields, false, mistakes);
@@ -151,28 +159,42 @@ fn read_price_target(
                 Some(usage) => {
                     price::check_against_usage(&read, usage, context.prices, mistakes);
                     price::check_commitment(&read, Some(&price.terms), usage, mistakes);
+                    price::check_percentage(&read, Some(&price.terms), usage, mistakes);
                 }
                 None => price::check_without_usage(&read, &format!("price `{key}`"), mistakes),
             }
         }
-        check_pool(&read, plan, key, mistakes);
     }
-    Some(OverrideTarget::Price { price: key.to_owned(), change: Box::new(read.change) })
+    let pool_place = read.allowance_place;
+    let target = OverrideTarget::Price { price: key.to_owned(), change: Box::new(read.change) };
+    Some((target, pool_place))
 }
 
-/// The pool must exist in some version that has the price.
-fn check_pool(read: &ReadTerms, plan: &Plan, key: &str, mistakes: &mut Mistakes) {
-    let (Some(Allowance::Pool { pool }), Some(place)) = (&read.change.allowance, read.allowance_place) else {
-        return;
-    };
-    let with_price: Vec<&PlanVersion> =
-        plan.versions.iter().filter(|version| version.price(key).is_some()).collect();
-    let has_pool = |version: &&&PlanVersion| version.pools.iter().any(|known| known.name == *pool);
-    let Some(version) = with_price.iter().find(has_pool).or(with_price.first()) else {
-        return;
-    };
-    let usage = version.price(key).and_then(|price| price.usage.as_ref());
-    pool::check_reference(pool, usage, &version.pools, place, mistakes);
+/// The pool that an override names must exist in every version of the plan that it meets.
+fn check_pool(
+    read: &Override,
+    place: Place,
+    zone: &TimeZone,
+    subscriptions: &[Subscription],
+    plan: &Plan,
+    mistakes: &mut Mistakes,
+) {
+    let OverrideTarget::Price { price, change } = &read.target else { return };
+    let Some(Allowance::Pool { pool }) = &change.allowance else { return };
+    let of_plan = subscriptions.iter().filter(|subscription| subscription.plan == read.plan);
+    let met = of_plan.flat_map(|subscription| subscription.versions(plan, zone, read.span));
+    for (version, _) in met {
+        if let Some(price) = version.price(price) {
+            let before = mistakes.count();
+            pool::check_reference(pool, price.usage.as_ref(), &version.pools, place, mistakes);
+            if mistakes.count() > before && plan.versions.len() > 1 {
+                mistakes.hint_last(&format!(
+                    "it holds with the version of `{}` in line {} too: end the override with `until`, or declare the pool there",
+                    plan.key, version.place.line
+                ));
+            }
+        }
+    }
 }
 
 fn read_quota_target(

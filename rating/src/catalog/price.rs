@@ -16,7 +16,9 @@ use super::terms::{self, ReadTerms};
 use super::unit::{self, Measures, Unit};
 use super::yaml::{Content, Entry, Node};
 use crate::money::{Currency, MoneyRounding};
-use crate::price::{Allowance, Pool, PriceModel, PriceTerms, QuantityRounding, UnitConversion};
+use crate::price::{
+    Allowance, CommittedUsage, Pool, PriceModel, PriceTerms, QuantityRounding, UnitConversion,
+};
 use crate::quantity::Measure;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +109,7 @@ pub(super) fn read_fields(
     if let Some(usage) = &usage {
         check_against_usage(&read, usage, context, mistakes);
         check_commitment(&read, None, usage, mistakes);
+        check_percentage(&read, None, usage, mistakes);
     }
     if let Some(Allowance::Pool { pool }) = &read.change.allowance {
         let place = read.allowance_place.unwrap_or(fields.place);
@@ -240,6 +243,8 @@ fn read_measure(
 /// In what a measure of a meter counts.
 pub(super) fn measured_unit(meter: &Meter, measure: Measure) -> Unit {
     let counted = |name: String| Unit { measures: Measures::Count(name.clone()), name, size: 1 };
+    // `core_hour` is a unit of the table, of which other units of its family are multiples.
+    let hours = |name: String| Unit::named(&name).unwrap_or_else(|| counted(name));
     match (measure, &meter.unit.measures) {
         (Measure::Count, _) => counted("event".to_owned()),
         (Measure::UnitHours, Measures::Data) => Unit {
@@ -247,7 +252,7 @@ pub(super) fn measured_unit(meter: &Meter, measure: Measure) -> Unit {
             measures: Measures::DataTime,
             size: meter.unit.size * 3600,
         },
-        (Measure::UnitHours | Measure::ResourceHours, _) => counted(format!("{}_hour", meter.unit.name)),
+        (Measure::UnitHours | Measure::ResourceHours, _) => hours(format!("{}_hour", meter.unit.name)),
         _ => meter.unit.clone(),
     }
 }
@@ -348,13 +353,58 @@ pub(super) fn check_against_usage(
         }
         _ => {}
     }
-    let rounds =
-        read.change.quantity_rounding.as_ref().is_some_and(|rounding| *rounding != QuantityRounding::None);
-    if let (true, PriceModel::Percentage(_), Some(place)) = (rounds, model, read.rounding_place) {
+}
+
+/// A percentage with fees, limits or free transactions prices the single events of a sum and not their quantity: what
+/// changes the quantity would be shown and not billed. `held` are the plan's terms where `read` is a tenant's override of
+/// them.
+pub(super) fn check_percentage(
+    read: &ReadTerms,
+    held: Option<&PriceTerms>,
+    usage: &PricedUsage,
+    mistakes: &mut Mistakes,
+) {
+    let own = &read.change;
+    let Some(model) = own.model.as_ref().or(held.map(|terms| &terms.model)) else { return };
+    let spoken_of = [read.model_place, read.allowance_place, read.rounding_place, read.commitment_place];
+    let Some(place) = spoken_of.into_iter().flatten().next() else { return };
+    let rounding = own.quantity_rounding.as_ref().or(held.map(|terms| &terms.quantity_rounding));
+    let rounds = rounding.is_some_and(|rounding| *rounding != QuantityRounding::None);
+    if rounds && (matches!(model, PriceModel::Percentage(_)) || model.needs_transactions()) {
         mistakes.report(
-            place,
+            read.rounding_place.unwrap_or(place),
             "a `percentage` price reads an amount of money, which is not rounded as a quantity",
         );
+    }
+    if !model.needs_transactions() {
+        return;
+    }
+    let what = "a `percentage` with fees, limits or free transactions prices single events";
+    if usage.measure != Measure::Sum {
+        mistakes
+            .report(place, format!("{what}, and the measure `{}` has none", usage.measure))
+            .hint("measure a `delta` meter by `sum`, or let a rate alone price the quantity");
+    } else if usage.unit != usage.measured_unit {
+        mistakes
+            .report(place, format!("{what} as they are measured, in `{}`", usage.measured_unit))
+            .hint(format!("leave `unit: {}` out", usage.unit));
+    }
+    if own.allowance.as_ref().or(held.and_then(|terms| terms.allowance.as_ref())).is_some() {
+        mistakes
+            .report(
+                read.allowance_place.unwrap_or(place),
+                format!("{what}, from which no quantity is `included`"),
+            )
+            .hint("write `free_amount` or `free_transactions` into the `percentage`");
+    }
+    let commitment = own.commitment.as_ref().or(held.and_then(|terms| terms.commitment.as_ref()));
+    if commitment.is_some_and(|own| matches!(own.committed, CommittedUsage::Quantity(_))) {
+        mistakes
+            .report(
+                read.commitment_place.unwrap_or(place),
+                format!("{what}, so a committed `quantity` has no value"),
+            )
+            .hint("commit to an `amount`");
     }
 }
 

@@ -47,7 +47,8 @@ pub(super) fn catalog(node: &Node, mistakes: &mut Mistakes) -> Option<Catalog> {
     check_currency(currency.is_some(), &mut fields, mistakes);
     let items = fields.optional("items").map(|node| item::read_all(node, &plans, context, mistakes));
     let costs = fields.optional("costs").map(|node| read_costs(node, context, mistakes));
-    let credits = fields.optional("credits").map(|node| item::read_credits(node, mistakes));
+    let credits =
+        fields.optional("credits").map(|node| item::read_credits(node, currency.flatten(), mistakes));
     let taxes = fields.optional("taxes").map(|node| item::read_taxes(node, mistakes)).unwrap_or_default();
     let declared_plans = keys(plans_node);
     let tenants = TenantContext {

@@ -170,12 +170,7 @@ pub(super) fn read_cycle(node: &Node, mistakes: &mut Mistakes) -> Option<Billing
             }
         });
     fields.close(mistakes);
-    let anchor = anchor?;
-    Some(BillingCycle {
-        months: months.unwrap_or(Some(1))?,
-        anchor_month: anchor.month().cast_unsigned(),
-        anchor_day: anchor.day().cast_unsigned(),
-    })
+    BillingCycle::from_anchor(months.unwrap_or(Some(1))?, anchor?)
 }
 
 pub(super) fn read_tax_choice(node: &Node, taxes: &[Tax], mistakes: &mut Mistakes) -> Option<String> {
@@ -328,6 +323,7 @@ fn check_versions(plan: &Plan, start: When, zone: &TimeZone, place: Place, mista
     let Some(first) = plan.versions.first() else {
         return;
     };
+    check_order(plan, zone, place, mistakes);
     if let Some(first_from) = first.from.filter(|from| from.instant_us(zone) > start.instant_us(zone)) {
         mistakes
             .report(place, format!("there is a gap: plan `{}` has no prices before {first_from}", plan.key))
@@ -335,6 +331,24 @@ fn check_versions(plan: &Plan, start: When, zone: &TimeZone, place: Place, mista
                 "the subscription needs them from {start} on; its first version stands in line {}",
                 first.place.line
             ));
+    }
+}
+
+/// Versions that follow each other on one clock may not on another: a day begins at other instants in other zones.
+fn check_order(plan: &Plan, zone: &TimeZone, place: Place, mistakes: &mut Mistakes) {
+    for pair in plan.versions.windows(2) {
+        if let (Some(from), Some(next)) = (pair[0].from, pair[1].from)
+            && pair[0].start_us(&TimeZone::UTC) < pair[1].start_us(&TimeZone::UTC)
+            && pair[0].start_us(zone) >= pair[1].start_us(zone)
+        {
+            let zone = zone.iana_name().unwrap_or("the tenant's time zone");
+            mistakes
+                .report(place, format!("in {zone}, the version of `{}` from {from} would never hold", plan.key))
+                .hint(format!(
+                    "the next one starts at {next}, in line {}: write both as days, or both with their offset",
+                    pair[1].place.line
+                ));
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use crate::catalog::{Catalog, Place, Price, PriceSpan, PricedUsage, Tenant};
 use crate::money::Currency;
 use crate::period::Span;
-use crate::price::{Discount, Pool, PriceModel, PriceTerms};
+use crate::price::{Pool, PriceModel, PriceTerms};
 use crate::usage::{View, Wanted};
 
 use super::NO_SUBSCRIPTION;
@@ -23,8 +23,8 @@ pub(super) struct Charge<'c> {
     pub spans: Vec<ChargeSpan<'c>>,
     /// Whether the price stands on the invoice though nothing was used.
     pub stands_without_usage: bool,
-    /// Whether a discount looks at what the price was billed earlier in the period.
-    pub has_maximum_spend: bool,
+    /// Whether the price has other spans in the period, whose lines share what is counted once in it.
+    pub has_several_spans: bool,
 }
 
 /// A stretch in which a price does not change.
@@ -105,12 +105,9 @@ pub(super) fn of_subscriptions<'c>(
         }
     }
     for at in 0..charges.len() {
-        let capped = charges.iter().any(|charge| {
-            charge.subscription == charges[at].subscription
-                && charge.price == charges[at].price
-                && charge.spans.iter().any(|span| caps_spend(&span.terms))
-        });
-        charges[at].has_maximum_spend = capped;
+        let same_price = charges.iter().filter(|charge| charge.is_of_price(&charges[at]));
+        let spans = same_price.map(|charge| charge.spans.len()).sum::<usize>();
+        charges[at].has_several_spans = spans > 1;
     }
     charges
 }
@@ -165,12 +162,7 @@ fn is_charged<'a, 'c: 'a>(
     if held.price.once && !held.span.contains(held.subscription.span.start_us) {
         return false;
     }
-    let is_whole = |terms: &PriceTerms| matches!(&terms.model, PriceModel::Flat(flat) if !flat.prorated);
-    !is_whole(&held.terms) || !earlier.any(|earlier| is_whole(&earlier.terms))
-}
-
-fn caps_spend(terms: &PriceTerms) -> bool {
-    terms.discounts.iter().any(|discount| matches!(discount, Discount::MaximumSpend(_)))
+    !held.terms.model.is_whole_fee() || !earlier.any(|earlier| earlier.terms.model.is_whole_fee())
 }
 
 impl<'c> Charge<'c> {
@@ -186,17 +178,21 @@ impl<'c> Charge<'c> {
             measures: BTreeSet::new(),
             transactions: false,
         });
-        let has_maximum_spend = caps_spend(&span.terms);
         let mut charge = Charge {
             subscription,
             price: &span.price.key,
             wanted,
             spans: Vec::new(),
             stands_without_usage,
-            has_maximum_spend,
+            has_several_spans: false,
         };
         charge.push(span);
         charge
+    }
+
+    /// Whether both are of the same price of a subscription, be it looked at in other ways.
+    pub fn is_of_price(&self, other: &Charge<'_>) -> bool {
+        self.subscription == other.subscription && self.price == other.price
     }
 
     fn push(&mut self, span: ChargeSpan<'c>) {

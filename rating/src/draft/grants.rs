@@ -7,12 +7,16 @@ use crate::period::MICROSECONDS_PER_HOUR;
 const MICROSECONDS_PER_DAY: i64 = 24 * MICROSECONDS_PER_HOUR;
 
 /// What a tenant is granted with its first subscription: each grant once, in full. What was drawn from it since is for
-/// whoever keeps the ledger.
+/// whoever keeps the ledger. Grants are in the catalog's currency: who is billed in another has none.
 pub fn granted_credits(catalog: &Catalog, terms: &Tenant) -> Vec<Credit> {
     let Some(start_us) = terms.subscriptions.iter().map(|subscription| subscription.span.start_us).min()
     else {
         return Vec::new();
     };
+    let mut plans = terms.subscriptions.iter().filter_map(|subscription| catalog.plan(&subscription.plan));
+    if plans.any(|plan| Some(plan.currency) != catalog.currency) {
+        return Vec::new();
+    }
     let is_meant = |grant: &&crate::catalog::Grant| {
         let has = |(name, values): (&String, &Vec<String>)| {
             terms.attributes.get(name).is_some_and(|value| values.contains(value))

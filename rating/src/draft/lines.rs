@@ -8,13 +8,11 @@
 
 use std::collections::BTreeMap;
 
-use rust_decimal::Decimal;
-
 use crate::catalog::PricedUsage;
 use crate::exact::Exact;
 use crate::invoice::Warning;
 use crate::line::{LineItem, LineKey, LineRequest};
-use crate::price::{PoolBalances, PriceModel};
+use crate::price::{CommittedInPeriod, PeriodSoFar, PoolBalances, PriceModel};
 use crate::quantity::{Dimensions, KindName, Measure, Quantity, Samples};
 use crate::usage::{SeriesSpan, Totals, Usage, View};
 
@@ -33,11 +31,12 @@ pub(super) fn rate(
     };
     let mut rating = Rating {
         charges,
+        which,
         usage,
         catalog_file,
         levels_by,
         pools: charges.pools.iter().map(open).collect(),
-        billed: BTreeMap::new(),
+        so_far: BTreeMap::new(),
         lines: Vec::new(),
         warnings: Vec::new(),
     };
@@ -57,16 +56,20 @@ pub(super) fn rate(
     Ok((rating.lines, rating.warnings))
 }
 
+/// Subscription, price and dimensions of lines that share what is counted once in a period.
+type SharedBy<'r> = (&'r str, &'r str, Dimensions);
+
 struct Rating<'r, 'c> {
     charges: &'r Charges<'c>,
+    which: &'r [Charge<'c>],
     usage: &'r Usage,
     catalog_file: &'r str,
     /// Instead of the measure that prices of levels name.
     levels_by: Option<Measure>,
     /// In the order of `Charges::pools`.
     pools: Vec<PoolBalances>,
-    /// What prices with a cap were billed earlier in the period, by subscription, price and dimensions.
-    billed: BTreeMap<(&'r str, &'r str, Dimensions), Decimal>,
+    /// What prices with several spans did earlier in the period.
+    so_far: BTreeMap<SharedBy<'r>, PeriodSoFar>,
     lines: Vec<LineItem>,
     warnings: Vec<Warning>,
 }
@@ -157,9 +160,10 @@ impl<'r> Rating<'r, '_> {
             dimensions,
             span: span.span,
         };
-        let billed_key =
-            charge.has_maximum_spend.then(|| (charge.subscription, charge.price, key.dimensions.clone()));
-        let billed_before = billed_key.as_ref().and_then(|key| self.billed.get(key)).copied();
+        let shared_by =
+            charge.has_several_spans.then(|| (charge.subscription, charge.price, key.dimensions.clone()));
+        let so_far = shared_by.as_ref().map(|shared_by| self.so_far.remove(shared_by).unwrap_or_default());
+        let commitment = self.committed(charge, span);
         let request = LineRequest {
             description: describe::line(self.charges, span, &key.dimensions),
             price_source: Some(format!("{}:{}", self.catalog_file, span.place.line)),
@@ -169,7 +173,8 @@ impl<'r> Rating<'r, '_> {
             period: self.charges.period.span,
             quantity,
             transactions,
-            billed_before: billed_before.unwrap_or_default(),
+            so_far: so_far.as_ref(),
+            commitment: commitment.as_ref(),
         };
         // Kept for the warning, and so that usage without a price draws nothing from a pool.
         let asked = self.warnable(span, request.quantity.as_ref());
@@ -177,10 +182,10 @@ impl<'r> Rating<'r, '_> {
         let pools = span.pool.and_then(|at| self.pools.get_mut(at)).unwrap_or(&mut no_pools);
         match LineItem::rate(request, pools) {
             Ok(line) => {
-                if let Some(key) = billed_key {
-                    let sum = billed_before.unwrap_or_default().checked_add(line.amount);
+                if let Some((shared_by, so_far)) = shared_by.zip(so_far) {
+                    let sum = so_far.with(&span.terms, &line.trail, transactions.unwrap_or(&[]));
                     let out_of_range = || DraftError::OutOfRange { price: charge.price.to_owned() };
-                    self.billed.insert(key, sum.ok_or_else(out_of_range)?);
+                    self.so_far.insert(shared_by, sum.ok_or_else(out_of_range)?);
                 }
                 self.warnings.extend(line.warnings());
                 Ok(Some(line))
@@ -191,12 +196,34 @@ impl<'r> Rating<'r, '_> {
                 if let (Some(at), Some(full)) = (span.pool, full) {
                     self.pools[at] = full;
                 }
+                self.so_far.extend(shared_by.zip(so_far));
                 if !quantity.value.is_zero() {
                     self.warnings.push(warning);
                 }
                 Ok(None)
             }
         }
+    }
+
+    /// The commitment of a price with several spans: it is one promise over all of them.
+    fn committed(&self, charge: &Charge<'_>, span: &ChargeSpan<'_>) -> Option<CommittedInPeriod> {
+        if span.terms.commitment.is_none() || !charge.has_several_spans {
+            return None;
+        }
+        let own = self.which.iter().filter(|other| other.is_of_price(charge)).flat_map(|other| &other.spans);
+        let mut of_period = CommittedInPeriod { prorated: Exact::ZERO, is_last: false };
+        for other in own {
+            let Some(commitment) = &other.terms.commitment else { continue };
+            of_period.is_last = other.span == span.span;
+            let share = other.span.share_of(&self.charges.period.span);
+            // Where it has no amount, its own line says so.
+            if let (true, Ok(Some(amount))) =
+                (commitment.prorated, other.terms.committed(&Dimensions::new(), &share))
+            {
+                of_period.prorated += &amount;
+            }
+        }
+        Some(of_period)
     }
 
     /// What is needed should a matrix have no cell for the quantity.

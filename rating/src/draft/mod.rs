@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::{Catalog, Tenant};
 use crate::invoice::credit::Credit;
 use crate::invoice::tax::{OneRate, TaxRule, Untaxed};
-use crate::invoice::{Invoice, InvoiceError, InvoiceParts, Provenance, Warning};
+use crate::invoice::{Invoice, InvoiceError, InvoiceKind, InvoiceParts, Provenance, Warning};
 use crate::line::{LineError, LineItem, LineKey};
 use crate::money::Currency;
 use crate::period::Period;
@@ -37,6 +37,18 @@ pub const NO_SUBSCRIPTION: &str = "";
 pub fn draft_id(tenant: &str, period: &str) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&(tenant.len() as u64).to_le_bytes()).update(tenant.as_bytes()).update(period.as_bytes());
+    format!("{period}-{}", &hasher.finalize().to_hex()[..16])
+}
+
+/// The id of any document of a tenant and period; `Invoice::occasion` tells them apart.
+pub fn document_id(tenant: &str, period: &str, occasion: &str) -> String {
+    if occasion.is_empty() {
+        return draft_id(tenant, period);
+    }
+    let mut hasher = blake3::Hasher::new();
+    for part in [tenant, period, occasion] {
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+    }
     format!("{period}-{}", &hasher.finalize().to_hex()[..16])
 }
 
@@ -186,6 +198,7 @@ impl<'c> Charges<'c> {
     /// The invoice of these lines: credits, taxes and sums.
     pub fn invoice(&self, rated: RatedLines, inputs: DraftInputs<'_>) -> Result<Invoice, DraftError> {
         let parts = InvoiceParts {
+            kind: InvoiceKind::OfPeriod,
             tenant: rated.tenant,
             period: self.period.clone(),
             currency: self.currency()?,
@@ -194,6 +207,26 @@ impl<'c> Charges<'c> {
             provenance: inputs.provenance,
         };
         Ok(Invoice::assemble(parts, inputs.credits, self.tax_rule().as_ref())?)
+    }
+
+    /// A document of nothing but corrections, in the currency and with the taxes of these terms. No credit pays for it.
+    pub fn corrections(
+        &self,
+        kind: InvoiceKind,
+        tenant: &str,
+        lines: Vec<LineItem>,
+        provenance: Provenance,
+    ) -> Result<Invoice, DraftError> {
+        let parts = InvoiceParts {
+            kind,
+            tenant: tenant.to_owned(),
+            period: self.period.clone(),
+            currency: self.currency()?,
+            lines,
+            warnings: Vec::new(),
+            provenance,
+        };
+        Ok(Invoice::assemble(parts, &mut [], self.tax_rule().as_ref())?)
     }
 
     /// The lines of all prices of levels as they would be if each were billed by this measure: the answer to whether

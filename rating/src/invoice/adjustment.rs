@@ -128,7 +128,8 @@ impl Adjustment {
             currency,
             quantity: None,
             transactions: None,
-            billed_before: Amount::ZERO,
+            so_far: None,
+            commitment: None,
         };
         let mut line = LineItem::rate(request, &mut PoolBalances::default())?;
         line.corrects = Some(Corrects { number: number.to_owned(), old: self.old, new: self.new, cause });

@@ -1,12 +1,13 @@
 //! Invoices: a tenant's lines of one period, what credits pay, taxes, and what is due (DESIGN.md 3.6 to 3.10).
 //!
-//! Owns the sums and their identities, the corrections between two versions of a line, and the canonical text that is
-//! digested. Does not own numbers, grace periods or states: the book does.
+//! Owns the sums and their identities, the corrections between two versions of a line, credit notes, and the canonical
+//! text that is digested. Does not own numbers, grace periods or states: the book does.
 
 pub mod adjustment;
 pub mod canonical;
 pub mod credit;
 mod inputs;
+mod kind;
 mod provenance;
 pub mod tax;
 mod warning;
@@ -24,12 +25,15 @@ use tax::{TaxLine, TaxRule};
 
 pub use adjustment::{AdjustedPeriod, Adjustment, Cause, Corrects, adjustments};
 pub use inputs::InvoiceInputs;
+pub use kind::InvoiceKind;
 pub use provenance::Provenance;
 pub use warning::Warning;
 
 /// A rated invoice. The same inputs give the same canonical text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invoice {
+    #[serde(default, skip_serializing_if = "InvoiceKind::is_of_period")]
+    pub kind: InvoiceKind,
     pub tenant: String,
     pub period: Period,
     pub currency: Currency,
@@ -53,6 +57,7 @@ pub struct Invoice {
 /// What an invoice is assembled from.
 #[derive(Debug, Clone)]
 pub struct InvoiceParts {
+    pub kind: InvoiceKind,
     pub tenant: String,
     pub period: Period,
     pub currency: Currency,
@@ -89,9 +94,10 @@ impl Invoice {
         credits: &mut [Credit],
         tax: &dyn TaxRule,
     ) -> Result<Invoice, InvoiceError> {
-        let InvoiceParts { tenant, period, currency, mut lines, warnings, provenance } = parts;
+        let InvoiceParts { kind, tenant, period, currency, mut lines, warnings, provenance } = parts;
         lines.sort_by(|left, right| left.key.cmp(&right.key));
         let mut invoice = Invoice {
+            kind,
             tenant,
             period,
             currency,
@@ -123,7 +129,7 @@ impl Invoice {
     /// Adds everything up anew, in release builds too.
     pub fn check(&self) -> Result<(), InvoiceError> {
         self.check_lines()?;
-        let rounded = |amount: Amount| amount.scale() <= self.currency.minor_digits();
+        let rounded = |amount: Amount| amount.normalize().scale() <= self.currency.minor_digits();
         let lines = self.lines.iter().map(|line| line.amount);
         let credits = self.credits.iter().map(|used| used.amount);
         let taxes = self.taxes.iter().map(|tax| tax.amount);
@@ -131,6 +137,7 @@ impl Invoice {
             (self.lines.iter().all(|line| line.trail.check().is_ok()), "a line"),
             (self.lines.iter().all(|line| line.amount == line.trail.amount()), "a line's amount"),
             (self.lines.iter().all(is_difference), "an adjustment"),
+            (self.takes_back_or_is_none(), "a credit note"),
             (lines.clone().chain(credits.clone()).chain(taxes.clone()).all(rounded), "minor unit"),
             (self.sum(lines)? == self.total, "total of the lines"),
             (self.sum(credits)? == self.credited, "total of the credits"),
@@ -156,6 +163,23 @@ impl Invoice {
         Ok(canonical::digest(&self.canonical_json()?))
     }
 
+    /// Tells apart the documents of one tenant and period: a credit note by the period that it corrects.
+    pub fn occasion(&self) -> &str {
+        match self.kind {
+            InvoiceKind::OfPeriod => "",
+            InvoiceKind::Corrections => "corrections",
+            InvoiceKind::CreditNote => self.lines.first().map_or("", |line| &line.key.period),
+        }
+    }
+
+    /// A credit note takes back of one invoice, and no credit pays for it.
+    fn takes_back_or_is_none(&self) -> bool {
+        let corrected = |line: &LineItem| line.corrects.as_ref().map(|corrects| corrects.number.clone());
+        let first = self.lines.first().and_then(corrected);
+        self.kind != InvoiceKind::CreditNote
+            || (self.total < Amount::ZERO && self.lines.iter().all(|line| corrected(line) == first))
+    }
+
     fn check_lines(&self) -> Result<(), InvoiceError> {
         let mut before = None;
         for line in &self.lines {
@@ -163,7 +187,8 @@ impl Invoice {
             let key = || line.key.to_string();
             // An adjustment line belongs to an earlier period, and no other does.
             let is_own = (line.key.period == self.period.name) == line.corrects.is_none();
-            if line.key.tenant != self.tenant || !is_own {
+            let is_wanted = self.kind == InvoiceKind::OfPeriod || line.corrects.is_some();
+            if line.key.tenant != self.tenant || !is_own || !is_wanted {
                 return Err(InvoiceError::ForeignLine { tenant, period, line: key() });
             }
             if line.currency != self.currency {

@@ -5,15 +5,14 @@
 
 mod key;
 
-use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use crate::exact::Exact;
 use crate::invoice::{Corrects, Warning};
 use crate::money::{Amount, Currency};
 use crate::period::Span;
-use crate::price::{PoolBalances, PriceError, PriceTerms, PriceTrail, Usage};
-use crate::quantity::{Dimensions, Quantity};
+use crate::price::{CommittedInPeriod, PeriodSoFar, PoolBalances, PriceError, PriceTerms, PriceTrail, Usage};
+use crate::quantity::{Dimensions, OverTime, Quantity};
 
 pub use key::LineKey;
 
@@ -51,7 +50,9 @@ pub struct LineRequest<'a> {
     /// Nothing for base fees and one-off charges: they are charged once.
     pub quantity: Option<Quantity>,
     pub transactions: Option<&'a [Exact]>,
-    pub billed_before: Decimal,
+    /// What earlier lines of the same price and period used up, and the commitment that they share.
+    pub so_far: Option<&'a PeriodSoFar>,
+    pub commitment: Option<&'a CommittedInPeriod>,
 }
 
 /// A line has no amount; names the tenant, meter and period that it failed for.
@@ -81,9 +82,10 @@ impl LineItem {
             unit: quantity.map_or("", |quantity| &quantity.unit),
             dimensions: quantity.map_or(&none, |quantity| &quantity.dimensions),
             transactions: request.transactions,
-            weighs_by_time: quantity.is_some_and(|quantity| quantity.measure.weighs_by_time()),
+            over_time: quantity.map_or(OverTime::AddsUp, |quantity| quantity.measure.over_time()),
             span_share: &request.key.span.share_of(&request.period),
-            billed_before: request.billed_before,
+            so_far: request.so_far,
+            commitment: request.commitment,
         };
         match request.terms.rate(&usage, request.currency, pools) {
             Ok(trail) => Ok(LineItem {

@@ -81,7 +81,7 @@ mod tests {
         let monthly = BillingCycle::CALENDAR_MONTH;
         let from_15 = BillingCycle::anniversary(15);
         let from_31 = BillingCycle::anniversary(31);
-        let quarterly = BillingCycle { months: 3, anchor_month: 2, anchor_day: 10 };
+        let quarterly = BillingCycle { months: 3, phase: 1, anchor_day: 10 };
         let cases = [
             ("2026-01", monthly, "UTC", Some(("2026-01-01", "2026-02-01"))),
             ("2026-01-31", monthly, "Asia/Kathmandu", Some(("2026-01-01", "2026-02-01"))),

@@ -14,8 +14,9 @@ use super::{Span, TimeZone};
 pub struct BillingCycle {
     /// Length of a period: 1 for monthly, 3 for quarterly, 12 for yearly.
     pub months: u8,
-    /// A month in which a period starts, 1 to 12; for monthly periods any will do.
-    pub anchor_month: u8,
+    /// In which months one starts: counted from January of year 0, their number leaves this remainder when it is divided
+    /// by `months`. The month of the year alone would not do where `months` does not divide 12.
+    pub phase: u8,
     /// The day on which a period starts, 1 to 31.
     pub anchor_day: u8,
 }
@@ -32,19 +33,43 @@ pub struct Period {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeriodError {
-    #[error("billing cycle of {months} months from day {anchor_day} of month {anchor_month} does not exist")]
-    ImpossibleCycle { months: u8, anchor_month: u8, anchor_day: u8 },
+    #[error(
+        "billing cycle of {months} months, the first after {phase}, from day {anchor_day} does not exist"
+    )]
+    ImpossibleCycle { months: u8, phase: u8, anchor_day: u8 },
     #[error("instant {instant_us} us is outside the calendar")]
     OutsideCalendar { instant_us: i64 },
 }
 
 impl BillingCycle {
     /// From the first of each month to the first of the next.
-    pub const CALENDAR_MONTH: BillingCycle = BillingCycle { months: 1, anchor_month: 1, anchor_day: 1 };
+    pub const CALENDAR_MONTH: BillingCycle = BillingCycle { months: 1, phase: 0, anchor_day: 1 };
 
     /// Monthly from the given day of the month.
     pub fn anniversary(anchor_day: u8) -> BillingCycle {
-        BillingCycle { months: 1, anchor_month: 1, anchor_day }
+        BillingCycle { months: 1, phase: 0, anchor_day }
+    }
+
+    /// Periods of so many months (none for zero), one of which starts on this date.
+    pub fn from_anchor(months: u8, anchor: Date) -> Option<BillingCycle> {
+        let phase = month_number(anchor).checked_rem_euclid(i32::from(months))?;
+        Some(BillingCycle {
+            months,
+            phase: u8::try_from(phase).ok()?,
+            anchor_day: anchor.day().unsigned_abs(),
+        })
+    }
+
+    /// The first month of a year in which a period starts, 1 to 12, where every year has the same.
+    pub fn first_month(&self) -> Option<u8> {
+        (self.months > 0 && 12 % self.months == 0).then_some(self.phase + 1)
+    }
+
+    /// The first month from 2000 on in which a period starts.
+    pub fn month_since_2000(&self) -> Option<Date> {
+        let months = i32::from(self.months.max(1));
+        let first = 2_000 * 12;
+        date_of(first + (i32::from(self.phase) - first).rem_euclid(months))
     }
 
     /// The period in which the instant lies.
@@ -54,8 +79,8 @@ impl BillingCycle {
         let timestamp = Timestamp::from_microsecond(instant_us).map_err(|_| outside.clone())?;
         let local = zone.to_datetime(timestamp);
         let months = i32::from(self.months);
-        let month = i32::from(local.year()) * 12 + i32::from(local.month()) - 1;
-        let phase = i32::from(self.anchor_month) - 1;
+        let month = month_number(local.date());
+        let phase = i32::from(self.phase);
         let mut first_month = month - (month - phase).rem_euclid(months);
         loop {
             let start_us = self.boundary(first_month, zone).ok_or(outside.clone())?.1;
@@ -75,8 +100,8 @@ impl BillingCycle {
     /// than a month.
     pub fn period_starting_in(&self, month: Date, zone: &TimeZone) -> Result<Option<Period>, PeriodError> {
         self.validate()?;
-        let number = i32::from(month.year()) * 12 + i32::from(month.month()) - 1;
-        if (number - (i32::from(self.anchor_month) - 1)).rem_euclid(i32::from(self.months)) != 0 {
+        let number = month_number(month);
+        if number.rem_euclid(i32::from(self.months)) != i32::from(self.phase) {
             return Ok(None);
         }
         let instant_us = start_of_day_us(month, zone).unwrap_or(i64::MAX);
@@ -102,11 +127,11 @@ impl BillingCycle {
 
     pub fn validate(&self) -> Result<(), PeriodError> {
         let possible = (1..=120).contains(&self.months)
-            && (1..=12).contains(&self.anchor_month)
+            && self.phase < self.months
             && (1..=31).contains(&self.anchor_day);
         possible.then_some(()).ok_or(PeriodError::ImpossibleCycle {
             months: self.months,
-            anchor_month: self.anchor_month,
+            phase: self.phase,
             anchor_day: self.anchor_day,
         })
     }
@@ -123,12 +148,22 @@ impl BillingCycle {
 
     /// The anchor day of a month counted from year 0, and the first instant of that day.
     fn boundary(self, month: i32, zone: &TimeZone) -> Option<(Date, i64)> {
-        let year = i16::try_from(month.div_euclid(12)).ok()?;
-        let first = Date::new(year, (month.rem_euclid(12) + 1) as i8, 1).ok()?;
+        let first = date_of(month)?;
         let day = first.days_in_month().min(self.anchor_day as i8);
-        let date = Date::new(year, first.month(), day).ok()?;
+        let date = Date::new(first.year(), first.month(), day).ok()?;
         Some((date, start_of_day_us(date, zone)?))
     }
+}
+
+/// Months since January of year 0.
+fn month_number(date: Date) -> i32 {
+    i32::from(date.year()) * 12 + i32::from(date.month()) - 1
+}
+
+/// The first day of a month counted from January of year 0.
+fn date_of(month: i32) -> Option<Date> {
+    let year = i16::try_from(month.div_euclid(12)).ok()?;
+    Date::new(year, (month.rem_euclid(12) + 1) as i8, 1).ok()
 }
 
 /// The first instant of a local day; where midnight is skipped by a clock change, the first instant after the gap.
@@ -208,8 +243,9 @@ mod tests {
                 BillingCycle::anniversary(29),
                 BillingCycle::anniversary(30),
                 BillingCycle::anniversary(31),
-                BillingCycle { months: 3, anchor_month: 2, anchor_day: 31 },
-                BillingCycle { months: 12, anchor_month: 2, anchor_day: 29 },
+                BillingCycle { months: 3, phase: 1, anchor_day: 31 },
+                BillingCycle { months: 12, phase: 1, anchor_day: 29 },
+                BillingCycle { months: 7, phase: 6, anchor_day: 30 },
             ] {
                 let mut period = cycle.period_containing(instant_us("2011-06-30T00:00:00Z"), &zone).unwrap();
                 for _ in 0..60 {
@@ -224,11 +260,40 @@ mod tests {
     }
 
     #[test]
+    #[rustfmt::skip]
+    fn the_anchors_year_counts_where_the_months_do_not_divide_it() {
+        let cases = [
+            (24, "2025-01-15", "2025-06-01", "2025-01-15", "2027-01-15"),
+            (24, "2025-01-15", "2025-01-14", "2023-01-15", "2025-01-15"),
+            (5, "2026-01-15", "2026-01-15", "2026-01-15", "2026-06-15"),
+            (5, "2026-01-15", "2025-12-31", "2025-08-15", "2026-01-15"),
+            (18, "2026-04-30", "2029-04-29", "2027-10-30", "2029-04-30"),
+            (7, "2026-07-31", "2027-02-28", "2027-02-28", "2027-09-30"),
+            (3, "2026-11-10", "2026-01-15", "2025-11-10", "2026-02-10"),
+        ];
+        let utc = time_zone("UTC").unwrap();
+        let date = |text: &str| text.parse::<Date>().unwrap();
+        for (months, anchor, day, start, end) in cases {
+            let cycle = BillingCycle::from_anchor(months, date(anchor)).unwrap();
+            let period = cycle.period_of_day(date(day), &utc).unwrap();
+            assert_eq!((period.name.as_str(), period.end_date.as_str()), (start, end), "{months} {anchor}");
+            let starting = cycle.period_starting_in(date(start).first_of_month(), &utc).unwrap();
+            assert_eq!(starting, Some(period));
+        }
+        assert_eq!(BillingCycle::from_anchor(0, date("2026-01-15")), None);
+        let words = |months, anchor| BillingCycle::from_anchor(months, date(anchor)).unwrap().in_words();
+        assert_eq!(words(3, "2026-11-10"), "every 3 months from day 10 of month 2");
+        assert_eq!(words(24, "2025-01-15"), "every 24 months from day 15, as in 2001-01");
+    }
+
+    #[test]
     fn impossible_cycles_and_instants_are_refused() {
         let utc = time_zone("UTC").unwrap();
         for day in [0, 32] {
             assert!(BillingCycle::anniversary(day).period_containing(0, &utc).is_err());
         }
+        let late = BillingCycle { months: 3, phase: 3, anchor_day: 1 };
+        assert!(late.period_containing(0, &utc).is_err());
         for instant_us in [i64::MIN, i64::MAX] {
             assert!(BillingCycle::CALENDAR_MONTH.period_containing(instant_us, &utc).is_err());
         }

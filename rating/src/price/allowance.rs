@@ -15,7 +15,8 @@ pub enum Allowance {
     /// This price alone uses it.
     Own {
         quantity: Decimal,
-        /// Whether a span shorter than the period gets only its share of elapsed time; true by default.
+        /// Whether a span shorter than the period gets only its share of elapsed time; true by default. What is not
+        /// prorated is granted once in a period, whatever spans it has.
         prorated: bool,
     },
     /// Drawn from the plan's pool of that name, in the order in which the plan lists its prices.
@@ -88,20 +89,24 @@ impl PoolBalances {
 }
 
 impl Allowance {
-    /// Draws what the quantity, in `unit`, needs from the allowance or its pool.
+    /// Draws what the quantity, in `unit`, needs from the allowance or its pool. `drawn_before` is what earlier spans of
+    /// the period drew of the price's own.
     pub(super) fn draw(
         &self,
         quantity: &Exact,
         unit: &str,
         span_share: &Exact,
+        drawn_before: &Exact,
         pools: &mut PoolBalances,
     ) -> Result<AllowanceDrawn, PriceError> {
         match self {
             Allowance::Pool { pool } => pools.draw(pool, unit, quantity),
             Allowance::Own { quantity: included, prorated } => {
                 let granted = granted(*included, *prorated, span_share);
-                let drawn = drawn(&granted, quantity);
-                Ok(AllowanceDrawn { pool: None, available: granted.clone(), granted, drawn })
+                let gone = if *prorated { &Exact::ZERO } else { drawn_before };
+                let available = (&granted - gone).max(Exact::ZERO);
+                let drawn = drawn(&available, quantity);
+                Ok(AllowanceDrawn { pool: None, granted, available, drawn })
             }
         }
     }

@@ -70,17 +70,23 @@ impl UnitConversion {
             .filter(|_| factors_are_positive)
             .ok_or(PriceError::ImpossibleModel { what: "unit conversion factor is not above zero" })
     }
+
+    /// A quantity of the price's unit in the meter's; nothing where the factor is none.
+    pub fn convert_back(&self, quantity: &Exact) -> Option<Exact> {
+        (quantity * &Exact::from(self.divide_by)).checked_div(&Exact::from(self.multiply_by))
+    }
 }
 
 impl QuantityRounding {
-    pub fn round(&self, quantity: &Exact) -> Result<Exact, PriceError> {
+    /// Rounds to a multiple of the step; that of a level is weighed as the level is.
+    pub fn round(&self, quantity: &Exact, weight: &Exact) -> Result<Exact, PriceError> {
         match self {
             QuantityRounding::None => Ok(quantity.clone()),
             QuantityRounding::ToStep { step, .. } if *step <= Decimal::ZERO => {
                 Err(PriceError::ImpossibleModel { what: "rounding step is not above zero" })
             }
             QuantityRounding::ToStep { direction, step } => {
-                Ok(quantity.round_to_step((*direction).into(), &Exact::from(*step)))
+                Ok(quantity.round_to_step((*direction).into(), &(&Exact::from(*step) * weight)))
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::exact::Exact;
 pub enum Discount {
     /// Percent of what is left, 0 to 100.
     Percent(Decimal),
-    /// A fixed amount, never more than what is left.
+    /// A fixed amount of a whole period, never more than what is left; a span takes its share of it.
     Amount(Decimal),
     /// The line, with what was billed before in the same period, never exceeds this.
     MaximumSpend(Decimal),
@@ -20,6 +20,9 @@ pub enum Discount {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiscountTaken {
     pub discount: Discount,
+    /// The share of the period that a fixed amount was taken for, where it is not the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Exact>,
     /// The amount before this discount.
     pub before: Exact,
     pub taken: Exact,
@@ -36,28 +39,35 @@ impl Discount {
     }
 
     /// Never below zero, and never more than what is left.
-    fn off(&self, left: &Exact, billed_before: &Exact) -> Exact {
+    fn off(&self, left: &Exact, share: &Exact, billed_before: &Exact) -> Exact {
         let off = match self {
             Discount::Percent(percent) => {
                 &(left * &Exact::from(*percent)) * &Exact::ratio(1, 100).unwrap_or_default()
             }
-            Discount::Amount(amount) => Exact::from(*amount),
+            Discount::Amount(amount) => &Exact::from(*amount) * share,
             Discount::MaximumSpend(maximum) => &(left + billed_before) - &Exact::from(*maximum),
         };
         off.min(left.clone()).max(Exact::ZERO)
     }
 }
 
-/// Takes all discounts off an amount. An amount below zero (a correction) gets none.
-pub(super) fn take_all(discounts: &[Discount], amount: &Exact, billed_before: &Exact) -> Vec<DiscountTaken> {
+/// Takes all discounts off an amount, which is for this share of the period. An amount below zero (a correction) gets
+/// none.
+pub(super) fn take_all(
+    discounts: &[Discount],
+    amount: &Exact,
+    share: &Exact,
+    billed_before: &Exact,
+) -> Vec<DiscountTaken> {
     let mut ordered: Vec<&Discount> = discounts.iter().collect();
     ordered.sort_by_key(|discount| discount.rank());
     let mut left = amount.clone();
     let take = |discount: &Discount| {
         let before = left.clone();
-        let taken = discount.off(&before, billed_before);
+        let taken = discount.off(&before, share, billed_before);
         left -= &taken;
-        DiscountTaken { discount: discount.clone(), before, taken }
+        let is_prorated = matches!(discount, Discount::Amount(_)) && *share != Exact::ONE;
+        DiscountTaken { discount: discount.clone(), share: is_prorated.then(|| share.clone()), before, taken }
     };
     ordered.into_iter().map(take).collect()
 }

@@ -18,11 +18,11 @@ impl Model for GraduatedPrice {
         let tiers = tier::checked(&self.tiers)?;
         let quantity = billable.quantity;
         if quantity.is_zero() {
-            return Ok(vec![tiers[0].part_of_zero_usage(self.zero_usage, billable.span_share)]);
+            return Ok(vec![tiers[0].part_of_zero_usage(self.zero_usage, billable)]);
         }
         if quantity.is_negative() {
             // A correction that outweighs the usage is paid back at the first tier's price, without its fee.
-            return Ok(vec![tiers[0].part(1, quantity, &Exact::ZERO)]);
+            return Ok(vec![tiers[0].part_without_fee(quantity, billable)]);
         }
         let mut parts = Vec::new();
         let mut below = Exact::ZERO;
@@ -30,9 +30,9 @@ impl Model for GraduatedPrice {
             if *quantity <= below {
                 break;
             }
-            let up_to = tier.up_to.map(Exact::from).filter(|up_to| up_to < quantity);
+            let up_to = tier.bound(billable).filter(|up_to| up_to < quantity);
             let reached = up_to.unwrap_or_else(|| quantity.clone());
-            parts.push(tier.part(index + 1, &(&reached - &below), billable.span_share));
+            parts.push(tier.part(index + 1, &(&reached - &below), billable));
             below = reached;
         }
         Ok(parts)

@@ -14,6 +14,7 @@ mod package;
 mod part;
 mod per_unit;
 mod percentage;
+mod period_so_far;
 mod pipeline;
 mod tier;
 mod volume;
@@ -35,6 +36,7 @@ pub use package::PackagePrice;
 pub use part::{Billable, Part, Rule};
 pub use per_unit::PerUnitPrice;
 pub use percentage::PercentagePrice;
+pub use period_so_far::{CommittedInPeriod, PeriodSoFar};
 pub use pipeline::{LineRounding, PriceTrail, QuantityRounded, UnitConverted, Usage};
 pub use tier::{Tier, ZeroUsage};
 pub use volume::VolumePrice;
@@ -127,6 +129,11 @@ impl PriceModel {
             }
             _ => false,
         }
+    }
+
+    /// Whether it is a fee that is owed whole, however short the span.
+    pub fn is_whole_fee(&self) -> bool {
+        matches!(self, PriceModel::Flat(price) if !price.prorated)
     }
 
     /// The amount alone, before commitment, discount and rounding.

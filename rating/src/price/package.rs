@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use super::part::{Billable, Model, Part, Rule};
 use super::{PriceError, RoundingDirection};
-use crate::exact::Exact;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PackagePrice {
@@ -17,11 +16,13 @@ pub struct PackagePrice {
 
 impl Model for PackagePrice {
     fn parts(&self, billable: &Billable<'_>) -> Result<Vec<Part>, PriceError> {
-        let size = Exact::from(self.size);
-        if !size.is_positive() {
+        if self.size <= Decimal::ZERO {
             return Err(PriceError::ImpossibleModel { what: "package size is not above zero" });
         }
-        let packages = billable.quantity.checked_div(&size).unwrap_or_default().round(self.rounding.into());
-        Ok(vec![Part::units(Rule::Packages { size }, packages, self.package_price.into())])
+        let weighed_size = billable.weighed(self.size);
+        let packages = billable.quantity.checked_div(&weighed_size).unwrap_or_default();
+        let packages = &packages.round(self.rounding.into()) * billable.weight;
+        let rule = Rule::Packages { size: self.size.into(), weight: billable.recorded_weight() };
+        Ok(vec![Part::units(rule, packages, self.package_price.into())])
     }
 }

@@ -1,8 +1,9 @@
 //! The parts that a price model's amount is made of, one for each rule that was applied: what `explain` prints.
 
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::PriceError;
+use super::{PeriodSoFar, PriceError};
 use crate::exact::Exact;
 use crate::quantity::Dimensions;
 
@@ -16,6 +17,23 @@ pub struct Billable<'a> {
     pub transactions: Option<&'a [Exact]>,
     /// The span's share of its period: flat fees are prorated by it.
     pub span_share: &'a Exact,
+    /// The share that a level's quantity was weighed by. Tier bounds, maxima and sizes speak of the level itself, so
+    /// they are weighed by it too; 1 for what adds up over time.
+    pub weight: &'a Exact,
+    /// What earlier spans of the period used up.
+    pub so_far: Option<&'a PeriodSoFar>,
+}
+
+impl Billable<'_> {
+    /// A bound or size of the catalog, to compare the quantity with.
+    pub(super) fn weighed(&self, of_a_level: Decimal) -> Exact {
+        &Exact::from(of_a_level) * self.weight
+    }
+
+    /// The weight for the record, where there is any.
+    pub(super) fn recorded_weight(&self) -> Option<Exact> {
+        (*self.weight != Exact::ONE).then(|| self.weight.clone())
+    }
 }
 
 /// One rule applied: `quantity * unit_price + fee`, unless the rule says otherwise.
@@ -39,14 +57,31 @@ pub enum Rule {
     Flat { share: Exact },
     /// Every unit at one price.
     Units,
-    /// Whole packages of so many units.
-    Packages { size: Exact },
+    /// Whole packages of so many units; those of a level count for the share of the period that is its weight.
+    Packages {
+        size: Exact,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        weight: Option<Exact>,
+    },
     /// Units of one tier, counted from 1; the bound is part of the tier.
-    Tier { number: u32, up_to: Option<Exact>, block_size: Option<Exact>, maximum: Option<Exact> },
+    Tier {
+        number: u32,
+        up_to: Option<Exact>,
+        block_size: Option<Exact>,
+        maximum: Option<Exact>,
+        /// A level's bound, blocks and maximum count for this share of the period.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        weight: Option<Exact>,
+        /// What earlier spans of the period took of the maximum.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        billed_before: Option<Exact>,
+    },
     /// The matrix cell that the dimensions chose; the parts that follow are its own.
     Cell { values: Vec<String> },
     /// No cell named the dimensions' values: the price for all others.
     OtherCells { values: Vec<String> },
+    /// So much of the transactions was free.
+    FreeTransactions,
     /// A rate on an amount of money; `quantity` is the amount, `unit_price` the rate.
     Rate,
     /// Fees of so many transactions.

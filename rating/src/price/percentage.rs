@@ -38,13 +38,14 @@ impl PercentagePrice {
 impl Model for PercentagePrice {
     fn parts(&self, billable: &Billable<'_>) -> Result<Vec<Part>, PriceError> {
         let rate = Exact::from(self.rate_percent) * Exact::ratio(1, 100).unwrap_or_default();
-        match billable.transactions {
-            Some(transactions) => Ok(self.parts_of_transactions(transactions, rate)),
-            None if self.needs_transactions() => {
-                Err(PriceError::ImpossibleModel { what: "percentage per transaction without transactions" })
-            }
-            None => Ok(vec![Part::units(Rule::Rate, billable.quantity.clone(), rate)]),
+        if !self.needs_transactions() {
+            // The rate alone prices the quantity, so that an allowance counts.
+            return Ok(vec![Part::units(Rule::Rate, billable.quantity.clone(), rate)]);
         }
+        let before = billable.so_far.map_or(&[][..], |so_far| &so_far.transactions);
+        let what = "percentage per transaction without transactions";
+        let transactions = billable.transactions.ok_or(PriceError::ImpossibleModel { what })?;
+        Ok(self.parts_of_transactions(before, transactions, rate))
     }
 }
 
@@ -59,25 +60,33 @@ impl PercentagePrice {
     }
 
     /// A transaction is free while both the free number and the free amount (where set) last; the one in which the
-    /// free amount runs out pays the rate on what exceeds it, and its fee.
-    fn parts_of_transactions(&self, transactions: &[Exact], rate: Exact) -> Vec<Part> {
+    /// free amount runs out pays the rate on what exceeds it, and its fee. Those before belong to earlier spans of the
+    /// period: they were priced there, and may have used up what is free.
+    fn parts_of_transactions(&self, before: &[Exact], transactions: &[Exact], rate: Exact) -> Vec<Part> {
         let fee = Exact::from(self.fee_per_transaction);
         let mut charged = Exact::ZERO;
         let mut charged_transactions = 0_u64;
         let mut limits = Exact::ZERO;
+        let mut free = Exact::ZERO;
         let mut free_left = self.free_amount.map(Exact::from);
-        for (index, value) in transactions.iter().enumerate() {
+        for (index, value) in before.iter().chain(transactions).enumerate() {
             let paid_for = self.beyond_free(index as u64, value, &mut free_left);
+            if index < before.len() {
+                continue;
+            }
+            free += &(value - paid_for.as_ref().unwrap_or(&Exact::ZERO));
             let Some(paid_for) = paid_for else { continue };
             charged += &paid_for;
             charged_transactions += 1;
             let own = &(&paid_for * &rate) + &fee;
             limits += &(&self.within_limits(&own) - &own);
         }
-        let mut parts = vec![
-            Part::units(Rule::Rate, charged, rate),
-            Part::units(Rule::TransactionFees, Exact::from(charged_transactions), fee),
-        ];
+        let mut parts = Vec::new();
+        if !free.is_zero() {
+            parts.push(Part::units(Rule::FreeTransactions, free, Exact::ZERO));
+        }
+        parts.push(Part::units(Rule::Rate, charged, rate));
+        parts.push(Part::units(Rule::TransactionFees, Exact::from(charged_transactions), fee));
         if !limits.is_zero() {
             parts.push(Part { amount: limits, ..Part::note(Rule::TransactionLimits) });
         }

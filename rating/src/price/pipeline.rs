@@ -3,17 +3,16 @@
 //! Owns the order and the record of it: a `PriceTrail` holds every step with its numbers, so that a line explains
 //! itself without being rated again. Nothing is rounded but the billable quantity, if the price says so, and the line.
 
-use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use super::discount::{self, DiscountTaken};
 use super::{
-    AllowanceDrawn, Billable, CommitmentApplied, CommittedUsage, Part, PoolBalances, PriceError, PriceModel,
-    PriceTerms, QuantityRounding,
+    AllowanceDrawn, Billable, CommitmentApplied, CommittedInPeriod, CommittedUsage, Part, PeriodSoFar,
+    PoolBalances, PriceError, PriceTerms, QuantityRounding,
 };
 use crate::exact::Exact;
 use crate::money::{Amount, Currency, MoneyRounding};
-use crate::quantity::Dimensions;
+use crate::quantity::{Dimensions, OverTime};
 
 /// What one price is applied to, in one span.
 #[derive(Debug, Clone, Copy)]
@@ -24,12 +23,14 @@ pub struct Usage<'a> {
     pub dimensions: &'a Dimensions,
     /// Single transactions, for percentages with fees or limits per transaction.
     pub transactions: Option<&'a [Exact]>,
-    /// Whether the quantity weighs by the span's share of the period (`Measure::weighs_by_time`).
-    pub weighs_by_time: bool,
+    /// How the quantities of spans become that of the period (`Measure::over_time`).
+    pub over_time: OverTime,
     /// The span's share of its period: 1 when nothing changed inside it.
     pub span_share: &'a Exact,
-    /// What this price was billed earlier in the period, for a maximum over the whole of it.
-    pub billed_before: Decimal,
+    /// What the price's earlier spans of the period used up; nothing for its only one.
+    pub so_far: Option<&'a PeriodSoFar>,
+    /// The commitment that its spans share; nothing for its only one.
+    pub commitment: Option<&'a CommittedInPeriod>,
 }
 
 /// Every step from quantity to amount, in order.
@@ -62,6 +63,9 @@ pub struct UnitConverted {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuantityRounded {
     pub rule: QuantityRounding,
+    /// The step of a level counts for this share of the period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<Exact>,
     pub before: Exact,
     pub after: Exact,
 }
@@ -82,26 +86,33 @@ impl PriceTerms {
         currency: Currency,
         pools: &mut PoolBalances,
     ) -> Result<PriceTrail, PriceError> {
-        let time_share = usage.weighs_by_time.then(|| usage.span_share.clone());
+        let time_share = (usage.over_time == OverTime::Weighs).then(|| usage.span_share.clone());
         let weighted = time_share.as_ref().map_or(usage.quantity.clone(), |share| usage.quantity * share);
         let converted = self.conversion.convert(&weighted)?;
         let unit = self.conversion.unit.as_deref().unwrap_or(usage.unit);
         let allowance = match &self.allowance {
-            Some(allowance) => Some(allowance.draw(&converted, unit, usage.span_share, pools)?),
+            Some(allowance) => {
+                let drawn_before = self.drawn_before(usage)?;
+                Some(allowance.draw(&converted, unit, usage.span_share, &drawn_before, pools)?)
+            }
             None => None,
         };
         let before = allowance.as_ref().map_or(converted.clone(), |step| &converted - &step.drawn);
-        let billable = self.quantity_rounding.round(&before)?;
+        let billable = self.quantity_rounding.round(&before, usage.weight())?;
+        let priced = usage.billable(&billable);
+        let parts = self.model.parts(&priced)?;
         let rounding = (self.quantity_rounding != QuantityRounding::None).then(|| QuantityRounded {
             rule: self.quantity_rounding.clone(),
+            weight: priced.recorded_weight(),
             before,
             after: billable.clone(),
         });
-        let parts = self.model.parts(&self.billable(usage, &billable))?;
         let model_amount: Exact = parts.iter().map(|part| part.amount.clone()).sum();
         let commitment = self.commit(usage, &model_amount)?;
         let committed = commitment.as_ref().map_or(&model_amount, |step| &step.amount);
-        let discounts = discount::take_all(&self.discounts, committed, &usage.billed_before.into());
+        let share = if self.model.is_whole_fee() { &Exact::ONE } else { usage.span_share };
+        let billed_before = usage.so_far.map_or(Exact::ZERO, |so_far| so_far.billed.into());
+        let discounts = discount::take_all(&self.discounts, committed, share, &billed_before);
         let discounted = discounts.iter().fold(committed.clone(), |left, step| &left - &step.taken);
         let amount = currency.round(&discounted, self.line_rounding).map_err(PriceError::OutOfRange)?;
         let trail = PriceTrail {
@@ -131,32 +142,72 @@ impl PriceTerms {
         Ok(trail)
     }
 
-    fn billable<'a>(&self, usage: &Usage<'a>, quantity: &'a Exact) -> Billable<'a> {
-        Billable {
-            quantity,
-            dimensions: usage.dimensions,
-            // Percentages that a rate alone decides price the quantity, so that an allowance counts.
-            transactions: match &self.model {
-                PriceModel::Percentage(price) if !price.needs_transactions() => None,
-                _ => usage.transactions,
-            },
-            span_share: usage.span_share,
-        }
+    /// In the price's unit.
+    fn drawn_before(&self, usage: &Usage<'_>) -> Result<Exact, PriceError> {
+        usage.so_far.map_or(Ok(Exact::ZERO), |so_far| self.conversion.convert(&so_far.included))
     }
 
     fn commit(&self, usage: &Usage<'_>, amount: &Exact) -> Result<Option<CommitmentApplied>, PriceError> {
+        let (Some(commitment), Some(own)) =
+            (&self.commitment, self.committed(usage.dimensions, usage.span_share)?)
+        else {
+            return Ok(None);
+        };
+        let (committed, is_last) = match usage.commitment {
+            Some(of_period) if commitment.prorated => (of_period.prorated.clone(), of_period.is_last),
+            Some(of_period) => (own, of_period.is_last),
+            None => (own, true),
+        };
+        let used_before = usage.so_far.map_or(Exact::ZERO, |so_far| so_far.committed.clone());
+        Ok(Some(commitment.apply(amount, committed, used_before, is_last)))
+    }
+
+    /// The amount that a span of this share promises; nothing without a commitment.
+    pub fn committed(
+        &self,
+        dimensions: &Dimensions,
+        span_share: &Exact,
+    ) -> Result<Option<Exact>, PriceError> {
         let Some(commitment) = &self.commitment else {
             return Ok(None);
         };
-        let committed = match &commitment.committed {
+        let whole = match &commitment.committed {
             CommittedUsage::Amount(amount) => Exact::from(*amount),
             CommittedUsage::Quantity(quantity) => {
+                // Valued as that of a whole period, whose fees are whole too: the share is taken of all of it at once.
                 let quantity = Exact::from(*quantity);
-                let billable = Billable { transactions: None, ..self.billable(usage, &quantity) };
-                self.model.amount(&billable)?
+                self.model.amount(&Billable {
+                    quantity: &quantity,
+                    dimensions,
+                    transactions: None,
+                    span_share: &Exact::ONE,
+                    weight: &Exact::ONE,
+                    so_far: None,
+                })?
             }
         };
-        Ok(Some(commitment.apply(amount, &committed, usage.span_share)))
+        Ok(Some(if commitment.prorated { &whole * span_share } else { whole }))
+    }
+}
+
+impl<'a> Usage<'a> {
+    /// What bounds, sizes and steps of a level are multiplied with, as the quantity is.
+    fn weight(&self) -> &'a Exact {
+        match self.over_time {
+            OverTime::AddsUp => &Exact::ONE,
+            OverTime::Weighs | OverTime::IsWeighed => self.span_share,
+        }
+    }
+
+    fn billable<'b>(&'b self, quantity: &'b Exact) -> Billable<'b> {
+        Billable {
+            quantity,
+            dimensions: self.dimensions,
+            transactions: self.transactions,
+            span_share: self.span_share,
+            weight: self.weight(),
+            so_far: self.so_far,
+        }
     }
 }
 

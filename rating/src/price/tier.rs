@@ -4,7 +4,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use super::PriceError;
-use super::part::{Part, Rule};
+use super::part::{Billable, Part, Rule};
 use crate::exact::{Exact, Rounding};
 use crate::money::UnitPrice;
 
@@ -38,32 +38,66 @@ impl Tier {
         Tier { up_to, unit_price, flat_fee, block_size: None, maximum: None }
     }
 
+    /// The tier's bound as the quantity is compared with it.
+    pub(super) fn bound(&self, billable: &Billable<'_>) -> Option<Exact> {
+        self.up_to.map(|up_to| billable.weighed(up_to))
+    }
+
     /// What the tier owes for the units that fall into it; its flat fee is prorated by the span's share.
-    pub(super) fn part(&self, number: usize, units: &Exact, span_share: &Exact) -> Part {
-        let block_size = self.block_size.map(Exact::from).filter(Exact::is_positive);
-        let quantity = match &block_size {
-            None => units.clone(),
-            Some(size) => units.checked_div(size).unwrap_or_default().round(Rounding::Up),
-        };
-        let unit_price = Exact::from(self.unit_price.value());
-        let fee = &Exact::from(self.flat_fee) * span_share;
-        let maximum = self.maximum.map(Exact::from);
-        let uncapped = &(&quantity * &unit_price) + &fee;
-        let amount = match &maximum {
-            Some(maximum) if uncapped > *maximum => maximum.clone(),
-            _ => uncapped,
-        };
-        let up_to = self.up_to.map(Exact::from);
-        let number = u32::try_from(number).unwrap_or(u32::MAX);
-        Part { rule: Rule::Tier { number, up_to, block_size, maximum }, quantity, unit_price, fee, amount }
+    pub(super) fn part(&self, number: usize, units: &Exact, billable: &Billable<'_>) -> Part {
+        let fee = &Exact::from(self.flat_fee) * billable.span_share;
+        self.part_with_fee(number, units, fee, billable)
+    }
+
+    /// What it owes for units that are paid back: the fee stays.
+    pub(super) fn part_without_fee(&self, units: &Exact, billable: &Billable<'_>) -> Part {
+        self.part_with_fee(1, units, Exact::ZERO, billable)
     }
 
     /// The part of a tier that owes its flat fee alone, or nothing, for usage of zero.
-    pub(super) fn part_of_zero_usage(&self, zero_usage: ZeroUsage, span_share: &Exact) -> Part {
+    pub(super) fn part_of_zero_usage(&self, zero_usage: ZeroUsage, billable: &Billable<'_>) -> Part {
         match zero_usage {
-            ZeroUsage::OwesFirstFlatFee => self.part(1, &Exact::ZERO, span_share),
-            ZeroUsage::OwesNothing => self.part(1, &Exact::ZERO, &Exact::ZERO),
+            ZeroUsage::OwesFirstFlatFee => self.part(1, &Exact::ZERO, billable),
+            ZeroUsage::OwesNothing => self.part_without_fee(&Exact::ZERO, billable),
         }
+    }
+
+    fn part_with_fee(&self, number: usize, units: &Exact, fee: Exact, billable: &Billable<'_>) -> Part {
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        let block_size = self.block_size.filter(|size| *size > Decimal::ZERO);
+        let quantity = match block_size {
+            None => units.clone(),
+            Some(size) => {
+                let blocks = units.checked_div(&billable.weighed(size)).unwrap_or_default();
+                &blocks.round(Rounding::Up) * billable.weight
+            }
+        };
+        let unit_price = Exact::from(self.unit_price.value());
+        let uncapped = &(&quantity * &unit_price) + &fee;
+        let billed_before = self.billed_before(number, billable);
+        let most = self.maximum.map(|maximum| {
+            let left = &billable.weighed(maximum) - billed_before.as_ref().unwrap_or(&Exact::ZERO);
+            left.max(Exact::ZERO)
+        });
+        let amount = match most {
+            Some(most) if uncapped > most => most,
+            _ => uncapped,
+        };
+        let rule = Rule::Tier {
+            number,
+            up_to: self.up_to.map(Exact::from),
+            block_size: block_size.map(Exact::from),
+            maximum: self.maximum.map(Exact::from),
+            weight: billable.recorded_weight(),
+            billed_before,
+        };
+        Part { rule, quantity, unit_price, fee, amount }
+    }
+
+    /// What earlier spans took of the maximum. That of a level is weighed by time, so each span has its own share.
+    fn billed_before(&self, number: u32, billable: &Billable<'_>) -> Option<Exact> {
+        let so_far = billable.so_far.filter(|_| self.maximum.is_some() && *billable.weight == Exact::ONE)?;
+        so_far.tiers.get(&number).filter(|billed| !billed.is_zero()).cloned()
     }
 }
 

@@ -116,6 +116,13 @@ impl GaugeFold {
         Ok(fold)
     }
 
+    /// Says when the span ends that has just begun, so that p95 keeps no more than it needs. Nothing may be held after it.
+    pub fn expect_end(&mut self, end_us: i64) {
+        if let Some(buckets) = &mut self.buckets {
+            *buckets = Buckets::of_span(self.span_start_us, end_us);
+        }
+    }
+
     /// Takes one sample. Times never go back; at one instant the order is that of arrival.
     #[inline]
     pub fn sample(&mut self, time_us: i64, resource: u32, level_nano: i128) -> Result<(), FoldError> {

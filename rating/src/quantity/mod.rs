@@ -52,11 +52,20 @@ pub struct Quantity {
     pub carried_in: Exact,
 }
 
+/// How the quantities of a period's spans become that of the period. Levels hold for a time: a peak held for half the month
+/// costs half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverTime {
+    /// Sums, hours and increases of the spans are added.
+    AddsUp,
+    /// The quantity is per period and weighs by its span's share of it.
+    Weighs,
+    /// It is over the whole period already, as averages are.
+    IsWeighed,
+}
+
 impl Measure {
-    /// Whether a price on this measure is per period, so that a span of it weighs by its share of the period's time:
-    /// a peak held for half the month costs half. Averages already are over the whole period, and what adds up over
-    /// time (sums, hours, increases) needs no weight.
-    pub fn weighs_by_time(self) -> bool {
+    pub fn over_time(self) -> OverTime {
         match self {
             Measure::Peak
             | Measure::P95
@@ -65,14 +74,19 @@ impl Measure {
             | Measure::SumOfPeaks
             | Measure::Max
             | Measure::BusiestHour
-            | Measure::UniqueResources => true,
-            Measure::Average
-            | Measure::UnitHours
+            | Measure::UniqueResources => OverTime::Weighs,
+            Measure::Average => OverTime::IsWeighed,
+            Measure::UnitHours
             | Measure::Sum
             | Measure::Count
             | Measure::Increase
             | Measure::SessionTime
-            | Measure::ResourceHours => false,
+            | Measure::ResourceHours => OverTime::AddsUp,
         }
+    }
+
+    /// Whether the quantity of a span has yet to be multiplied with its share of the period.
+    pub fn weighs_by_time(self) -> bool {
+        self.over_time() == OverTime::Weighs
     }
 }

@@ -1,8 +1,14 @@
 //! The 95th percentile of a level: averages of 5-minute buckets, the top 5 % dropped, the highest left (DESIGN.md 3.5).
 //!
 //! Buckets lie on the clock's grid of five minutes, which every time zone's midnight is on. A span that starts or ends
-//! inside one counts the part that it covers as a bucket of its own. Equal neighbours are kept as one run, so that
-//! memory follows the number of samples and not the length of the period.
+//! inside one counts the part that it covers as a bucket of its own.
+//!
+//! Only the highest twentieth of the buckets and one more can be the answer. Where the span's end is known beforehand no
+//! more are kept, which is 447 of a month's 8,928. Equal neighbours are kept as one run, so that memory never follows the
+//! length of the span where nothing happens.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,27 +18,74 @@ use crate::exact::Exact;
 pub const BUCKET_US: i64 = 5 * 60 * 1_000_000;
 
 /// The buckets of one span so far.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Buckets {
-    runs: Vec<Run>,
-    /// At most two: the parts at the span's edges.
-    partial: Vec<Exact>,
+    /// The highest full buckets, the lowest of them on top.
+    highest: BinaryHeap<Reverse<Run>>,
+    /// How many buckets these are.
+    kept: u64,
+    kept_max: u64,
+    /// The full buckets at the end, as long as each is like the one before.
+    last: Run,
+    /// All full buckets, kept or not.
+    full: u64,
+    /// Integral and length; at most two: the parts at the span's edges.
+    partial: Vec<(i128, i64)>,
     /// Integral and length of the bucket that time is in.
     open_integral: i128,
     open_length_us: i64,
+    /// The end of the span if it is known, after which nothing can be held.
+    until_us: i64,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+/// Full buckets that are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 struct Run {
-    /// Nano units times microseconds over one full bucket.
+    /// Nano units times microseconds over one bucket.
     integral: i128,
     buckets: u64,
 }
 
+impl Default for Buckets {
+    /// Of a span whose end is not known.
+    fn default() -> Self {
+        Self {
+            highest: BinaryHeap::new(),
+            kept: 0,
+            kept_max: u64::MAX,
+            last: Run::default(),
+            full: 0,
+            partial: Vec::new(),
+            open_integral: 0,
+            open_length_us: 0,
+            until_us: i64::MAX,
+        }
+    }
+}
+
 impl Buckets {
+    /// Of a span whose end is known.
+    pub fn of_span(start_us: i64, end_us: i64) -> Self {
+        let first = i128::from(start_us.div_euclid(BUCKET_US));
+        let after = i128::from(end_us.div_euclid(BUCKET_US)) + i128::from(end_us.rem_euclid(BUCKET_US) > 0);
+        let buckets = (after - first).max(0) as u64;
+        Self { kept_max: buckets / 20 + 1, until_us: end_us, ..Self::default() }
+    }
+
     /// The level held from `now_us` to `to_us`.
-    pub fn hold(&mut self, level_nano: i128, mut now_us: i64, to_us: i64) -> Result<(), FoldError> {
-        let overflow = |at_us| FoldError::Overflow { what: "integral of a 5-minute bucket", at_us };
+    #[inline]
+    pub fn hold(&mut self, level_nano: i128, now_us: i64, to_us: i64) -> Result<(), FoldError> {
+        assert!(to_us <= self.until_us, "a level is held after the end that the span was said to have");
+        let into_bucket_us = now_us.rem_euclid(BUCKET_US);
+        match to_us.checked_sub(now_us) {
+            Some(length_us) if length_us < BUCKET_US - into_bucket_us => {
+                self.add_open(level_nano, length_us, now_us)
+            }
+            _ => self.hold_over_buckets(level_nano, now_us, to_us),
+        }
+    }
+
+    fn hold_over_buckets(&mut self, level_nano: i128, mut now_us: i64, to_us: i64) -> Result<(), FoldError> {
         while now_us < to_us {
             let into_bucket_us = now_us.rem_euclid(BUCKET_US);
             let whole_buckets = to_us.saturating_sub(now_us) / BUCKET_US;
@@ -43,14 +96,20 @@ impl Buckets {
                 continue;
             }
             let length_us = (BUCKET_US - into_bucket_us).min(to_us.saturating_sub(now_us));
-            let added = level_nano.checked_mul(length_us.into()).ok_or(overflow(now_us))?;
-            self.open_integral = self.open_integral.checked_add(added).ok_or(overflow(now_us))?;
-            self.open_length_us += length_us;
+            self.add_open(level_nano, length_us, now_us)?;
             now_us += length_us;
             if now_us.rem_euclid(BUCKET_US) == 0 {
                 self.close_bucket();
             }
         }
+        Ok(())
+    }
+
+    #[inline]
+    fn add_open(&mut self, level_nano: i128, length_us: i64, now_us: i64) -> Result<(), FoldError> {
+        let added = level_nano.checked_mul(length_us.into()).ok_or(overflow(now_us))?;
+        self.open_integral = self.open_integral.checked_add(added).ok_or(overflow(now_us))?;
+        self.open_length_us += length_us;
         Ok(())
     }
 
@@ -60,56 +119,78 @@ impl Buckets {
         match length_us {
             0 => {}
             BUCKET_US => self.push(integral, 1),
-            _ => self.partial.extend(average(integral, length_us)),
+            _ => self.partial.push((integral, length_us)),
         }
     }
 
     fn push(&mut self, integral: i128, buckets: u64) {
-        match self.runs.last_mut() {
-            Some(run) if run.integral == integral => run.buckets += buckets,
-            _ => self.runs.push(Run { integral, buckets }),
+        self.full += buckets;
+        if self.last.integral == integral {
+            self.last.buckets += buckets;
+        } else {
+            let done = std::mem::replace(&mut self.last, Run { integral, buckets });
+            self.keep(done);
+        }
+    }
+
+    /// Keeps a run, and no lower ones than can still matter.
+    fn keep(&mut self, run: Run) {
+        let is_full = self.kept >= self.kept_max;
+        let is_lowest = || self.highest.peek().is_some_and(|lowest| run.integral <= lowest.0.integral);
+        if run.buckets == 0 || is_full && is_lowest() {
+            return;
+        }
+        self.highest.push(Reverse(run));
+        self.kept += run.buckets;
+        while let Some(Reverse(lowest)) = self.highest.peek()
+            && self.kept - lowest.buckets >= self.kept_max
+        {
+            self.kept -= lowest.buckets;
+            self.highest.pop();
         }
     }
 
     /// The value at rank `n - floor(n / 20)` of the ascending averages; zero when the span is empty.
     pub fn p95(mut self) -> Exact {
         self.close_bucket();
-        let full: u64 = self.runs.iter().map(|run| run.buckets).sum();
-        let count = full + self.partial.len() as u64;
-        let rank = count - count / 20;
-        self.runs.sort_unstable_by_key(|run| run.integral);
-        self.partial.sort_unstable();
+        self.keep(self.last);
+        let dropped = (self.full + self.partial.len() as u64) / 20;
+        // From the highest to the lowest.
+        let runs = self.highest.into_sorted_vec();
+        self.partial.sort_by_key(|(integral, length_us)| Reverse(average(*integral, *length_us)));
         let mut partial = self.partial.into_iter().peekable();
         let mut passed = 0;
-        let mut reached = Exact::ZERO;
-        for run in self.runs {
-            let Some(value) = average(run.integral, BUCKET_US) else {
-                break;
-            };
-            while let Some(lower) = partial.next_if(|partial| *partial <= value) {
+        for Reverse(run) in runs {
+            while let Some((integral, length_us)) = partial.next_if(|part| is_above(*part, run.integral)) {
                 passed += 1;
-                if passed == rank {
-                    return lower;
+                if passed > dropped {
+                    return average(integral, length_us);
                 }
             }
             passed += run.buckets;
-            if passed >= rank {
-                return value;
+            if passed > dropped {
+                return average(run.integral, BUCKET_US);
             }
         }
-        for higher in partial {
-            passed += 1;
-            reached = higher;
-            if passed == rank {
-                break;
-            }
-        }
-        reached
+        let lowest = partial.nth((dropped - passed) as usize);
+        lowest.map_or(Exact::ZERO, |(integral, length_us)| average(integral, length_us))
     }
 }
 
-fn average(integral: i128, length_us: i64) -> Option<Exact> {
-    Exact::from_nano(integral).checked_div(&Exact::from(length_us))
+fn overflow(at_us: i64) -> FoldError {
+    FoldError::Overflow { what: "integral of a 5-minute bucket", at_us }
+}
+
+fn average(integral: i128, length_us: i64) -> Exact {
+    Exact::from_nano(integral).checked_div(&Exact::from(length_us)).unwrap_or(Exact::ZERO)
+}
+
+/// Whether a part of a bucket has a higher average than a full bucket.
+fn is_above((integral, length_us): (i128, i64), full_integral: i128) -> bool {
+    match (integral.checked_mul(BUCKET_US.into()), full_integral.checked_mul(length_us.into())) {
+        (Some(part), Some(full)) => part > full,
+        _ => average(integral, length_us) > average(full_integral, BUCKET_US),
+    }
 }
 
 #[cfg(test)]
@@ -127,6 +208,29 @@ mod tests {
                 state.hold(level_nano, bucket * BUCKET_US, (bucket + 1) * BUCKET_US).unwrap();
             }
             assert_eq!(state.p95(), Exact::from(expected), "{buckets} buckets");
+        }
+    }
+
+    #[test]
+    fn a_known_end_changes_nothing_but_what_is_kept() {
+        let mut random = 7_u64;
+        for buckets in [1_i64, 19, 20, 41, 400, 2_000] {
+            for (into_us, over_us) in [(0, 0), (60_000_000, 0), (0, 1), (BUCKET_US - 1, 7)] {
+                let (start_us, end_us) = (into_us - BUCKET_US, buckets * BUCKET_US + over_us);
+                let mut known = Buckets::of_span(start_us, end_us);
+                let mut unknown = Buckets::default();
+                let mut now_us = start_us;
+                while now_us < end_us {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let level_nano = i128::from((random >> 33) % 50) - 10;
+                    let to_us = end_us.min(now_us + 1 + (random >> 40) as i64 % (2 * BUCKET_US));
+                    known.hold(level_nano, now_us, to_us).unwrap();
+                    unknown.hold(level_nano, now_us, to_us).unwrap();
+                    now_us = to_us;
+                }
+                assert!(known.highest.len() as i64 <= buckets / 20 + 2, "{} runs", known.highest.len());
+                assert_eq!(known.p95(), unknown.p95(), "{buckets} buckets from {into_us} us");
+            }
         }
     }
 

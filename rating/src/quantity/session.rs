@@ -27,6 +27,8 @@ pub enum SessionEvent {
     /// Begins a session, or is a sign of life of one that runs.
     Start,
     Heartbeat,
+    /// A heartbeat that names no dimensions: a session that runs keeps those it has.
+    BareHeartbeat,
     Stop,
     /// The whole session in one event, fed at its start.
     Complete {
@@ -145,10 +147,16 @@ impl SessionFold {
             return Err(FoldError::OutOfOrder { time_us, now_us: self.now_us });
         }
         self.now_us = time_us;
-        self.totals(dimensions).samples.note(time_us);
         self.end_if_over(session, time_us)?;
+        let dimensions = match (event, self.open.get(&session)) {
+            (SessionEvent::BareHeartbeat, Some(open)) => open.dimensions,
+            _ => dimensions,
+        };
+        self.totals(dimensions).samples.note(time_us);
         match event {
-            SessionEvent::Start | SessionEvent::Heartbeat => self.sign_of_life(time_us, session, dimensions),
+            SessionEvent::Start | SessionEvent::Heartbeat | SessionEvent::BareHeartbeat => {
+                self.sign_of_life(time_us, session, dimensions)
+            }
             SessionEvent::Stop => {
                 if let Some(open) = self.open.remove(&session) {
                     return self.bill(&open, time_us).map(|_| ());

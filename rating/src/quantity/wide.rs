@@ -14,7 +14,14 @@ pub struct WideSum {
 impl WideSum {
     #[inline]
     pub fn add_product(&mut self, level_nano: i128, duration_us: i128) {
-        let sum = level_nano.checked_mul(duration_us).and_then(|product| self.narrow.checked_add(product));
+        // Below 600 trillion units and four years no product can overflow; nothing else is usual.
+        let is_usual = level_nano.unsigned_abs() < 1 << 79 && duration_us.unsigned_abs() < 1 << 47;
+        let product = if is_usual {
+            Some(level_nano.wrapping_mul(duration_us))
+        } else {
+            level_nano.checked_mul(duration_us)
+        };
+        let sum = product.and_then(|product| self.narrow.checked_add(product));
         match sum {
             Some(sum) => self.narrow = sum,
             None => self.add_wide(&(Exact::from(level_nano) * Exact::from(duration_us))),

@@ -31,6 +31,14 @@ pub enum Reading {
     Session(SessionEvent),
 }
 
+/// A value that a slot had at an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    pub time_us: i64,
+    pub slot: u32,
+    pub nano: i128,
+}
+
 /// One tenant, one meter.
 #[derive(Debug)]
 pub struct MeterFold {
@@ -123,35 +131,50 @@ impl MeterFold {
 
     /// Takes one event. Times never go back (but those of sessions that are not in order); at one instant the order is
     /// that of arrival.
-    #[inline]
     pub fn event(&mut self, time_us: i64, slot: u32, reading: Reading) -> Result<(), FoldError> {
+        match reading {
+            Reading::Value { nano } => self.values(&[Sample { time_us, slot, nano }]),
+            Reading::Session(event) => self.signal(time_us, slot, event),
+        }
+    }
+
+    /// Takes the values of some events, as if they came one by one: of several errors it is that of the first event.
+    pub fn values(&mut self, samples: &[Sample]) -> Result<(), FoldError> {
         if let Some(memory) = &mut self.memory {
-            match (memory, reading) {
-                (Memory::Sessions(fold), Reading::Session(event)) => {
-                    let (session, dimensions) = self.slots[slot as usize];
-                    fold.event(time_us, session, dimensions, event)?;
-                }
-                (memory, Reading::Value { nano }) => {
-                    self.is_extreme |= nano.unsigned_abs() > ADDED_SAFELY_NANO;
-                    memory.note(time_us, slot, nano);
-                }
-                (_, Reading::Session(_)) => {}
+            for sample in samples {
+                self.is_extreme |= sample.nano.unsigned_abs() > ADDED_SAFELY_NANO;
+                memory.note(sample.time_us, sample.slot, sample.nano);
             }
         }
-        match (&mut self.series, reading) {
-            (Folds::Values(looks), Reading::Value { nano }) => {
-                for look in looks {
-                    look.event(time_us, slot, nano)?;
-                }
-                Ok(())
+        // A value of a session meter: the row was written under another catalog.
+        let Folds::Values(looks) = &mut self.series else { return Ok(()) };
+        let (mut taken, mut result) = (samples, Ok(()));
+        for look in looks {
+            if let Err((at, error)) = look.values(taken) {
+                (taken, result) = (&taken[..at], Err(error));
             }
-            (Folds::Sessions(looks), Reading::Session(event)) => {
-                let (session, dimensions) = self.slots[slot as usize];
-                looks.event(time_us, session, dimensions, event)
-            }
-            // A value of a session meter, or a signal of another: the row was written under another catalog.
-            _ => Ok(()),
         }
+        result
+    }
+
+    fn signal(&mut self, time_us: i64, slot: u32, event: SessionEvent) -> Result<(), FoldError> {
+        let event = self.as_said(slot, event);
+        let (session, dimensions) = self.slots[slot as usize];
+        if let Some(Memory::Sessions(fold)) = &mut self.memory {
+            fold.event(time_us, session, dimensions, event)?;
+        }
+        match &mut self.series {
+            Folds::Sessions(looks) => looks.event(time_us, session, dimensions, event),
+            // A signal of another kind of meter: the row was written under another catalog.
+            Folds::Values(_) => Ok(()),
+        }
+    }
+
+    /// A heartbeat that names no dimensions does not move its session out of those it has.
+    fn as_said(&self, slot: u32, event: SessionEvent) -> SessionEvent {
+        let (_, dimensions) = self.slots[slot as usize];
+        let is_bare = self.dimensions[dimensions as usize].is_empty();
+        if event == SessionEvent::Heartbeat && is_bare { SessionEvent::BareHeartbeat } else { event }
     }
 
     /// Whether there are values whose sums in one order may overflow while those in another do not; told only of a fold

@@ -20,7 +20,7 @@ use crate::quantity::session::SessionOddities;
 use crate::quantity::{Dimensions, Measure, Measured, Quantity};
 
 pub use carried::{CarriedSample, CarriedSession, CarriedState};
-pub use fold::{BadDimensions, MeterAnswers, MeterFold, Reading, ResumeError};
+pub use fold::{BadDimensions, MeterAnswers, MeterFold, Reading, ResumeError, Sample};
 pub use segments::{DAY_US, SpanInParts, day_span, parts_of_day, question_key};
 pub use totals::{DeltaTotals, Totals};
 pub use view::View;

@@ -174,6 +174,191 @@ tenants:
     assert_eq!(used.lines("acme", "2026-01"), ["calls: 70 -> 70 = 70.00", "calls: 40 -> 40 = 30.00"]);
 }
 
+/// A price whose terms change in the middle of April, on the 16th; lines as in `World::lines`.
+fn split_lines(price: &str, later: &str, events: &str) -> Vec<String> {
+    let catalog = format!(
+        "
+plans:
+  basic:
+    prices: {{ calls: {{ meter: calls, {price} }} }}
+tenants:
+  acme:
+    subscriptions: [{{ plan: basic, from: 2025-01-01 }}]
+    overrides: [{{ plan: basic, price: calls, {later}, from: 2026-04-16 }}]
+"
+    );
+    world(&catalog, events).lines("acme", "2026-04")
+}
+
+#[test]
+fn a_commitment_is_one_promise_over_all_spans() {
+    let used = |before: u32, after: u32| {
+        format!("2026-04-10T00:00:00Z calls - - {before}\n 2026-04-20T00:00:00Z calls - - {after}")
+    };
+    let lines = |terms: &str, before, after| {
+        split_lines(&format!("per_unit: 1, {terms}"), "round: up", &used(before, after))
+    };
+    // Whatever was used when: 100 are promised for the period.
+    for terms in ["commitment: { amount: 100 }", "commitment: { amount: 100, prorate: false }"] {
+        assert_eq!(lines(terms, 75, 75), ["calls: 75 -> 75 = 75.00", "calls: 75 -> 75 = 75.00"]);
+        assert_eq!(lines(terms, 100, 0), ["calls: 100 -> 100 = 100.00", "calls: 0 -> 0 = 0.00"]);
+        assert_eq!(lines(terms, 30, 20), ["calls: 30 -> 30 = 30.00", "calls: 20 -> 20 = 70.00"]);
+    }
+    let doubled = "commitment: { amount: 100, overage_factor: 2 }";
+    // 90, then 10 that are left and 20 beyond them at twice their price.
+    assert_eq!(lines(doubled, 90, 30), ["calls: 90 -> 90 = 90.00", "calls: 30 -> 30 = 50.00"]);
+    // Half of 100 and half of 300 are promised.
+    let raised = split_lines(
+        "per_unit: 1, commitment: { amount: 100 }",
+        "commitment: { amount: 300 }",
+        &used(120, 10),
+    );
+    assert_eq!(raised, ["calls: 120 -> 120 = 120.00", "calls: 10 -> 10 = 80.00"]);
+    // Who comes in the middle of the month promises for half of it.
+    let late = "
+plans:
+  basic:
+    prices: { calls: { meter: calls, per_unit: 1, commitment: { amount: 100 } } }
+tenants:
+  acme: { subscriptions: [{ plan: basic, from: 2026-04-16 }] }
+";
+    assert_eq!(world(late, "").lines("acme", "2026-04"), ["calls: 0 -> 0 = 50.00"]);
+}
+
+#[test]
+fn what_is_free_once_is_free_once() {
+    let used = "2026-04-10T00:00:00Z calls - - 10\n 2026-04-20T00:00:00Z calls - - 10";
+    let lines = split_lines("per_unit: 1, included: { quantity: 10, prorate: false }", "per_unit: 2", used);
+    assert_eq!(lines, ["calls: 10 -> 0 = 0.00", "calls: 10 -> 10 = 20.00"]);
+    // What is prorated is free in each half.
+    let lines = split_lines("per_unit: 1, included: 10", "per_unit: 2", used);
+    assert_eq!(lines, ["calls: 10 -> 5 = 5.00", "calls: 10 -> 5 = 10.00"]);
+    let free = |later| split_lines("percentage: { rate: 10, free_transactions: 1 }", later, used);
+    assert_eq!(free("discounts: []"), ["calls: 20 -> 20 = 1.00"]);
+    let off = free("discounts: [{ percent: 50 }]");
+    assert_eq!(off, ["calls: 10 -> 10 = 0.00", "calls: 10 -> 10 = 0.50"]);
+    // 5 off a month are 2.50 off each half.
+    let used = "2026-04-10T00:00:00Z calls - - 50\n 2026-04-20T00:00:00Z calls - - 50";
+    let lines = split_lines("per_unit: 1, discounts: [{ amount: 5 }]", "round: up", used);
+    assert_eq!(lines, ["calls: 50 -> 50 = 47.50", "calls: 50 -> 50 = 47.50"]);
+}
+
+#[test]
+fn a_level_costs_the_same_however_its_period_is_split() {
+    let levels = |price: &str, later: &str, measure: &str| {
+        let catalog = format!(
+            "
+plans:
+  basic:
+    prices: {{ disk: {{ meter: disk, measure: {measure}, {price} }} }}
+tenants:
+  acme:
+    subscriptions: [{{ plan: basic, from: 2025-01-01 }}]
+    overrides: [{{ plan: basic, price: disk, {later}, from: 2026-04-16 }}]
+  late:
+    subscriptions: [{{ plan: basic, from: 2026-04-16 }}]
+"
+        );
+        let world = world(&catalog, "2026-03-01T00:00:00Z disk a - 150");
+        let lines =
+            |tenant| world.rate(tenant, "2026-04").lines.iter().map(|line| line.amount.to_string()).collect();
+        let (split, late): (Vec<String>, Vec<String>) = (lines("acme"), lines("late"));
+        (split.join(" + "), late.join(" + "))
+    };
+    for measure in ["peak", "average"] {
+        let volume = "volume: [{ up_to: 100, per_unit: 2 }, { per_unit: 1 }]";
+        // 150 a month; the second half of it at 10 % off.
+        assert_eq!(
+            levels(volume, "discounts: [{ percent: 10 }]", measure),
+            ("75.00 + 67.50".into(), "75.00".into())
+        );
+        let packages = "package: { size: 40, price: 10 }";
+        // Four packages.
+        assert_eq!(
+            levels(packages, "discounts: [{ percent: 10 }]", measure),
+            ("20.00 + 18.00".into(), "20.00".into())
+        );
+    }
+}
+
+#[test]
+fn a_heartbeat_without_dimensions_stays_in_its_price() {
+    let catalog = "
+catalog: c
+currency: USD
+meters:
+  desk:
+    kind: session
+    event_type: s
+    resource: $.id
+    session: { signal: $.what, start: start, stop: stop, heartbeat: alive }
+    dimensions: { size: $.size }
+    unit: second
+plans:
+  basic: { prices: { desk: { meter: desk, unit: hour, matrix: { by: size, rows: { large: 2 } } } } }
+other_tenants:
+  subscriptions: [{ plan: basic, from: 2025-01-01 }]
+";
+    let used = World::new(
+        catalog,
+        "2026-01-05T10:00:00Z desk d {\"size\":\"large\"} start
+         2026-01-05T11:00:00Z desk d - alive
+         2026-01-05T13:00:00Z desk d {\"size\":\"large\"} stop",
+    );
+    assert_eq!(used.lines("acme", "2026-01"), ["desk[large]: 10800 -> 3 = 6.00"]);
+    assert!(used.warnings("acme", "2026-01").is_empty());
+}
+
+#[test]
+fn grants_are_in_the_catalogs_currency() {
+    let catalog = "
+plans:
+  yen: { currency: JPY, prices: { fee: { flat: 1000 } } }
+  dollars: { prices: { fee: { flat: 10 } } }
+credits: { grants: { welcome: { amount: 5.00 } } }
+tenants:
+  tokyo: { subscriptions: [{ plan: yen, from: 2025-01-01 }] }
+  boston: { subscriptions: [{ plan: dollars, from: 2025-01-01 }] }
+";
+    let world = world(catalog, "");
+    let granted = |tenant| {
+        let credits = granted_credits(&world.catalog, world.catalog.tenant_terms(tenant).unwrap());
+        credits.iter().map(|credit| credit.balance.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!((granted("tokyo"), granted("boston")), (vec![], vec!["5".to_owned()]));
+}
+
+#[test]
+fn a_credit_with_more_zeros_than_its_currency_has_digits_pays() {
+    let world = world(&plan("      fee: { flat: 29 }"), "");
+    let credit = |balance: &str| Credit {
+        id: "bought".into(),
+        priority: 0,
+        granted_us: 0,
+        effective_us: 0,
+        expires_us: None,
+        balance: balance.parse().unwrap(),
+    };
+    let invoice = world.try_rate("acme", "2026-01", &mut [credit("10.000")]).unwrap().unwrap();
+    assert_eq!(invoice.due.to_string(), "19.00");
+}
+
+#[test]
+fn hours_of_cores_are_core_hours() {
+    let catalog = "
+catalog: c
+currency: USD
+meters:
+  cores: { kind: gauge, event_type: g, value: $.v, resource: $.r, unit: core }
+plans:
+  basic: { prices: { cores: { meter: cores, measure: unit_hours, unit: core_minute, per_unit: 0.01 } } }
+other_tenants:
+  subscriptions: [{ plan: basic, from: 2025-01-01 }]
+";
+    let used = World::new(catalog, "2026-01-05T10:00:00Z cores d - 4\n 2026-01-05T12:00:00Z cores d - 0");
+    assert_eq!(used.lines("acme", "2026-01"), ["cores: 8 -> 480 = 4.80"]);
+}
+
 #[test]
 fn single_transactions_reach_percentages() {
     let catalog = plan("      fees: { meter: paid, percentage: { rate: 2.9, fee_per_transaction: 0.3 } }");

@@ -34,8 +34,19 @@ struct Case {
     tiers: [(i128, i128); 2],
     bound: i128,
     peak: bool,
+    deal: Deal,
     calls: Vec<(i64, usize, i128)>,
     samples: Vec<(i64, u8, i128)>,
+}
+
+/// A price with what counts once in a period: a commitment, an allowance that is not prorated; and an amount off.
+#[derive(Debug, Clone)]
+struct Deal {
+    committed: i128,
+    prorated: bool,
+    doubled: bool,
+    included: i128,
+    off: i128,
 }
 
 fn at_us(millionths: i64) -> i64 {
@@ -49,24 +60,35 @@ fn case() -> impl Strategy<Value = Case> {
     let money = || 0..90_000_i128;
     let prices = (money(), 0..40_000_i128, money(), money(), money());
     let disk = (0..9_000_i128, [(money(), money()), (money(), money())], 1..20_000_i128, any::<bool>());
+    let deal = (1..200_000_i128, any::<bool>(), any::<bool>(), 0..20_000_i128, 1..9_000_i128);
+    let deal = deal.prop_map(|(committed, prorated, doubled, included, off)| Deal {
+        committed,
+        prorated,
+        doubled,
+        included,
+        off,
+    });
     let calls = proptest::collection::vec((-200_000..1_200_000_i64, 0..3_usize, -2_000..30_000_i128), 0..12);
     let samples = proptest::collection::vec((-500_000..1_100_000_i64, 0..3_u8, 0..20_000_i128), 0..10);
-    (edges, prices, disk, calls, samples).prop_map(|(edges, prices, disk, calls, samples)| Case {
-        first_until: edges.0,
-        second_from: edges.0 + edges.1,
-        override_from: edges.2,
-        override_until: edges.2 + edges.3,
-        fee: prices.0,
-        pool: prices.1,
-        eu: prices.2,
-        us: prices.3,
-        us_override: prices.4,
-        included: disk.0,
-        tiers: disk.1,
-        bound: disk.2,
-        peak: disk.3,
-        calls,
-        samples,
+    (edges, prices, (disk, deal), calls, samples).prop_map(|(edges, prices, (disk, deal), calls, samples)| {
+        Case {
+            first_until: edges.0,
+            second_from: edges.0 + edges.1,
+            override_from: edges.2,
+            override_until: edges.2 + edges.3,
+            fee: prices.0,
+            pool: prices.1,
+            eu: prices.2,
+            us: prices.3,
+            us_override: prices.4,
+            included: disk.0,
+            tiers: disk.1,
+            bound: disk.2,
+            peak: disk.3,
+            deal,
+            calls,
+            samples,
+        }
     })
 }
 
@@ -86,6 +108,9 @@ fn catalog(case: &Case) -> String {
         .iter()
         .map(|(price, fee)| format!("per_unit: {}, flat: {}", milli(*price), milli(*fee)))
         .collect();
+    let Deal { committed, prorated, doubled, included: given, off } = &case.deal;
+    let [committed, given, off] = [committed, given, off].map(|value| milli(*value));
+    let factor = if *doubled { 2 } else { 1 };
     let measure = if case.peak { "peak" } else { "average" };
     let subscribed = |id: &str, from: &str, until: i64| {
         format!("{{ id: {id}, plan: basic, from: {from}, until: \"{}\" }}", time(at_us(until)))
@@ -106,6 +131,13 @@ plans:
       fee: {{ flat: {fee} }}
       us: {{ meter: calls, only: {{ region: us }}, included: {{ pool: shared }}, per_unit: {us} }}
       eu: {{ meter: calls, only: {{ region: eu }}, included: {{ pool: shared }}, per_unit: {eu} }}
+      deal:
+        meter: calls
+        only: {{ region: us }}
+        included: {{ quantity: {given}, prorate: false }}
+        per_unit: {us}
+        commitment: {{ amount: {committed}, prorate: {prorated}, overage_factor: {factor} }}
+        discounts: [{{ amount: {off} }}]
       disk:
         meter: disk
         measure: {measure}
@@ -118,11 +150,14 @@ tenants:
       - {}
     overrides:
       - {{ plan: basic, price: us, per_unit: {us_override}, from: \"{}\", until: \"{}\" }}
+      - {{ plan: basic, price: deal, per_unit: {us_override}, from: \"{}\", until: \"{}\" }}
 ",
         tiers[0],
         tiers[1],
         subscribed("one", "2025-01-01", case.first_until),
         subscribed("two", &second_from, 2_000_000),
+        time(at_us(case.override_from)),
+        time(at_us(case.override_until)),
         time(at_us(case.override_from)),
         time(at_us(case.override_until)),
     )
@@ -192,14 +227,38 @@ impl Oracle<'_> {
         stretches.map(|pair| self.level(pair[0]) * self.share(pair[0], pair[1])).sum()
     }
 
+    /// The tiers speak of the level, of which the quantity is the share of the period's time.
     fn tiered(&self, quantity: &BigRational, share: &BigRational) -> BigRational {
         let [(low, low_fee), (high, high_fee)] =
             self.case.tiers.map(|(price, fee)| (ratio(price, 1_000), ratio(fee, 1_000)));
-        let bound = ratio(self.case.bound, 1_000);
+        let bound = ratio(self.case.bound, 1_000) * share;
         if *quantity <= bound {
             return quantity * low + low_fee * share;
         }
         &bound * low + (quantity - &bound) * high + (low_fee + high_fee) * share
+    }
+
+    /// The spans of the deal within one subscription; the override begins at one of the cuts.
+    fn deal(&self, from: i64, until: i64, cuts: &[i64], overridden: Option<i64>) -> Vec<BigRational> {
+        let Deal { committed, prorated, doubled, included, off } = self.case.deal;
+        let [committed, mut free, off] = [committed, included, off].map(|value| ratio(value, 1_000));
+        let mut left = if prorated { committed * self.share(from, until) } else { committed };
+        let mut amounts = Vec::new();
+        for pair in cuts.windows(2).filter(|pair| pair[0] < pair[1]) {
+            let price = if overridden == Some(pair[0]) { self.case.us_override } else { self.case.us };
+            let used = self.calls(1, pair[0], pair[1]);
+            let drawn = used.clone().min(free.clone()).max(zero());
+            free -= &drawn;
+            let priced = (used - drawn) * ratio(price, 1_000);
+            let within = priced.clone().min(left.clone());
+            left -= &within;
+            let beyond = (priced - &within) * ratio(if doubled { 2 } else { 1 }, 1);
+            let short = if pair[1] == until { left.clone() } else { zero() };
+            let amount = within + beyond + short;
+            let off = (&off * self.share(pair[0], pair[1])).min(amount.clone()).max(zero());
+            amounts.push(amount - off);
+        }
+        amounts
     }
 
     /// Every line's amount, by price, in the order of time.
@@ -230,6 +289,9 @@ impl Oracle<'_> {
                 let price = if changes && pair[0] == low { case.us_override } else { case.us };
                 let used = beyond_pool(self.calls(1, pair[0], pair[1]));
                 add("us", used * ratio(price, 1_000));
+            }
+            for amount in self.deal(from, until, &cuts, if changes { Some(low) } else { None }) {
+                add("deal", amount);
             }
             let used = beyond_pool(self.calls(0, from, until));
             add("eu", used * ratio(case.eu, 1_000));

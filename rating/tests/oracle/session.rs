@@ -31,12 +31,13 @@ pub fn runs(events: &[Event], session: u32, rules: &SessionRules) -> Vec<Run> {
         close_if_over(&mut runs, last_sign_us, known_end_us, rules, Some(event.time_us));
         let running = runs.last_mut().filter(|run| run.end_us.is_none());
         match (event.what, running) {
+            (SessionEvent::BareHeartbeat, Some(_)) => last_sign_us = event.time_us,
             (SessionEvent::Start | SessionEvent::Heartbeat, Some(run)) => {
                 run.moves.retain(|of| of.0 < event.time_us);
                 run.moves.push((event.time_us, event.dimensions));
                 last_sign_us = event.time_us;
             }
-            (SessionEvent::Start | SessionEvent::Heartbeat, None) => {
+            (SessionEvent::Start | SessionEvent::Heartbeat | SessionEvent::BareHeartbeat, None) => {
                 runs.push(begin(event));
                 (last_sign_us, known_end_us) = (event.time_us, None);
             }

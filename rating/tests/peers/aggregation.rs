@@ -134,14 +134,17 @@ fn time_weighted_average(input: &Value) -> Option<Found> {
 fn weighted_sum(input: &Value) -> Option<Found> {
     let period = span(&input["period"], input);
     let mut level = maybe_number(&input["initial_value"]).map_or(0, |_| nano(&input["initial_value"]));
-    let mut levels = vec![(period.start_us - 1, 0, level)];
-    for event in filtered(input) {
+    let events = filtered(input);
+    // The level from before the first event, be that before the period.
+    let first_us = events.first().map_or(period.start_us, |event| time_us(event, input).min(period.start_us));
+    let mut levels = vec![(first_us - 1, 0, level)];
+    for event in events {
         level += nano(&event["value"]);
         levels.push((time_us(event, input), 0, level));
     }
     let average = fold_levels(&levels, period).rollup.average(&period);
     let other = input["denominator"].as_str().is_some_and(|name| name != "full_period_seconds");
-    let values = json!({"value": text(&rounded(&average, &input["round"]))});
+    let values = json!({"value": text(&rounded(&average, &input["round"])?)});
     Found::unless(values, other.then_some(differs::AVERAGES_ARE_OVER_THE_PERIOD))
 }
 

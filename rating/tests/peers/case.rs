@@ -7,6 +7,8 @@ use rating::price::{QuantityRounding, RoundingDirection, Tier, UnitConversion, Z
 use rust_decimal::Decimal;
 use serde_json::Value;
 
+use super::differs;
+
 /// One line of the file.
 pub struct Case {
     whole: Value,
@@ -169,54 +171,67 @@ pub fn same_offset(span: &Span, zone: &TimeZone) -> bool {
     offset(span.start_us) == offset(span.end_us)
 }
 
-pub fn exact_rounding(mode: &Value) -> Rounding {
+/// Nothing for a word that nobody knows, here and below: the case is unknown then.
+pub fn exact_rounding(mode: &Value) -> Option<Rounding> {
     match mode.as_str().unwrap_or("half_up") {
-        "up" | "ceiling" | "ceil" => Rounding::Up,
-        "down" | "floor" => Rounding::Down,
-        "half_even" | "bankers" => Rounding::HalfEven,
-        "half_up" | "round" | "nearest" => Rounding::HalfAwayFromZero,
-        other => panic!("unknown rounding {other}"),
+        "up" | "ceiling" | "ceil" => Some(Rounding::Up),
+        "down" | "floor" => Some(Rounding::Down),
+        "half_even" | "bankers" => Some(Rounding::HalfEven),
+        "half_up" | "round" | "nearest" => Some(Rounding::HalfAwayFromZero),
+        _ => None,
     }
 }
 
-pub fn money_rounding(mode: &Value) -> MoneyRounding {
-    match exact_rounding(mode) {
+pub fn money_rounding(mode: &Value) -> Option<MoneyRounding> {
+    Some(match exact_rounding(mode)? {
         Rounding::HalfEven => MoneyRounding::HalfEven,
         _ => MoneyRounding::HalfAwayFromZero,
-    }
+    })
 }
 
-pub fn direction(mode: &Value) -> RoundingDirection {
-    match exact_rounding(mode) {
+pub fn direction(mode: &Value) -> Option<RoundingDirection> {
+    Some(match exact_rounding(mode)? {
         Rounding::Up => RoundingDirection::Up,
         Rounding::Down => RoundingDirection::Down,
         _ => RoundingDirection::Nearest,
-    }
+    })
+}
+
+/// A reason where a quantity is rounded half to even, which no price does.
+pub fn unless_half_even(mode: &Value) -> Option<&'static str> {
+    (exact_rounding(mode) == Some(Rounding::HalfEven)).then_some(differs::QUANTITIES_ROUND_HALVES_AWAY)
 }
 
 /// Rounds as `{scale, mode}` says; without it nothing is rounded.
-pub fn rounded(value: &Exact, rule: &Value) -> Exact {
+pub fn rounded(value: &Exact, rule: &Value) -> Option<Exact> {
     if rule.is_null() {
-        return value.clone();
+        return Some(value.clone());
     }
-    let scale = u32::try_from(rule["scale"].as_u64().unwrap()).unwrap();
-    value.round_to_decimals(exact_rounding(&rule["mode"]), scale).unwrap().into()
+    let scale = u32::try_from(rule["scale"].as_u64()?).ok()?;
+    Some(value.round_to_decimals(exact_rounding(&rule["mode"])?, scale).unwrap().into())
 }
 
-pub fn whole_units(mode: &Value) -> QuantityRounding {
-    match mode.as_str() {
+pub fn whole_units(mode: &Value) -> Option<QuantityRounding> {
+    Some(match mode.as_str() {
         None | Some("none") => QuantityRounding::None,
-        Some(_) => QuantityRounding::ToStep { direction: direction(mode), step: Decimal::ONE },
-    }
+        Some(_) => QuantityRounding::ToStep { direction: direction(mode)?, step: Decimal::ONE },
+    })
 }
 
-pub fn conversion(input: &Value) -> UnitConversion {
+pub fn conversion(input: &Value) -> Option<UnitConversion> {
     let factor = decimal(&input["factor"]);
     match input["operation"].as_str() {
-        Some("divide") => UnitConversion::divide_by(factor, "converted"),
-        Some("multiply") => UnitConversion::multiply_by(factor, "converted"),
-        other => panic!("unknown conversion {other:?}"),
+        Some("divide") => Some(UnitConversion::divide_by(factor, "converted")),
+        Some("multiply") => Some(UnitConversion::multiply_by(factor, "converted")),
+        _ => None,
     }
+}
+
+/// Whether one of the quantities lies on a bound that the peer gives to the upper tier.
+pub fn upper_tier_owns_a(quantities: &[Exact], price: &Value, input: &Value) -> bool {
+    let on_a_bound = |tier: &Tier| tier.up_to.is_some_and(|up_to| quantities.contains(&up_to.into()));
+    let is_upper = price["tier_bounds"] == "[from,to)" || input["tier_bounds"] == "[from,to)";
+    is_upper && tiers(&price["tiers"]).iter().any(on_a_bound)
 }
 
 /// Tiers with `to`, `flat`, `cap` and a price per unit, or a rate in percent of it.

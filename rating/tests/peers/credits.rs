@@ -114,7 +114,7 @@ fn burn_down(input: &Value) -> Option<Found> {
 
 fn converted_balance(input: &Value) -> Option<Found> {
     let terms = PriceTerms {
-        conversion: conversion(input),
+        conversion: conversion(input)?,
         allowance: Some(Allowance::Own { quantity: decimal(&input["grant_amount"]), prorated: false }),
         ..PriceTerms::of(PriceModel::PerUnit(PerUnitPrice { unit_price: rating::money::UnitPrice::ZERO }))
     };

@@ -80,6 +80,66 @@ fn every_case_passes_or_differs_for_a_reason() {
     }
 }
 
+/// Cases like those of the file, one for each way in which they may differ or could not be read.
+#[test]
+#[rustfmt::skip]
+fn other_cases_pass_or_differ_for_a_reason() {
+    let rows = [
+        (None, r#"{"kind": "pricing", "model": "rerate_volume", "input": {"price": {"tiers": [{"to": null, "unit": "10"}]},
+            "cumulative_quantities": ["10", "10"], "currency_scale": 2, "min_spend": "150"},
+            "expected": {"phase_totals": ["100", "50"]}}"#),
+        (None, r#"{"kind": "pricing", "model": "rerate_dynamic", "input": {"price": {"multiplier": "10"},
+            "cumulative_quantities": ["1", "2"], "currency_scale": 5, "min_spend": "100"},
+            "expected": {"phase_totals": ["10", "90"]}}"#),
+        (None, r#"{"kind": "pricing", "model": "rerate_unit", "input": {"price": {"unit_amount": "10"},
+            "cumulative_quantities": ["8", "12"], "currency_scale": 2, "usage_discount": "9"},
+            "expected": {"phase_totals": ["0", "30"]}}"#),
+        (None, r#"{"kind": "pricing", "model": "percentage", "input": {"event_values": ["10", "80", "10000"],
+            "rate_percent": "2.99", "free_events": 2, "free_amount": "0", "per_transaction_min": "1.75",
+            "per_transaction_max": "12"}, "expected": {"amount": "12"}}"#),
+        (None, r#"{"kind": "pricing", "model": "progressive_unit", "input": {"unit_amount": "10", "pre_quantity": "1",
+            "quantity": "2", "previously_billed": "10", "line_position": "single", "min_spend": "100",
+            "currency_scale": 1}, "expected": {"commitment": "70", "total": "90"}}"#),
+        (Some(differs::VOLUME_IS_BILLED_AS_IT_GROWS), r#"{"kind": "pricing", "model": "progressive_volume", "input":
+            {"tiers": [{"to": null, "unit": "10"}], "pre_quantity": "0", "quantity": "5", "previously_billed": "0",
+            "line_position": "mid", "currency_scale": 2}, "expected": {"total": "0"}}"#),
+        (Some(differs::BOUNDS_BELONG_TO_THE_LOWER_TIER), r#"{"kind": "pricing", "model": "rerate_volume", "input":
+            {"price": {"tier_bounds": "[from,to)", "tiers": [{"to": "5", "unit": "1"}, {"to": null, "unit": "2"}]},
+            "cumulative_quantities": ["5"], "currency_scale": 2}, "expected": {"phase_totals": ["10"]}}"#),
+        (Some(differs::ALLOWANCES_COME_BEFORE_ROUNDING), r#"{"kind": "pricing", "model": "converted_unit", "input":
+            {"raw_quantity": "1400", "operation": "divide", "factor": "1000", "rounding": "ceiling",
+            "unit_amount": "10", "usage_discount": "0.5"}, "expected": {"billed_quantity": "1.5", "amount": "15"}}"#),
+        (None, r#"{"kind": "proration", "model": "plan_change", "input": {"period": {"from": "2025-01-01", "to":
+            "2025-01-31"}, "change_date": "2025-01-16", "items": [{"type": "charge", "amount_minor": "100000", "cadence":
+            "one_time"}]}, "expected": {"net_minor": "100000"}}"#),
+        (Some(differs::FEES_ARE_OF_THE_BILLING_PERIOD), r#"{"kind": "proration", "model": "plan_change", "input": {"period":
+            {"from": "2025-01-01", "to": "2025-01-31"}, "change_date": "2025-01-01", "items": [{"type": "charge",
+            "amount_minor": "365000", "cadence": "annual"}]}, "expected": {"net_minor": "30000"}}"#),
+        (Some(differs::SHORT_MONTHS_START_ON_THEIR_LAST_DAY), r#"{"kind": "proration", "model": "billing_cycles_in_advance",
+            "input": {"start": "2011-02-14", "end": null, "target": "2011-03-01", "cycle_day": 31, "scale": 9},
+            "expected": {"cycles": "1.451612903"}}"#),
+        (None, r#"{"kind": "proration", "model": "trailing_factor", "input": {"last_cycle_date": "2023-03-15", "end":
+            "2023-03-25", "period": "P1M", "scale": 9}, "expected": {"factor": "0.322580645"}}"#),
+        // 150 of which a third of the time: the upper tier at 1.
+        (None, r#"{"kind": "proration", "model": "volume_prorated", "input": {"tier_quantity": "150", "billed_quantity":
+            "50", "tiers": [{"to": "100", "unit": "2"}, {"to": null, "unit": "1"}]}, "expected": {"amount": "50"}}"#),
+        (None, r#"{"kind": "aggregation", "model": "weighted_sum", "input": {"events": [{"time": "2023-03-01T00:00:00Z",
+            "value": "31"}], "initial_value": "0", "period": {"from": "2023-03-01T00:00:00.000285Z", "to":
+            "2023-04-01T00:00:00.000285Z"}, "round": {"scale": 5}}, "expected": {"value": "31"}}"#),
+        (Some(differs::QUANTITIES_ROUND_HALVES_AWAY), r#"{"kind": "rounding", "model": "unit_conversion", "input":
+            {"quantity": "2500", "operation": "divide", "factor": "1000", "rounding": "half_even"}, "expected":
+            {"quantity": "2"}}"#),
+        (None, r#"{"kind": "rounding", "model": "commitment_true_up", "input": {"commitment": "10.55", "used": "7.54",
+            "scale": 1}, "expected": {"true_up": "3.1"}}"#),
+    ];
+    for (reason, row) in rows {
+        let case = Case::new(serde_json::from_str(row).unwrap());
+        assert_eq!(judge(&case), Ok(reason), "{row}");
+    }
+    let unknown_word = r#"{"kind": "rounding", "model": "currency", "input": {"amount": "1", "mode": "sideways"}}"#;
+    assert!(judge(&Case::new(serde_json::from_str(unknown_word).unwrap())).is_err());
+}
+
 #[test]
 fn unknown_kinds_and_wrong_values_fail() {
     let case = |text: &str| Case::new(serde_json::from_str(text).unwrap());

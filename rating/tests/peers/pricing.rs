@@ -4,16 +4,16 @@ use rating::exact::Exact;
 use rating::money::{Currency, UnitPrice};
 use rating::price::{
     Allowance, Commitment, CommittedUsage, Discount, FlatPrice, GraduatedPrice, PackagePrice, PerUnitPrice,
-    PercentagePrice, PoolBalances, PriceModel, PriceTerms, PriceTrail, Rule, Tier, Usage, VolumePrice,
-    ZeroUsage,
+    PercentagePrice, PeriodSoFar, PoolBalances, PriceModel, PriceTerms, PriceTrail, Rule, Tier, Usage,
+    VolumePrice, ZeroUsage,
 };
-use rating::quantity::Dimensions;
+use rating::quantity::{Dimensions, OverTime};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::case::{
     Case, Found, conversion, decimal, direction, items, maybe_decimal, maybe_number, number, numbers, text,
-    tiers, whole_units, zero_usage,
+    tiers, unless_half_even, upper_tier_owns_a, whole_units, zero_usage,
 };
 use super::differs;
 
@@ -51,7 +51,7 @@ pub fn rate(
     currency: Currency,
     pools: &mut PoolBalances,
 ) -> PriceTrail {
-    rate_usage(terms, quantity, currency, pools, None, Decimal::ZERO)
+    rate_usage(terms, quantity, currency, pools, None, None)
 }
 
 pub fn rate_usage(
@@ -60,16 +60,17 @@ pub fn rate_usage(
     currency: Currency,
     pools: &mut PoolBalances,
     transactions: Option<&[Exact]>,
-    billed_before: Decimal,
+    so_far: Option<&PeriodSoFar>,
 ) -> PriceTrail {
     let usage = Usage {
         quantity,
         unit: "unit",
         dimensions: &Dimensions::new(),
         transactions,
-        weighs_by_time: false,
+        over_time: OverTime::AddsUp,
         span_share: &Exact::ONE,
-        billed_before,
+        so_far,
+        commitment: None,
     };
     terms.rate(&usage, currency, pools).unwrap()
 }
@@ -90,13 +91,13 @@ pub fn volume(tiers: Vec<Tier>, zero_usage: ZeroUsage) -> PriceModel {
     PriceModel::Volume(VolumePrice { tiers, zero_usage })
 }
 
-pub fn packages(input: &Value) -> PriceModel {
+pub fn packages(input: &Value) -> Option<PriceModel> {
     let (size, package_price) = (decimal(&input["package_size"]), decimal(&input["package_amount"]));
     let rounding = match &input["rounding"] {
         Value::Null => rating::price::RoundingDirection::Up,
-        mode => direction(mode),
+        mode => direction(mode)?,
     };
-    PriceModel::Package(PackagePrice { size, package_price, rounding })
+    Some(PriceModel::Package(PackagePrice { size, package_price, rounding }))
 }
 
 fn unit(input: &Value) -> Option<Found> {
@@ -121,14 +122,14 @@ fn tiered(model: &str, input: &Value) -> Option<Found> {
     )
 }
 
-fn free_units(quantity: Option<Decimal>) -> Option<Allowance> {
+pub fn free_units(quantity: Option<Decimal>) -> Option<Allowance> {
     quantity.map(|quantity| Allowance::Own { quantity, prorated: false })
 }
 
 fn package(input: &Value) -> Option<Found> {
     let terms = PriceTerms {
         allowance: free_units(maybe_decimal(&input["free_units"])),
-        ..PriceTerms::of(packages(input))
+        ..PriceTerms::of(packages(input)?)
     };
     let trail = rate(&terms, &number(&input["quantity"]), usd(), &mut PoolBalances::default());
     let packages = text(&trail.parts[0].quantity);
@@ -139,7 +140,8 @@ fn percentage(input: &Value) -> Option<Found> {
     let model = PriceModel::Percentage(PercentagePrice {
         fee_per_transaction: maybe_decimal(&input["fixed_per_event"]).unwrap_or_default(),
         free_transactions: input["free_events"].as_u64(),
-        free_amount: maybe_decimal(&input["free_amount"]),
+        // Zero stands for unset there.
+        free_amount: maybe_decimal(&input["free_amount"]).filter(|free| !free.is_zero()),
         minimum_per_transaction: maybe_decimal(&input["per_transaction_min"]),
         maximum_per_transaction: maybe_decimal(&input["per_transaction_max"]),
         ..PercentagePrice::rate(decimal(&input["rate_percent"]))
@@ -147,7 +149,7 @@ fn percentage(input: &Value) -> Option<Found> {
     let values = numbers(&input["event_values"]);
     let sum: Exact = values.iter().cloned().sum();
     let pools = &mut PoolBalances::default();
-    let trail = rate_usage(&PriceTerms::of(model), &sum, usd(), pools, Some(&values), Decimal::ZERO);
+    let trail = rate_usage(&PriceTerms::of(model), &sum, usd(), pools, Some(&values), None);
     Found::exactly(json!({"amount": text(&trail.model_amount)}))
 }
 
@@ -192,7 +194,7 @@ fn bucketed(model: &str, input: &Value) -> Option<Found> {
     let model = match model {
         "bucketed_graduated" => graduated(tiers(&input["tiers"]), zero_usage(input)),
         "bucketed_volume" => volume(tiers(&input["tiers"]), zero_usage(input)),
-        _ => packages(input),
+        _ => packages(input)?,
     };
     let buckets = numbers(&input["bucket_quantities"]);
     let amount: Exact = buckets.iter().map(|quantity| amount_of(model.clone(), quantity)).sum();
@@ -235,13 +237,23 @@ fn converted(model: &str, input: &Value) -> Option<Found> {
         _ => per_unit(&input["unit_amount"]),
     };
     let terms = PriceTerms {
-        conversion: conversion(input),
+        conversion: conversion(input)?,
         allowance: free_units(maybe_decimal(&input["usage_discount"])),
-        quantity_rounding: whole_units(&input["rounding"]),
+        quantity_rounding: whole_units(&input["rounding"])?,
         ..PriceTerms::of(model)
     };
     let trail = rate(&terms, &number(&input["raw_quantity"]), usd(), &mut PoolBalances::default());
-    Found::exactly(json!({"billed_quantity": text(&trail.billable), "amount": text(&trail.model_amount)}))
+    let discounted = maybe_number(&input["usage_discount"]).is_some_and(|free| !free.is_zero());
+    let rounds = terms.quantity_rounding != rating::price::QuantityRounding::None;
+    let differs = if discounted && rounds {
+        Some(differs::ALLOWANCES_COME_BEFORE_ROUNDING)
+    } else if upper_tier_owns_a(std::slice::from_ref(&trail.billable), input, input) {
+        Some(differs::BOUNDS_BELONG_TO_THE_LOWER_TIER)
+    } else {
+        unless_half_even(&input["rounding"])
+    };
+    let values = json!({"billed_quantity": text(&trail.billable), "amount": text(&trail.model_amount)});
+    Found::unless(values, differs)
 }
 
 fn coupons(input: &Value) -> Option<Found> {
@@ -292,8 +304,8 @@ fn max_spend_discount(input: &Value) -> Option<Found> {
     let flat = FlatPrice { amount: decimal(&input["line_amount"]), prorated: false };
     let discounts = vec![Discount::MaximumSpend(decimal(&input["max_spend"]))];
     let terms = PriceTerms { discounts, ..PriceTerms::of(PriceModel::Flat(flat)) };
-    let before = decimal(&input["billed_before"]);
-    let trail = rate_usage(&terms, &Exact::ONE, usd(), &mut PoolBalances::default(), None, before);
+    let before = PeriodSoFar { billed: decimal(&input["billed_before"]), ..PeriodSoFar::default() };
+    let trail = rate_usage(&terms, &Exact::ONE, usd(), &mut PoolBalances::default(), None, Some(&before));
     Found::exactly(json!({"discount": text(&trail.discounts[0].taken)}))
 }
 

@@ -2,15 +2,14 @@
 //! adjustment of an issued one.
 
 use rating::exact::Exact;
-use rating::price::{
-    Commitment, CommittedUsage, Discount, PoolBalances, PriceModel, PriceTerms, PriceTrail, ZeroUsage,
-};
+use rating::price::{Commitment, CommittedUsage, Discount, PoolBalances, PriceModel, PriceTerms, ZeroUsage};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use super::case::{Case, Found, decimal, maybe_decimal, number, numbers, text, tiers};
-use super::pricing::{graduated, packages, per_unit, rate, volume};
-use super::rounding::currency_of;
+use super::case::{Case, Found, decimal, maybe_decimal, number, numbers, text, tiers, upper_tier_owns_a};
+use super::differs;
+use super::pricing::{free_units, graduated, packages, per_unit, rate, usd, volume};
+use super::rounding::{currency_of, line_amount, round};
 
 pub fn run(case: &Case) -> Option<Found> {
     let input = case.input();
@@ -25,19 +24,21 @@ fn model(shape: &str, price: &Value) -> Option<PriceModel> {
     match shape {
         "unit" => Some(per_unit(&price["unit_amount"])),
         "dynamic" => Some(per_unit(&price["multiplier"])),
-        "package" => Some(packages(price)),
+        "package" => packages(price),
         "graduated" => Some(graduated(tiers(&price["tiers"]), ZeroUsage::OwesFirstFlatFee)),
         "volume" => Some(volume(tiers(&price["tiers"]), ZeroUsage::OwesFirstFlatFee)),
         _ => None,
     }
 }
 
-fn terms(model: PriceModel, input: &Value) -> PriceTerms {
+fn terms(model: PriceModel, input: &Value, is_last: bool) -> PriceTerms {
     let percent = maybe_decimal(&input["percentage_discount"]).map(Discount::Percent);
     let maximum = maybe_decimal(&input["max_spend"]).map(Discount::MaximumSpend);
-    let last = input["line_position"].is_null() || input["line_position"] == "last";
-    let minimum = maybe_decimal(&input["min_spend"]).filter(|_| last);
+    // What is short of a minimum is owed once, at the end.
+    let minimum = maybe_decimal(&input["min_spend"]).filter(|_| is_last);
+    let free = maybe_decimal(&input["usage_discount"]).or(maybe_decimal(&input["free_quantity"]));
     PriceTerms {
+        allowance: free_units(free),
         discounts: percent.into_iter().chain(maximum).collect(),
         commitment: minimum.map(|minimum| Commitment {
             committed: CommittedUsage::Amount(minimum),
@@ -50,37 +51,51 @@ fn terms(model: PriceModel, input: &Value) -> PriceTerms {
 }
 
 fn progressive(shape: &str, input: &Value) -> Option<Found> {
-    let currency = currency_of(input)?;
-    let terms = terms(model(shape, input)?, input);
+    let is_mid = input["line_position"] == "mid";
+    let terms = terms(model(shape, input)?, input, !is_mid);
+    let currency = currency_of(input).unwrap_or_else(usd);
     let rated = |quantity: &Exact| rate(&terms, quantity, currency, &mut PoolBalances::default());
     let before = number(&input["pre_quantity"]);
     let billed = decimal(&input["previously_billed"]);
-    let all = rated(&(&before + &number(&input["quantity"])));
-    let rounded = |amount: &Exact| currency.round(amount, terms.line_rounding).unwrap();
+    let together = &before + &number(&input["quantity"]);
+    let all = rated(&together);
     let nothing_before = before.is_zero() && billed.is_zero();
-    let amount_before = if nothing_before { Decimal::ZERO } else { rounded(&rated(&before).model_amount) };
-    let amount = rounded(&all.model_amount) - amount_before;
-    let true_up =
-        |trail: &PriceTrail| trail.commitment.as_ref().map_or(Decimal::ZERO, |step| rounded(&step.true_up));
-    let commitment = true_up(&all);
-    let total = all.amount() - billed;
-    Found::exactly(json!({
+    let amount_before =
+        if nothing_before { Decimal::ZERO } else { round(&rated(&before).model_amount, input)? };
+    let amount = round(&all.model_amount, input)? - amount_before;
+    let commitment = match &all.commitment {
+        Some(step) => round(&step.true_up, input)?,
+        None => Decimal::ZERO,
+    };
+    let total = line_amount(&all, input)? - billed;
+    let values = json!({
         "amount": text(&amount),
         "discounts": text(&(amount + commitment - total)),
         "commitment": text(&commitment),
         "total": text(&total),
-    }))
+    });
+    let differs = if upper_tier_owns_a(&[before, together], input, input) {
+        Some(differs::BOUNDS_BELONG_TO_THE_LOWER_TIER)
+    } else {
+        (shape == "volume" && is_mid).then_some(differs::VOLUME_IS_BILLED_AS_IT_GROWS)
+    };
+    Found::unless(values, differs)
 }
 
 fn rerate(shape: &str, input: &Value) -> Option<Found> {
-    let currency = currency_of(input)?;
-    let terms = terms(model(shape, &input["price"])?, input);
+    let currency = currency_of(input).unwrap_or_else(usd);
+    let quantities = numbers(&input["cumulative_quantities"]);
     let mut billed = Decimal::ZERO;
     let mut phase_totals = Vec::new();
-    for quantity in numbers(&input["cumulative_quantities"]) {
-        let amount = rate(&terms, &quantity, currency, &mut PoolBalances::default()).amount();
+    for (at, quantity) in quantities.iter().enumerate() {
+        let terms = terms(model(shape, &input["price"])?, input, at + 1 == quantities.len());
+        let amount = line_amount(&rate(&terms, quantity, currency, &mut PoolBalances::default()), input)?;
         phase_totals.push(text(&(amount - billed)));
         billed = amount;
     }
-    Found::exactly(json!({"phase_totals": phase_totals}))
+    let upper = upper_tier_owns_a(&quantities, &input["price"], input);
+    Found::unless(
+        json!({"phase_totals": phase_totals}),
+        upper.then_some(differs::BOUNDS_BELONG_TO_THE_LOWER_TIER),
+    )
 }

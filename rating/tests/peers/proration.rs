@@ -5,14 +5,14 @@ use rating::exact::{Exact, Rounding};
 use rating::invoice::credit::{Credit, draw};
 use rating::period::{BillingCycle, Period, Span, TimeZone};
 use rating::price::{FlatPrice, PoolBalances, PriceModel, PriceTerms, Usage};
-use rating::quantity::Dimensions;
+use rating::quantity::{Dimensions, OverTime};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::aggregation::{fold_levels, key_levels};
 use super::case::{
     Case, Found, decimal, instant_us, is_midnight, items, maybe_decimal, nano, number, rounded, same_offset,
-    span, text, tiers, zero_usage, zone_of,
+    span, text, tiers, upper_tier_owns_a, zero_usage, zone_of,
 };
 use super::differs;
 use super::pricing::{graduated, rate, usd, volume};
@@ -24,6 +24,7 @@ pub fn run(case: &Case) -> Option<Found> {
         "billing_period_containing" => billing_period_containing(input),
         "billing_cycles_in_advance" => billing_cycles_in_advance(input),
         "leading_factor" => leading_factor(input),
+        "trailing_factor" => trailing_factor(input),
         "factor_days" => factor_days(input),
         "calendar_days" => calendar_days(input),
         "flat_fee_by_time" => flat_fee_by_time(input),
@@ -50,7 +51,7 @@ fn cycle(first: Date, day: u8, period: &Value) -> Option<BillingCycle> {
         "P1Y" | "P12M" => 12,
         _ => return None,
     };
-    Some(BillingCycle { months, anchor_month: first.month().unsigned_abs(), anchor_day: day })
+    BillingCycle::from_anchor(months, first).map(|cycle| BillingCycle { anchor_day: day, ..cycle })
 }
 
 /// A flat price of one span of a period, as a line would have it.
@@ -61,9 +62,10 @@ fn flat_fee(amount: Decimal, part: &Span, period: &Span, input: &Value) -> Decim
         unit: "",
         dimensions: &Dimensions::new(),
         transactions: None,
-        weighs_by_time: false,
+        over_time: OverTime::AddsUp,
         span_share: &part.share_of(period),
-        billed_before: Decimal::ZERO,
+        so_far: None,
+        commitment: None,
     };
     let currency = currency_of(input).unwrap_or_else(usd);
     terms.rate(&usage, currency, &mut PoolBalances::default()).unwrap().amount()
@@ -106,10 +108,22 @@ fn billing_cycles_in_advance(input: &Value) -> Option<Found> {
     for period in periods(cycle, start_us, target_us, &zone) {
         let billed = Span { start_us: start_us.max(period.span.start_us), end_us };
         if billed.start_us <= target_us {
-            cycles += &rounded(&billed.share_of(&period.span), input);
+            cycles += &rounded(&billed.share_of(&period.span), input)?;
         }
     }
-    Found::exactly(json!({"cycles": text(&cycles)}))
+    // A stub beside a boundary that its month is too short for is a share of another period there.
+    let day = input["cycle_day"].as_u64();
+    let is_clamped = |boundary: &str| boundary.get(8..).and_then(|text| text.parse().ok()) != day;
+    let is_cut = |period: &Period| {
+        let billed =
+            Span { start_us: start_us.max(period.span.start_us), end_us: end_us.min(period.span.end_us) };
+        billed != period.span && (is_clamped(&period.name) || is_clamped(&period.end_date))
+    };
+    let cut = periods(cycle, start_us, target_us, &zone).iter().any(is_cut);
+    Found::unless(
+        json!({"cycles": text(&cycles)}),
+        cut.then_some(differs::SHORT_MONTHS_START_ON_THEIR_LAST_DAY),
+    )
 }
 
 fn leading_factor(input: &Value) -> Option<Found> {
@@ -123,8 +137,29 @@ fn leading_factor(input: &Value) -> Option<Found> {
     let part = Span { start_us: instant_us(&input["start"], &zone), end_us };
     let fixed = input["fixed_month_days"].as_u64().is_some_and(|days| days > 0);
     Found::unless(
-        json!({"factor": text(&rounded(&part.share_of(&period.span), input))}),
+        json!({"factor": text(&rounded(&part.share_of(&period.span), input)?)}),
         fixed.then_some(differs::MONTHS_HAVE_THEIR_OWN_LENGTH),
+    )
+}
+
+/// The part of a cycle that follows its last start, as far as the end.
+fn trailing_factor(input: &Value) -> Option<Found> {
+    let zone = zone_of(input);
+    let last = date(&input["last_cycle_date"])?;
+    let start_us = instant_us(&input["last_cycle_date"], &zone);
+    let Some(cycle) = cycle(last, last.day().unsigned_abs(), &input["period"]) else {
+        return Found::unless(Value::Null, Some(differs::PERIODS_ARE_MONTHS));
+    };
+    date(&input["end"])?;
+    let period = cycle.period_containing(start_us, &zone).unwrap();
+    let part = Span { start_us, end_us: instant_us(&input["end"], &zone) };
+    let fixed = input["fixed_month_days"].as_u64().is_some_and(|days| days > 0);
+    let beyond = part.end_us > period.span.end_us;
+    Found::unless(
+        json!({"factor": text(&rounded(&part.share_of(&period.span), input)?)}),
+        beyond
+            .then_some(differs::A_SPAN_LIES_INSIDE_ITS_PERIOD)
+            .or(fixed.then_some(differs::MONTHS_HAVE_THEIR_OWN_LENGTH)),
     )
 }
 
@@ -185,14 +220,24 @@ fn plan_change(input: &Value) -> Option<Found> {
     let change_us = instant_us(&input["change_date"], &zone_of(input));
     let rest = Span { start_us: change_us.clamp(period.start_us, period.end_us), ..period };
     let mut amounts = Vec::new();
+    let mut of_other_periods = false;
     for item in items(&input["items"]).iter().filter(|_| !rest.is_empty()) {
-        let exact = &number(&item["amount_minor"]) * &rest.share_of(&period);
+        let cadence =
+            item["cadence"].as_str().unwrap_or("monthly").replace(['_', '-', ' '], "").to_lowercase();
+        // A one-off charge is not prorated.
+        let is_once = matches!(cadence.as_str(), "onetime" | "oneoff" | "once");
+        of_other_periods |= !is_once && !matches!(cadence.as_str(), "month" | "monthly");
+        let share = if is_once { Exact::ONE } else { rest.share_of(&period) };
+        let exact = &number(&item["amount_minor"]) * &share;
         let amount = exact.round_to_decimals(Rounding::HalfAwayFromZero, 0).unwrap();
         amounts.push(if item["type"] == "credit" { -amount } else { amount });
     }
     let net: Decimal = amounts.iter().sum();
     let amounts: Vec<Value> = amounts.iter().map(text).collect();
-    Found::exactly(json!({"line_amounts_minor": amounts, "net_minor": text(&net)}))
+    Found::unless(
+        json!({"line_amounts_minor": amounts, "net_minor": text(&net)}),
+        of_other_periods.then_some(differs::FEES_ARE_OF_THE_BILLING_PERIOD),
+    )
 }
 
 /// A balance of what was paid and not given back yet; more than it cannot be drawn.
@@ -257,7 +302,7 @@ fn level_prorated(model: &str, input: &Value) -> Option<Found> {
         items(&input["rounds"])
     };
     for rule in rules {
-        value = rounded(&value, rule);
+        value = rounded(&value, rule)?;
     }
     // Units that come at midnight weigh the same either way; any others are weighed by whole days there.
     let inside = |level: &&(i64, u32, i128)| period.contains(level.0);
@@ -276,17 +321,31 @@ fn graduated_prorated(input: &Value) -> Option<Found> {
     let terms = PriceTerms::of(graduated(tiers(&input["tiers"]), zero_usage(input)));
     let trail = rate(&terms, &units, usd(), &mut PoolBalances::default());
     Found::unless(
-        json!({"amount": text(&rounded(&trail.model_amount, &input["round"]))}),
+        json!({"amount": text(&rounded(&trail.model_amount, &input["round"])?)}),
         Some(differs::TIERS_AND_PRICE_SEE_ONE_QUANTITY),
     )
 }
 
 fn volume_prorated(input: &Value) -> Option<Found> {
     let terms = PriceTerms::of(volume(tiers(&input["tiers"]), zero_usage(input)));
-    let trail = rate(&terms, &number(&input["billed_quantity"]), usd(), &mut PoolBalances::default());
-    let same = input["tier_quantity"] == input["billed_quantity"];
-    Found::unless(
-        json!({"amount": text(&trail.model_amount)}),
-        (!same).then_some(differs::TIERS_AND_PRICE_SEE_ONE_QUANTITY),
-    )
+    let (level, billed) = (number(&input["tier_quantity"]), number(&input["billed_quantity"]));
+    let share = billed.checked_div(&level).unwrap_or(Exact::ONE);
+    let usage = Usage {
+        quantity: &level,
+        unit: "unit",
+        dimensions: &Dimensions::new(),
+        transactions: None,
+        over_time: OverTime::Weighs,
+        span_share: &share,
+        so_far: None,
+        commitment: None,
+    };
+    let trail = terms.rate(&usage, usd(), &mut PoolBalances::default()).unwrap();
+    let has_fees = tiers(&input["tiers"]).iter().any(|tier| !tier.flat_fee.is_zero());
+    let differs = if upper_tier_owns_a(&[level], input, input) {
+        Some(differs::BOUNDS_BELONG_TO_THE_LOWER_TIER)
+    } else {
+        (has_fees && share != Exact::ONE).then_some(differs::FEES_OF_TIERS_ARE_PRORATED)
+    };
+    Found::unless(json!({"amount": text(&trail.model_amount)}), differs)
 }

@@ -3,17 +3,18 @@
 use rating::exact::Exact;
 use rating::money::{Amount, Currency, UnitPrice, allocate};
 use rating::price::{
-    Commitment, CommittedUsage, PerUnitPrice, PoolBalances, PriceModel, PriceTerms, QuantityRounding,
+    Commitment, CommittedUsage, PerUnitPrice, PoolBalances, PriceModel, PriceTerms, PriceTrail,
+    QuantityRounding,
 };
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
 use super::case::{
     Case, Found, conversion, decimal, direction, exact_rounding, items, money_rounding, number, numbers,
-    text, whole_units,
+    text, unless_half_even, whole_units,
 };
 use super::differs;
-use super::pricing::rate;
+use super::pricing::{rate, usd};
 
 pub fn run(case: &Case) -> Option<Found> {
     let input = case.input();
@@ -29,42 +30,54 @@ pub fn run(case: &Case) -> Option<Found> {
     }
 }
 
-/// The case's currency, or one with as many minor digits.
+/// Decimals of the case's amounts.
+fn scale_of(input: &Value) -> u64 {
+    input["scale"].as_u64().or(input["currency_scale"].as_u64()).unwrap_or(2)
+}
+
+/// The case's currency, or one with as many minor digits; no currency has one digit, or more than four.
 pub fn currency_of(input: &Value) -> Option<Currency> {
-    let scale = input["scale"].as_u64().or(input["currency_scale"].as_u64()).unwrap_or(2);
+    let scale = scale_of(input);
     let any = ["JPY", "", "USD", "KWD", "CLF"];
     let named = input["currency"].as_str().and_then(|code| Currency::from_code(code).ok());
     let by_scale = || Currency::from_code(any[usize::try_from(scale).ok()?.min(4)]).ok();
     named.or_else(by_scale).filter(|currency| u64::from(currency.minor_digits()) == scale)
 }
 
-fn round(amount: &Exact, input: &Value) -> Amount {
+/// An amount in the case's digits, by its currency where one has as many.
+pub fn round(amount: &Exact, input: &Value) -> Option<Amount> {
+    let (exact, money) = (exact_rounding(&input["mode"])?, money_rounding(&input["mode"])?);
     match currency_of(input) {
-        Some(currency) if exact_rounding(&input["mode"]) == money_rounding(&input["mode"]).into() => {
-            currency.round(amount, money_rounding(&input["mode"])).unwrap()
-        }
-        _ => {
-            let scale = u32::try_from(input["scale"].as_u64().unwrap()).unwrap();
-            amount.round_to_decimals(exact_rounding(&input["mode"]), scale).unwrap()
-        }
+        Some(currency) if exact == money.into() => Some(currency.round(amount, money).unwrap()),
+        _ => amount.round_to_decimals(exact, u32::try_from(scale_of(input)).ok()?).ok(),
+    }
+}
+
+/// A line's amount in the case's digits.
+pub fn line_amount(trail: &PriceTrail, input: &Value) -> Option<Amount> {
+    match currency_of(input) {
+        Some(_) => Some(trail.amount()),
+        None => round(&trail.line_rounding.before, input),
     }
 }
 
 fn currency(input: &Value) -> Option<Found> {
-    Found::exactly(json!({"amount": text(&round(&number(&input["amount"]), input))}))
+    Found::exactly(json!({"amount": text(&round(&number(&input["amount"]), input)?)}))
 }
 
 fn sum_of_rounded_lines(input: &Value) -> Option<Found> {
-    let lines = numbers(&input["amounts"]);
-    let subtotal: Exact = lines.iter().map(|line| Exact::from(round(line, input))).sum();
+    let mut subtotal = Exact::ZERO;
+    for line in numbers(&input["amounts"]) {
+        subtotal += &round(&line, input)?.into();
+    }
     Found::exactly(json!({"subtotal": text(&subtotal)}))
 }
 
 /// What the line grows by when the commitment is added to it.
 fn commitment_true_up(input: &Value) -> Option<Found> {
-    let currency = currency_of(input)?;
+    let currency = currency_of(input).unwrap_or_else(usd);
     let plain = PriceTerms {
-        line_rounding: money_rounding(&input["mode"]),
+        line_rounding: money_rounding(&input["mode"])?,
         ..PriceTerms::of(PriceModel::PerUnit(PerUnitPrice {
             unit_price: UnitPrice::new(Decimal::ONE).unwrap(),
         }))
@@ -77,9 +90,9 @@ fn commitment_true_up(input: &Value) -> Option<Found> {
     };
     let committed = PriceTerms { commitment: Some(commitment), ..plain.clone() };
     let line = |terms: &PriceTerms| {
-        rate(terms, &number(&input["used"]), currency, &mut PoolBalances::default()).amount()
+        line_amount(&rate(terms, &number(&input["used"]), currency, &mut PoolBalances::default()), input)
     };
-    Found::exactly(json!({"true_up": text(&(line(&committed) - line(&plain)))}))
+    Found::exactly(json!({"true_up": text(&(line(&committed)? - line(&plain)?))}))
 }
 
 fn allocation(input: &Value) -> Option<Found> {
@@ -109,9 +122,9 @@ fn distribute_discount(input: &Value) -> Option<Found> {
 }
 
 fn unit_conversion(input: &Value) -> Option<Found> {
-    let converted = conversion(input).convert(&number(&input["quantity"])).unwrap();
-    let rounded = whole_units(&input["rounding"]).round(&converted).unwrap();
-    Found::exactly(json!({"quantity": text(&rounded)}))
+    let converted = conversion(input)?.convert(&number(&input["quantity"])).unwrap();
+    let rounded = whole_units(&input["rounding"])?.round(&converted, &Exact::ONE).unwrap();
+    Found::unless(json!({"quantity": text(&rounded)}), unless_half_even(&input["rounding"]))
 }
 
 fn units(input: &Value) -> Option<Found> {
@@ -120,7 +133,8 @@ fn units(input: &Value) -> Option<Found> {
     let step = if precision < 0 { power } else { Decimal::ONE / power };
     let rounding = match &input["function"] {
         Value::Null => QuantityRounding::None,
-        function => QuantityRounding::ToStep { direction: direction(function), step },
+        function => QuantityRounding::ToStep { direction: direction(function)?, step },
     };
-    Found::exactly(json!({"value": text(&rounding.round(&number(&input["value"])).unwrap())}))
+    let value = rounding.round(&number(&input["value"]), &Exact::ONE).unwrap();
+    Found::unless(json!({"value": text(&value)}), unless_half_even(&input["function"]))
 }

@@ -46,9 +46,10 @@ impl PriceFunction {
             unit: price.usage.as_ref().map_or("", |usage| usage.measured_unit.name.as_str()),
             dimensions: &BTreeMap::new(),
             transactions: Some(std::slice::from_ref(quantity)),
-            weighs_by_time: false,
+            over_time: rating::quantity::OverTime::AddsUp,
             span_share: &Exact::ONE,
-            billed_before: rating::money::Amount::ZERO,
+            so_far: None,
+            commitment: None,
         };
         let mut pools = match &price.terms.allowance {
             Some(Allowance::Pool { .. }) => PoolBalances::open(&version.pools, &Exact::ONE),

@@ -13,6 +13,7 @@ mod store;
 pub use corrections::{AMEND, VOID};
 pub use read::FileRead;
 pub(crate) use read::{StoredFile, holds_any_between, text_bounds};
+pub(crate) use read::{dictionary_type, with_dictionaries};
 pub use schema::{Column, ColumnKind, Table, VALUE_PRECISION, VALUE_SCALE};
 pub(crate) use snapshot::parse_day;
 pub use snapshot::{DataFile, LakeError, TableHandle, TableSnapshot};

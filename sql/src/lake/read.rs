@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Date32Array, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::cast;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -14,7 +14,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, RowSelection};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
@@ -38,6 +38,8 @@ pub struct FileRead<'r> {
     /// Row groups that hold none of these tenants are passed over, where the file says so and `rows` does not choose;
     /// rows of others may be among those that are left.
     pub tenants: Option<&'r BTreeSet<String>>,
+    /// Texts come as dictionaries, a row group's batches with one and the same.
+    pub dictionaries: bool,
 }
 
 impl TableHandle {
@@ -50,9 +52,18 @@ impl TableHandle {
     ) -> Result<BoxStream<'static, Result<RecordBatch, LakeError>>, LakeError> {
         let (table, path) = (self.table().name(), file.path.clone());
         let failed = move |source| LakeError::File { table, path: path.clone(), source };
-        let schema = self.read_schema(read.columns).map_err(|error| failed(error.into()))?;
-        let reader = self.stored_file(file);
-        let mut builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(&failed)?;
+        let mut schema = self.read_schema(read.columns).map_err(|error| failed(error.into()))?;
+        let mut reader = self.stored_file(file);
+        let options = ArrowReaderOptions::new();
+        let mut metadata = ArrowReaderMetadata::load_async(&mut reader, options).await.map_err(&failed)?;
+        if read.dictionaries {
+            schema = Arc::new(with_dictionaries(&schema, |_| true));
+            let of_file = with_dictionaries(metadata.schema(), |_| true);
+            let options = ArrowReaderOptions::new().with_schema(Arc::new(of_file));
+            let footer = Arc::clone(metadata.metadata());
+            metadata = ArrowReaderMetadata::try_new(footer, options).map_err(&failed)?;
+        }
+        let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata);
         let names = schema.fields().iter().map(|field| field.name().as_str());
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
         if let (None, Some(tenants)) = (&read.rows, read.tenants) {
@@ -94,6 +105,20 @@ impl TableHandle {
         self.read_batches_of(files, columns, None)
     }
 
+    /// The same of some tenants, with texts as dictionaries; rows of others may be among them.
+    pub(crate) fn read_dictionaries_of<'a>(
+        &'a self,
+        files: &'a [DataFile],
+        tenants: &'a BTreeSet<String>,
+    ) -> BoxStream<'a, Result<RecordBatch, LakeError>> {
+        let read = FileRead { tenants: Some(tenants), dictionaries: true, ..FileRead::default() };
+        let files = files.iter().filter(move |file| file.may_hold_any(tenants));
+        futures::stream::iter(files)
+            .then(move |file| self.read_file(file, read.clone()))
+            .try_flatten()
+            .boxed()
+    }
+
     /// The same without files and row groups that hold none of some tenants; rows of others may be among the rest.
     pub fn read_batches_of<'a>(
         &'a self,
@@ -112,6 +137,24 @@ impl TableHandle {
         let indices = columns.iter().map(|name| schema.index_of(name)).collect::<Result<Vec<_>, _>>()?;
         Ok(Arc::new(schema.project(&indices)?))
     }
+}
+
+/// How a text is read as a dictionary.
+pub(crate) fn dictionary_type() -> DataType {
+    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+}
+
+/// The schema with some of its texts as dictionaries.
+pub(crate) fn with_dictionaries(schema: &Schema, is_chosen: impl Fn(&str) -> bool) -> Schema {
+    let fields = schema.fields().iter().map(|field| {
+        let is_text = matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+        if is_text && is_chosen(field.name()) {
+            Arc::new(Field::new(field.name(), dictionary_type(), field.is_nullable()))
+        } else {
+            Arc::clone(field)
+        }
+    });
+    Schema::new(fields.collect::<Vec<_>>())
 }
 
 /// The row groups whose bounds do not rule out all of the tenants.

@@ -233,6 +233,11 @@ const INVOICES: &[Column] = &[
         "first day of the month in which the period starts, in the tenant's calendar; the table's partition",
     ),
     column("invoice", ColumnKind::Text, "the invoice's id, the same for every draft of a tenant and period"),
+    optional(
+        "kind",
+        ColumnKind::Text,
+        "invoice, or credit_note: what takes back a part of an issued invoice; null where an older program wrote it",
+    ),
     column(
         "state",
         ColumnKind::Text,
@@ -340,11 +345,7 @@ const USAGE_DAILY: &[Column] = &[
         ColumnKind::Text,
         "how the meter is looked at, as JSON: which values only, and by which dimensions",
     ),
-    optional(
-        "dimensions",
-        ColumnKind::Text,
-        "the dimensions' values as a JSON object; null for a whole meter",
-    ),
+    optional("dimensions", ColumnKind::Text, "the dimensions' values as a JSON object; {} for all together"),
     optional("segment_start", ColumnKind::Time, "from when the row counts"),
     optional("segment_end", ColumnKind::Time, "until when; not included"),
     column(

@@ -109,7 +109,7 @@ impl EventCorrections {
             let read = FileRead { columns: Some(&COLUMNS), ..FileRead::default() };
             let mut batches = table.read_file(file, read).await?;
             while let Some(batch) = batches.try_next().await? {
-                read_corrections(&batch, tenants, &mut by_event);
+                read_corrections(&batch, &mut by_event);
             }
         }
         let mut corrections = Self::default();
@@ -117,6 +117,10 @@ impl EventCorrections {
         // In the order of arrival: of one that was sent twice the first counts, of several about one event the last.
         for (target, tenant, correction) in by_event.into_values() {
             if target.is_empty() || !known.insert(correction.identity.clone()) {
+                continue;
+            }
+            // Only now: which one was the first does not depend on who is asked about.
+            if tenants.is_some_and(|tenants| !tenants.contains(&tenant)) {
                 continue;
             }
             corrections.tenants.insert(tenant.clone());
@@ -272,11 +276,7 @@ impl Arrived {
 }
 
 /// Adds the rows of a batch to their events; the rows of one event share their place in Kafka.
-fn read_corrections(
-    batch: &RecordBatch,
-    tenants: Option<&BTreeSet<String>>,
-    by_event: &mut BTreeMap<Arrived, (String, String, Correction)>,
-) {
+fn read_corrections(batch: &RecordBatch, by_event: &mut BTreeMap<Arrived, (String, String, Correction)>) {
     let column = |name: &str| batch.column_by_name(name).expect("the column was read");
     let string = |name: &str, row: usize| {
         let column = column(name).as_string::<i32>();
@@ -290,8 +290,7 @@ fn read_corrections(
     for row in 0..batch.num_rows() {
         let tenant = string("tenant", row).unwrap_or_default();
         let event_type = string("event_type", row).unwrap_or_default();
-        let is_asked = tenants.is_none_or(|tenants| tenants.contains(&tenant));
-        if !is_asked || (event_type != VOID && event_type != AMEND) {
+        if event_type != VOID && event_type != AMEND {
             continue;
         }
         let arrived = Arrived {

@@ -24,7 +24,7 @@ impl<T> Default for Mapped<T> {
 impl<T> Mapped<T> {
     /// Maps the dictionary of a column, unless it is the same as of the batch before.
     pub fn map(&mut self, column: &Texts, mut number_of: impl FnMut(&str) -> T) {
-        if self.values.as_ref().is_some_and(|known| is_same(known, column.values())) {
+        if self.values.as_ref().is_some_and(|known| is_same_dictionary(known, column.values())) {
             return;
         }
         self.numbers.clear();
@@ -34,7 +34,8 @@ impl<T> Mapped<T> {
     }
 }
 
-fn is_same(left: &ArrayRef, right: &ArrayRef) -> bool {
+/// Whether two dictionaries, both still held, are one and the same.
+pub(crate) fn is_same_dictionary(left: &ArrayRef, right: &ArrayRef) -> bool {
     let (left, right): (&StringArray, &StringArray) = (left.as_string(), right.as_string());
     left.len() == right.len()
         && left.offsets().as_ptr() == right.offsets().as_ptr()

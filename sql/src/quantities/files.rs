@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::DataType;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use parquet::arrow::ProjectionMask;
@@ -15,7 +15,9 @@ use parquet::errors::ParquetError;
 use parquet::file::statistics::Statistics;
 
 use super::QuantitiesError;
-use crate::lake::{DataFile, StoredFile, Table, TableHandle, text_bounds};
+use crate::lake::{
+    DataFile, StoredFile, Table, TableHandle, dictionary_type, text_bounds, with_dictionaries,
+};
 
 const BATCH_ROWS: usize = 16 * 1024;
 
@@ -49,7 +51,8 @@ impl LakeFile {
         let failed = |source| QuantitiesError::Parquet { path: file.path.clone(), source };
         let plain =
             ArrowReaderMetadata::load_async(&mut stored, ArrowReaderOptions::new()).await.map_err(failed)?;
-        let options = ArrowReaderOptions::new().with_schema(Arc::new(with_dictionaries(plain.schema())));
+        let options = ArrowReaderOptions::new()
+            .with_schema(Arc::new(with_dictionaries(plain.schema(), |name| TEXTS.contains(&name))));
         let metadata = ArrowReaderMetadata::try_new(Arc::clone(plain.metadata()), options).map_err(failed)?;
         Ok(Self { file, stored, metadata })
     }
@@ -126,26 +129,10 @@ fn time_bounds(statistics: &Statistics) -> Option<(i64, i64)> {
     }
 }
 
-fn dictionary() -> DataType {
-    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
-}
-
 fn working_type(name: &str) -> DataType {
     if TEXTS.contains(&name) {
-        return dictionary();
+        return dictionary_type();
     }
     let column = Table::UsageEvents.columns().iter().find(|column| column.name == name);
     column.map_or(DataType::Null, |column| column.kind.arrow_type())
-}
-
-fn with_dictionaries(schema: &Schema) -> Schema {
-    let fields = schema.fields().iter().map(|field| {
-        let is_text = matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-        if is_text && TEXTS.contains(&field.name().as_str()) {
-            Arc::new(Field::new(field.name(), dictionary(), field.is_nullable()))
-        } else {
-            Arc::clone(field)
-        }
-    });
-    Schema::new(fields.collect::<Vec<_>>())
 }

@@ -43,6 +43,7 @@ pub use answers::{Answers, TenantFailure, TenantProblem};
 pub(crate) use charges::columns as charge_columns;
 pub use corrections::{AmendedReading, Arrived, Correction, EventCorrections};
 pub use day_scan::{DayQuestionsOf, DayScan, TenantDays};
+pub(crate) use dictionary::is_same_dictionary;
 pub use exec::QuantitiesExec;
 pub use function::{QuantitiesFunction, Told};
 pub(crate) use period::demand_of_terms;

@@ -192,7 +192,7 @@ mod tests {
             for (partition, share) in shares.iter().enumerate() {
                 let rows = plan.execute(partition, SessionContext::new().task_ctx()).unwrap();
                 let rows = datafusion::physical_plan::common::collect(rows).await.unwrap();
-                assert_eq!(TenantShare::of_rows(&rows[0]).unwrap(), [share.clone()]);
+                assert_eq!(TenantShare::of_rows(&rows[0]).unwrap(), std::slice::from_ref(share));
             }
             for name in &names {
                 assert_eq!(shares.iter().filter(|share| share.holds(name)).count(), 1, "{name}");

@@ -14,10 +14,10 @@ use arrow::array::Array;
 use hashbrown::HashMap;
 use rating::catalog::{Meter, MeterKind};
 use rating::quantity::MeterKind as FoldKind;
-use rating::usage::{Demand, MeterFold, Usage};
+use rating::usage::{Demand, MeterFold, Sample, Usage};
 
 use super::answers::{Answers, TenantFailure, TenantProblem};
-use super::dictionary::{Mapped, Numbers};
+use super::dictionary::{Mapped, Numbers, Texts};
 use super::rows::{Rows, text};
 use super::shares::TenantShare;
 use super::{Asked, DAY_US, QuantitiesError, UsageScan};
@@ -150,6 +150,8 @@ struct ColumnMaps {
     slots: Vec<LastSlots>,
     /// By the number of their dimensions: rows that name no resource.
     no_resource: LastSlots,
+    /// Room for the values of a run.
+    samples: Vec<Sample>,
 }
 
 /// Where resources stood last, by their numbers.
@@ -205,6 +207,10 @@ impl TenantFolds {
 
     pub fn has_sessions(&self) -> bool {
         self.meters.iter().any(|meter| matches!(meter.fold, FoldKind::Session(_)))
+    }
+
+    pub fn meter_count(&self) -> usize {
+        self.meters.len()
     }
 
     pub fn share(&self) -> &TenantShare {
@@ -280,49 +286,32 @@ impl TenantFolds {
         run: Range<usize>,
         columns: &mut ColumnMaps,
     ) -> Result<(), QuantitiesError> {
-        let (times, values) = (rows.time.values(), rows.value.values());
+        let times = rows.time.values();
         let Some(mut own) = self.begin(tenant, meter, run.len() as u64, times[run.start]) else {
             return Ok(());
         };
-        let (resource_keys, dimension_keys) =
-            (rows.resource.keys().values(), rows.dimensions.keys().values());
-        let no_values = rows.value.nulls().filter(|nulls| nulls.null_count() > 0);
-        let no_resources = rows.resource.nulls().filter(|nulls| nulls.null_count() > 0);
-        let no_dimensions = rows.dimensions.nulls().filter(|nulls| nulls.null_count() > 0);
-        let signals = rows.signals.as_ref().filter(|_| own.takes_signals());
-        for row in run {
-            let mut figures = Figures {
-                time_us: times[row],
-                value_nano: no_values.is_none_or(|nulls| nulls.is_valid(row)).then(|| values[row]),
-                signal: SignalWord::Unknown,
-                signal_time_us: None,
-            };
-            if own.is_over(&figures) {
-                continue;
-            }
-            if let Some((signal, time)) = signals {
-                figures.signal = if signal.is_valid(row) {
-                    columns.signals.numbers[signal.keys().value(row) as usize]
-                } else {
-                    SignalWord::Unknown
-                };
-                figures.signal_time_us = time.is_valid(row).then(|| time.value(row));
-            }
-            let dimensions = match no_dimensions {
-                Some(nulls) if nulls.is_null(row) => 0,
-                _ => columns.dimensions.numbers[dimension_keys[row] as usize],
-            };
-            let last = match no_resources {
-                Some(nulls) if nulls.is_null(row) => columns.no_resource.at(dimensions),
-                _ => columns.slots[meter as usize].at(columns.resources.numbers[resource_keys[row] as usize]),
-            };
-            let texts = || (text(&rows.resource, row), text(&rows.dimensions, row));
-            let slot = own.slot(last, dimensions, texts)?;
-            own.take(&figures, slot);
-            if own.problem.is_some() {
-                break;
-            }
+        if own.takes_signals() {
+            return take_signals(&mut own, meter, rows, run, columns);
         }
+        let values = rows.value.values();
+        let no_values = rows.value.nulls().filter(|nulls| nulls.null_count() > 0);
+        let mut samples = std::mem::take(&mut columns.samples);
+        samples.clear();
+        let mut without_value_us = None;
+        for row in own.in_time(times, run) {
+            let nano = match no_values {
+                Some(nulls) if nulls.is_null(row) && own.needs_values() => {
+                    without_value_us = Some(times[row]);
+                    break;
+                }
+                Some(nulls) if nulls.is_null(row) => 0,
+                _ => values[row],
+            };
+            let slot = columns.slot(&mut own, meter, rows, row)?;
+            samples.push(Sample { time_us: times[row], slot, nano });
+        }
+        own.take_values(&samples, without_value_us);
+        columns.samples = samples;
         Ok(())
     }
 
@@ -435,7 +424,60 @@ fn finish_tenant(
     Ok(usage)
 }
 
+/// Folds rows of one tenant's sessions.
+fn take_signals(
+    own: &mut Open<'_>,
+    meter: u32,
+    rows: &Rows,
+    run: Range<usize>,
+    columns: &mut ColumnMaps,
+) -> Result<(), QuantitiesError> {
+    for row in run {
+        let mut figures = Figures {
+            time_us: rows.time.value(row),
+            value_nano: rows.value.is_valid(row).then(|| rows.value.value(row)),
+            signal: SignalWord::Unknown,
+            signal_time_us: None,
+        };
+        if own.is_over(figures.time_us) {
+            continue;
+        }
+        if let Some((signal, time)) = &rows.signals {
+            if signal.is_valid(row) {
+                figures.signal = columns.signals.numbers[signal.keys().value(row) as usize];
+            }
+            figures.signal_time_us = time.is_valid(row).then(|| time.value(row));
+        }
+        let slot = columns.slot(own, meter, rows, row)?;
+        own.take(&figures, slot);
+        if own.problem.is_some() {
+            break;
+        }
+    }
+    Ok(())
+}
+
 impl ColumnMaps {
+    /// The slot of a row in its fold.
+    #[inline]
+    fn slot(
+        &mut self,
+        own: &mut Open<'_>,
+        meter: u32,
+        rows: &Rows,
+        row: usize,
+    ) -> Result<u32, QuantitiesError> {
+        let number = |column: &Texts, numbers: &[u32]| {
+            column.is_valid(row).then(|| numbers[column.keys().values()[row] as usize])
+        };
+        let dimensions = number(&rows.dimensions, &self.dimensions.numbers).unwrap_or(0);
+        let last = match number(&rows.resource, &self.resources.numbers) {
+            None => self.no_resource.at(dimensions),
+            Some(resource) => self.slots[meter as usize].at(resource),
+        };
+        own.slot(last, dimensions, || (text(&rows.resource, row), text(&rows.dimensions, row)))
+    }
+
     fn map(&mut self, folds: &mut TenantFolds, rows: &Rows) {
         self.tenants.map(&rows.tenant, |name| folds.tenant_number(name));
         self.meters.map(&rows.meter, |key| folds.meter_number(key));

@@ -5,7 +5,8 @@
 //! until then, their rows are found here and passed over.
 //!
 //! Compacted files have each event once. Where little has arrived beside them, only their rows of the same instants are
-//! compared. Days that do not fit into the given memory are read several times, each time for some of the identities.
+//! compared; else rows whose identities begin alike. Days that do not fit into the given memory are read several times,
+//! each time for some of the identities.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -14,7 +15,6 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
-use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
 use super::files::LakeFile;
@@ -43,7 +43,12 @@ impl RowsTwice {
     }
 
     pub fn contains(&self, file: usize, row: u64) -> bool {
-        self.files.get(file).is_some_and(|rows| rows.binary_search(&row).is_ok())
+        self.of_file(file).binary_search(&row).is_ok()
+    }
+
+    /// In ascending order.
+    pub fn of_file(&self, file: usize) -> &[u64] {
+        self.files.get(file).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -98,14 +103,14 @@ impl<'d> Search<'d> {
         };
         let (arrived, sorted) = (rows(false), rows(true));
         let is_small = arrived < sorted / 4 && arrived < self.rows_max as u64;
-        let instants = if is_small { Some(self.instants_of_arrived().await?) } else { None };
-        let compared = if is_small { arrived } else { arrived + sorted };
-        let passes = compared.div_ceil(self.rows_max as u64).max(1);
+        let suspects = if is_small { self.of_same_instants().await? } else { self.of_same_head().await? };
+        let compared: usize = suspects.iter().flatten().map(ExactSizeIterator::len).sum();
+        let passes = compared.div_ceil(self.rows_max) as u64;
         let mut twice = RowsTwice { files: vec![Vec::new(); files.len()] };
         for pass in 0..passes {
-            let mut candidates = Vec::with_capacity((compared / passes) as usize);
-            for place in 0..files.len() {
-                self.read(place, instants.as_ref(), (pass, passes), &mut candidates).await?;
+            let mut candidates = Vec::with_capacity(compared / passes as usize);
+            for (place, rows) in suspects.iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+                self.read(place, rows, (pass, passes), &mut candidates).await?;
             }
             self.compare(&mut candidates, &mut twice);
         }
@@ -113,6 +118,53 @@ impl<'d> Search<'d> {
             rows.sort_unstable();
         }
         Ok(twice)
+    }
+
+    /// By file: all rows that arrived, and those compacted ones that happened at one of their instants.
+    async fn of_same_instants(&self) -> Result<Vec<Vec<Range<usize>>>, QuantitiesError> {
+        let instants = self.instants_of_arrived().await?;
+        let mut suspects = Vec::new();
+        for file in &self.day.files {
+            let whole = 0..file.file.rows as usize;
+            let rows =
+                if file.file.is_sorted() { rows_at(file, &instants).await? } else { Vec::from([whole]) };
+            suspects.push(rows);
+        }
+        Ok(suspects)
+    }
+
+    /// By file: rows whose identity begins as that of another does. Few events come twice, and hardly any two others
+    /// begin alike, so that little is left to compare, unless each event feeds several meters and so has several rows.
+    async fn of_same_head(&self) -> Result<Vec<Vec<Range<usize>>>, QuantitiesError> {
+        let files = &self.day.files;
+        let rows: u64 = files.iter().map(|file| file.file.rows).sum();
+        let heads_max = self.rows_max * size_of::<Candidate>() / size_of::<(u64, u64)>();
+        let passes = rows.div_ceil(heads_max as u64).max(1);
+        let mut suspects: Vec<Vec<usize>> = vec![Vec::new(); files.len()];
+        for pass in 0..passes {
+            let mut heads: Vec<(u64, u64)> = Vec::with_capacity((rows / passes) as usize);
+            for (place, file) in files.iter().enumerate() {
+                let mut batches = file.read(&["identity"], file.all_row_groups())?;
+                let mut row_before = (place as u64) << PLACE_SHIFT;
+                while let Some(batch) = batches.try_next().await? {
+                    let column = file.column(&batch, "identity")?;
+                    for identity in column.as_binary::<i32>() {
+                        let head = head_of(&identity_of(file, identity)?);
+                        if head % passes == pass {
+                            heads.push((head, row_before));
+                        }
+                        row_before += 1;
+                    }
+                }
+            }
+            heads.sort_unstable_by_key(|(head, _)| *head);
+            for same in heads.chunk_by(|left, right| left.0 == right.0).filter(|same| same.len() > 1) {
+                for (_, row) in same {
+                    suspects[(row >> PLACE_SHIFT) as usize].push((row & ROW_MASK) as usize);
+                }
+            }
+        }
+        Ok(suspects.into_iter().map(ranges_of).collect())
     }
 
     async fn instants_of_arrived(&self) -> Result<HashSet<i64>, QuantitiesError> {
@@ -130,24 +182,14 @@ impl<'d> Search<'d> {
     async fn read(
         &mut self,
         place: usize,
-        instants: Option<&HashSet<i64>>,
+        rows: &[Range<usize>],
         pass: (u64, u64),
         candidates: &mut Vec<Candidate>,
     ) -> Result<(), QuantitiesError> {
         let file = Arc::clone(&self.day.files[place]);
         let columns = [["identity", "time"].as_slice(), ARRIVED.as_slice()].concat();
-        let whole = std::iter::once(0..file.file.rows as usize);
-        let (mut batches, rows): (BoxStream<_>, Vec<Range<usize>>) = match instants {
-            Some(instants) if file.file.is_sorted() => {
-                let rows = rows_at(&file, instants).await?;
-                if rows.is_empty() {
-                    return Ok(());
-                }
-                (file.read_rows(&columns, rows.clone())?, rows)
-            }
-            _ => (file.read(&columns, file.all_row_groups())?, whole.collect()),
-        };
-        let mut numbers = rows.into_iter().flatten();
+        let mut batches = file.read_rows(&columns, rows.to_vec())?;
+        let mut numbers = rows.iter().cloned().flatten();
         while let Some(batch) = batches.try_next().await? {
             let identity = file.column(&batch, "identity")?;
             let times = file.column(&batch, "time")?;
@@ -155,9 +197,8 @@ impl<'d> Search<'d> {
                 (identity.as_binary::<i32>(), times.as_primitive::<TimestampMicrosecondType>());
             let arrival = Arrival::of(&file, &batch)?;
             for (at, row) in (0..batch.num_rows()).zip(&mut numbers) {
-                let wrong = |_| QuantitiesError::Column { path: file.file.path.clone(), column: "identity" };
-                let identity: [u8; 16] = identity.value(at).try_into().map_err(wrong)?;
-                if pass_of(&identity, pass.1) != pass.0 {
+                let identity = identity_of(&file, Some(identity.value(at)))?;
+                if head_of(&identity) % pass.1 != pass.0 {
                     continue;
                 }
                 let of_row = arrival.of_row(at);
@@ -212,35 +253,53 @@ impl<'d> Search<'d> {
 }
 
 impl Candidate {
-    /// Rows of one event came in one message, even if a replay stored some of them at another time.
+    /// Rows of one event came in one message at one time. The message itself may have come again: a file that is read
+    /// twice gives its lines the same places.
     fn came_with(&self, other: &Self) -> bool {
-        (self.topic, self.partition, self.offset, self.batch_index)
-            == (other.topic, other.partition, other.offset, other.batch_index)
+        (self.arrival_us, self.topic, self.partition, self.offset, self.batch_index)
+            == (other.arrival_us, other.topic, other.partition, other.offset, other.batch_index)
     }
 }
 
 /// The rows of a file that happened at one of these instants.
 async fn rows_at(file: &LakeFile, instants: &HashSet<i64>) -> Result<Vec<Range<usize>>, QuantitiesError> {
     let mut batches = file.read(&["time"], file.all_row_groups())?;
-    let mut ranges: Vec<Range<usize>> = Vec::new();
+    let mut rows = Vec::new();
     let mut before = 0;
     while let Some(batch) = batches.try_next().await? {
         let times = file.column(&batch, "time")?;
         let times = times.as_primitive::<TimestampMicrosecondType>().values();
-        for row in times.iter().enumerate().filter(|(_, time)| instants.contains(time)).map(|(row, _)| row) {
-            let row = before + row;
-            match ranges.last_mut() {
-                Some(last) if last.end == row => last.end += 1,
-                _ => ranges.push(row..row + 1),
-            }
-        }
+        let found = times.iter().enumerate().filter(|(_, time)| instants.contains(time));
+        rows.extend(found.map(|(row, _)| before + row));
         before += times.len();
     }
-    Ok(ranges)
+    Ok(ranges_of(rows))
+}
+
+/// Rows as ascending ranges.
+fn ranges_of(mut rows: Vec<usize>) -> Vec<Range<usize>> {
+    rows.sort_unstable();
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for row in rows {
+        match ranges.last_mut() {
+            Some(last) if last.end == row => last.end += 1,
+            _ => ranges.push(row..row + 1),
+        }
+    }
+    ranges
+}
+
+/// A file's place and a row of it in one number.
+const PLACE_SHIFT: u32 = 40;
+const ROW_MASK: u64 = (1 << PLACE_SHIFT) - 1;
+
+fn identity_of(file: &LakeFile, bytes: Option<&[u8]>) -> Result<[u8; 16], QuantitiesError> {
+    let wrong = || QuantitiesError::Column { path: file.file.path.clone(), column: "identity" };
+    bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(wrong)
 }
 
 /// Identities are digests, so that any part of them spreads well.
-fn pass_of(identity: &[u8; 16], passes: u64) -> u64 {
+fn head_of(identity: &[u8; 16]) -> u64 {
     let (head, _) = identity.split_first_chunk().expect("it has sixteen bytes");
-    u64::from_le_bytes(*head) % passes
+    u64::from_le_bytes(*head)
 }

@@ -4,21 +4,16 @@
 //! roll-ups answers it; what comes after that end, without any event, follows from what the last day left. Tenants
 //! that newer commits touched, and measures that do not follow from days, are folded from their events.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::pin::pin;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use futures::TryStreamExt;
-use rating::catalog::Catalog;
-use rating::usage::{DAY_US, Demand, Usage, day_span};
+use rating::usage::{DAY_US, Demand, Usage};
 
-use super::columns::DailyBatch;
-use super::days::note;
+use super::part::Part;
 use super::plan::{Answered, Keys, Plan};
-use super::questions::rules_of;
-use super::{CarriedDay, DayMarkers, Marker, RollUpState, RollUps, Touch, touched};
+use super::{DayMarkers, RollUpState, RollUps, Touch, touched};
 use crate::quantities::{
-    Answers, Asked, Openings, QuantitiesError, TenantFailure, TenantProblem, UsageScan, signals_in_order,
+    Answers, Asked, QuantitiesError, TenantFailure, TenantProblem, UsageScan, signals_in_order,
 };
 
 /// Where quantities come from.
@@ -111,26 +106,8 @@ impl RollUps {
                 |name: &String| !work.plans.contains_key(name) && !work.not_set_up.contains_key(name);
             work.unclear.extend(known.filter(|name| is_new(name) && !touched.contains(name)));
         }
-        if let Some((first, last)) = work.days(first_day, last_day) {
-            let mut days = pin!(self.rows_of_days(first..=last, only, scan.threads));
-            while let Some((day, batches)) = days.try_next().await? {
-                work.add_day(day, &batches);
-            }
-        }
+        work.put_together(self, scan).await?;
         self.count_not_set_up(&mut work, until_day).await?;
-        let end_us = day_span(last_day).end_us;
-        let after: BTreeSet<String> = work.reaching_after(end_us);
-        if !after.is_empty() {
-            // What the last day left was left by the rules of then.
-            let is_same = rules_of(&scan.catalog) == self.state.rules;
-            let states = if is_same {
-                self.carried_into(last_day + 1, Some(&after)).await?
-            } else {
-                CarriedDay::default()
-            };
-            let openings = states.openings().map_err(QuantitiesError::Carried)?.0;
-            work.add_rest(end_us, &openings, &scan.catalog);
-        }
         let is_asked = |name: &String| only.is_none_or(|tenants| tenants.contains(name));
         let touched = touched.into_iter().filter(is_asked).collect();
         work.finish(scan, source, touched).await
@@ -154,7 +131,9 @@ impl RollUps {
 #[derive(Default)]
 struct Work {
     keys: Keys,
-    plans: HashMap<String, Plan>,
+    /// By tenant.
+    plans: BTreeMap<String, Plan>,
+    answered: Vec<(String, Answered)>,
     not_set_up: BTreeMap<String, u64>,
     /// Tenants of whom only events tell whether they were there.
     unclear: BTreeSet<String>,
@@ -190,40 +169,21 @@ impl Work {
         (first <= last).then_some((first as i32, last as i32))
     }
 
-    fn reaching_after(&self, at_us: i64) -> BTreeSet<String> {
-        let reaching = self.plans.iter().filter(|(_, plan)| plan.reaches_after(at_us));
-        reaching.map(|(tenant, _)| tenant.clone()).collect()
-    }
-
-    fn add_day(&mut self, day: i32, batches: &[DailyBatch]) {
-        let markers = markers(batches);
-        let mut questions: HashMap<&str, HashSet<String>> = HashMap::new();
-        for (tenant, marker) in markers.iter().filter(|(_, marker)| marker.is_of_known()) {
-            let Some(plan) = self.plans.get_mut(tenant) else { continue };
-            let known = questions
-                .entry(&marker.questions)
-                .or_insert_with(|| serde_json::from_str(&marker.questions).unwrap_or_default());
-            plan.check_day(day, known, &mut self.keys);
+    /// Answers all plans from the days of the roll-ups, parts of the tenants at once.
+    async fn put_together(&mut self, roll_ups: &RollUps, scan: &UsageScan) -> Result<(), QuantitiesError> {
+        let days = self.days(roll_ups.state.first_day, roll_ups.state.last_day);
+        let mut plans = std::mem::take(&mut self.plans).into_iter();
+        let part_size = plans.len().div_ceil(scan.threads.max(1)).max(1);
+        let mut tasks = Vec::new();
+        while plans.len() > 0 {
+            let part = Part::new(plans.by_ref().take(part_size), self.keys.clone());
+            let (roll_ups, catalog) = (roll_ups.clone(), Arc::clone(&scan.catalog));
+            tasks.push(tokio::spawn(async move { part.answer(&roll_ups, &catalog, days).await }));
         }
-        for batch in batches {
-            for row in (0..batch.len()).filter(|row| batch.questions(*row).is_none()) {
-                let tenant = batch.tenant(row);
-                let Some(plan) = self.plans.get_mut(tenant) else { continue };
-                if markers.get(tenant).is_some_and(|marker| marker.generation == batch.generation(row)) {
-                    plan.add_row(day, batch, row, &self.keys);
-                }
-            }
+        for task in tasks {
+            self.answered.extend(task.await.map_err(QuantitiesError::Stopped)??);
         }
-    }
-
-    /// What comes after the last rolled day: no event of these tenants.
-    fn add_rest(&mut self, from_us: i64, openings: &Openings, catalog: &Catalog) {
-        for (tenant, plan) in self.plans.iter_mut().filter(|(_, plan)| plan.reaches_after(from_us)) {
-            match openings.get(tenant) {
-                Some(opening) => plan.add_rest(from_us, opening, catalog),
-                None => plan.give_up(),
-            }
-        }
+        Ok(())
     }
 
     async fn finish(
@@ -237,8 +197,8 @@ impl Work {
         let mut left: HashMap<String, Demand> = HashMap::new();
         let mut begun: HashMap<String, (Usage, Vec<usize>)> = HashMap::new();
         let mut unclear = self.unclear;
-        for (tenant, plan) in self.plans {
-            let (usage, open) = match plan.finish() {
+        for (tenant, answered) in self.answered {
+            let (usage, open) = match answered {
                 Answered::Usage(usage, open) => (usage, open),
                 Answered::NotSeen => continue,
                 Answered::Unclear => {
@@ -314,18 +274,4 @@ fn merge(answers: &mut Answers, events: Answers, mut begun: HashMap<String, (Usa
     for (tenant, rows) in events.not_set_up {
         *answers.not_set_up.entry(tenant).or_default() += rows;
     }
-}
-
-fn markers(batches: &[DailyBatch]) -> DayMarkers {
-    let mut markers = DayMarkers::new();
-    for batch in batches {
-        for row in 0..batch.len() {
-            if let Some(questions) = batch.questions(row) {
-                let (generation, usage_rows) = (batch.generation(row), batch.usage_rows(row));
-                let marker = Marker { generation, questions: questions.to_owned(), usage_rows };
-                note(&mut markers, batch.tenant(row), marker);
-            }
-        }
-    }
-    markers
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayBuilder, ArrayRef, AsArray, Decimal128Builder, Int64Builder, RecordBatch, StringBuilder,
-    TimestampMicrosecondBuilder,
+    Array, ArrayBuilder, ArrayRef, AsArray, Decimal128Builder, DictionaryArray, Int64Builder, RecordBatch,
+    StringBuilder, TimestampMicrosecondBuilder,
 };
-use arrow::datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use rating::period::{MICROSECONDS_PER_HOUR, Span};
 use rating::quantity::gauge::GaugeTotals;
@@ -309,23 +309,32 @@ impl<'r> Row<'r> {
     }
 }
 
+/// Columns by whose texts rows find what they belong to; by their places in `TEXTS`.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum TextColumn {
+    Tenant = 0,
+    /// Only in the row that says what is there.
+    Questions = 1,
+    View = 3,
+}
+
 /// Rows of `usage_daily` as they were read.
 #[derive(Debug, Clone)]
 pub(super) struct DailyBatch {
-    texts: Vec<arrow::array::StringArray>,
+    texts: Vec<DictionaryArray<Int32Type>>,
     times: Vec<arrow::array::TimestampMicrosecondArray>,
     longs: Vec<arrow::array::Int64Array>,
     values: Vec<arrow::array::Decimal128Array>,
 }
 
 impl DailyBatch {
-    /// A batch with all of the table's columns.
+    /// A batch with all of the table's columns, texts as dictionaries.
     pub fn of(batch: &RecordBatch) -> Option<Self> {
         let columns = |names: &[&str]| -> Option<Vec<ArrayRef>> {
             names.iter().map(|name| batch.column_by_name(name).cloned()).collect()
         };
         Some(Self {
-            texts: columns(&TEXTS)?.iter().map(|column| column.as_string().clone()).collect(),
+            texts: columns(&TEXTS)?.iter().map(|column| column.as_dictionary().clone()).collect(),
             times: columns(&TIMES)?
                 .iter()
                 .map(|column| column.as_primitive::<TimestampMicrosecondType>().clone())
@@ -342,25 +351,19 @@ impl DailyBatch {
         self.longs[0].len()
     }
 
-    pub fn tenant(&self, row: usize) -> &str {
-        self.texts[0].value(row)
-    }
-
     pub fn generation(&self, row: usize) -> i64 {
         self.longs[0].value(row)
     }
 
-    /// Only in the row that says what is there.
-    pub fn questions(&self, row: usize) -> Option<&str> {
-        self.text(1, row)
+    /// What the texts of a column stand for, in the order of its dictionary.
+    pub fn dictionary(&self, column: TextColumn) -> &ArrayRef {
+        self.texts[column as usize].values()
     }
 
-    pub fn usage_rows(&self, row: usize) -> u64 {
-        self.count(1, row)
-    }
-
-    pub fn view(&self, row: usize) -> &str {
-        self.text(3, row).unwrap_or_default()
+    /// The place of a row's text in the dictionary; nothing where it has none.
+    pub fn key(&self, column: TextColumn, row: usize) -> Option<usize> {
+        let column = &self.texts[column as usize];
+        column.is_valid(row).then(|| column.keys().value(row) as usize)
     }
 
     /// None in a row about a whole meter.
@@ -368,8 +371,9 @@ impl DailyBatch {
         self.text(4, row)
     }
 
-    pub fn resources(&self, row: usize) -> Vec<String> {
-        self.text(5, row).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    /// The resources that were seen, as a JSON array.
+    pub fn resources(&self, row: usize) -> Option<&str> {
+        self.text(5, row)
     }
 
     pub fn span(&self, row: usize) -> Span {
@@ -440,7 +444,9 @@ impl DailyBatch {
     }
 
     fn text(&self, at: usize, row: usize) -> Option<&str> {
-        self.texts[at].is_valid(row).then(|| self.texts[at].value(row))
+        let column = &self.texts[at];
+        let texts = column.values().as_string::<i32>();
+        column.is_valid(row).then(|| texts.value(column.keys().value(row) as usize))
     }
 
     fn time(&self, at: usize, row: usize) -> Option<i64> {

@@ -1,15 +1,14 @@
 //! A day of roll-ups as it stands: of each tenant only what the newest generation says.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 
 use super::RollUps;
 use super::columns::DailyBatch;
-use crate::lake::{DataFile, LakeError, TableHandle, TableSnapshot};
+use crate::lake::{DataFile, LakeError, TableSnapshot};
 use crate::quantities::{Openings, QuantitiesError, TenantCarried};
 
 /// What is there of one tenant's day.
@@ -120,22 +119,21 @@ impl RollUps {
         Ok(CarriedDay { states: known.map(|(tenant, (_, state))| (tenant, state)).collect() })
     }
 
-    /// All rows of some days in their order, older generations included; of some tenants, others' may be among them.
-    /// Some days are read at once.
-    pub(super) fn rows_of_days(
+    /// All rows of a day, older generations included; of some tenants, others' may be among them.
+    pub(super) async fn rows_of_day(
         &self,
-        days: std::ops::RangeInclusive<i32>,
-        tenants: Option<&BTreeSet<String>>,
-        at_once: usize,
-    ) -> impl Stream<Item = Result<(i32, Vec<DailyBatch>), QuantitiesError>> {
-        let tenants = tenants.cloned().map(Arc::new);
-        let reads = days.map(move |day| {
-            let (table, tenants) = (self.daily.clone(), tenants.clone());
-            let files = files_of_day(&self.daily_files, day);
-            let read = tokio::spawn(async move { rows(&table, &files, tenants.as_deref()).await });
-            async move { Ok((day, read.await.map_err(QuantitiesError::Stopped)??)) }
-        });
-        futures::stream::iter(reads).buffered(at_once.max(1))
+        day: i32,
+        tenants: &BTreeSet<String>,
+    ) -> Result<Vec<DailyBatch>, QuantitiesError> {
+        let files = files_of_day(&self.daily_files, day);
+        let batches: Vec<_> = self.daily.read_dictionaries_of(&files, tenants).try_collect().await?;
+        let missing = || LakeError::Incomplete {
+            table: self.daily.table().name(),
+            path: files.first().map(|file| file.path.clone()).unwrap_or_default(),
+            what: "columns",
+        };
+        let typed = batches.iter().map(|batch| DailyBatch::of(batch).ok_or_else(missing));
+        Ok(typed.collect::<Result<_, _>>()?)
     }
 }
 
@@ -143,22 +141,7 @@ fn is_asked(tenants: Option<&BTreeSet<String>>, tenant: &str) -> bool {
     tenants.is_none_or(|tenants| tenants.contains(tenant))
 }
 
-async fn rows(
-    table: &TableHandle,
-    files: &[DataFile],
-    tenants: Option<&BTreeSet<String>>,
-) -> Result<Vec<DailyBatch>, QuantitiesError> {
-    let batches: Vec<_> = table.read_batches_of(files, None, tenants).try_collect().await?;
-    let missing = || LakeError::Incomplete {
-        table: table.table().name(),
-        path: files.first().map(|file| file.path.clone()).unwrap_or_default(),
-        what: "columns",
-    };
-    let typed = batches.iter().map(|batch| DailyBatch::of(batch).ok_or_else(missing));
-    Ok(typed.collect::<Result<_, _>>()?)
-}
-
-pub(super) fn note(markers: &mut DayMarkers, tenant: &str, marker: Marker) {
+fn note(markers: &mut DayMarkers, tenant: &str, marker: Marker) {
     match markers.get_mut(tenant) {
         Some(known) if known.generation >= marker.generation => {}
         Some(known) => *known = marker,

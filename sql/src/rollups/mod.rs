@@ -1,7 +1,8 @@
 //! Roll-ups: what each tenant's UTC days came to, and quantities that are put together from them.
 //!
 //! Owns: the questions that a day has (`questions`), the rows of `usage_hourly`, `usage_daily` and `usage_carried`
-//! (`columns`), which days new commits touched (`touched`), and answering demands from `usage_daily` (`answer`). Does not
+//! (`columns`), which days new commits touched (`touched`), and answering demands from `usage_daily` (`answer`, in which
+//! `part` reads the days and `plan` puts a tenant's together). Does not
 //! own: folding a day (`quantities`) and writing (`jobs`). `usage_hourly` is for charts and reports: a plain table in
 //! which a row is an hour of a meter, made from the same folds.
 //!
@@ -20,6 +21,7 @@
 mod answer;
 mod columns;
 mod days;
+mod part;
 mod plan;
 mod questions;
 mod touched;

@@ -8,7 +8,7 @@ use rating::quantity::rollup::RollupError;
 use rating::quantity::session::SessionOddities;
 use rating::quantity::{Dimensions, KindName, MeterKind as FoldKind};
 use rating::usage::{
-    CarriedState, DAY_US, Demand, MeterFold, SeriesSpan, SpanInParts, Usage, View, Wanted, day_span,
+    CarriedState, DAY_US, Demand, MeterFold, SeriesSpan, SpanInParts, Totals, Usage, View, Wanted, day_span,
     question_key,
 };
 
@@ -17,8 +17,8 @@ use super::columns::{DailyBatch, view_text};
 use super::questions::{is_answered, is_rolled};
 use crate::quantities::TenantCarried;
 
-/// Numbers for views and names of questions, shared by all tenants.
-#[derive(Debug, Default)]
+/// Numbers for views and names of questions, shared by many tenants.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Keys {
     views: HashMap<View, u32>,
     /// By the text that rows carry.
@@ -38,10 +38,48 @@ impl Keys {
         number
     }
 
+    /// The number of a row's view; nothing where nobody asks for it.
+    pub fn view_of_text(&self, text: &str) -> Option<u32> {
+        self.view_texts.get(text).copied()
+    }
+
     fn name(&mut self, number: u32, kind: &FoldKind, view: &View, parts: &[Span], day: i32) -> &str {
         let start_us = day_span(day).start_us;
         let offsets = parts.iter().map(|part| (part.start_us - start_us, part.end_us - start_us)).collect();
         self.names.entry((number, offsets)).or_insert_with(|| question_key(kind, view, parts, day))
+    }
+}
+
+/// The questions that a tenant's day answers; most tenants have the same.
+#[derive(Debug, Default)]
+pub(super) struct DayAnswers {
+    names: HashSet<String>,
+    /// By view and the only part of the day that is asked for: what was found out about it.
+    of_parts: hashbrown::HashMap<(u32, i64, i64), bool>,
+}
+
+impl DayAnswers {
+    /// As the day's row has them.
+    pub fn of_text(text: &str) -> Self {
+        Self { names: serde_json::from_str(text).unwrap_or_default(), ..Self::default() }
+    }
+
+    /// Whether what is asked about the day is among them, if anything is.
+    fn hold(&mut self, rolled: &Rolled, wanted: &Wanted, day: i32, keys: &mut Keys) -> bool {
+        let Self { names, of_parts } = self;
+        let mut is_named = |parts: &[Span]| {
+            parts.is_empty()
+                || names.contains(keys.name(rolled.view, &rolled.rules, &wanted.view, parts, day))
+        };
+        match wanted.spans.as_slice() {
+            [span] => match span.intersection(&day_span(day)) {
+                None => true,
+                Some(part) => *of_parts
+                    .entry((rolled.view, part.start_us, part.end_us))
+                    .or_insert_with(|| is_named(&[part])),
+            },
+            spans => is_named(&rating::usage::parts_of_day(spans, day)),
+        }
     }
 }
 
@@ -71,9 +109,18 @@ struct Rolled {
     rules: FoldKind,
     kind: KindName,
     view: u32,
-    /// By the text of the dimensions: a total for each span.
-    series: Vec<(Box<str>, Vec<SpanInParts>)>,
+    series: Vec<SeriesInParts>,
     oddities: SessionOddities,
+}
+
+/// One series in the making.
+#[derive(Debug)]
+struct SeriesInParts {
+    /// As text.
+    dimensions: Box<str>,
+    spans: Vec<SpanInParts>,
+    /// The span and the resources of the part that was added last: mostly the next one's are the same.
+    last_seen: (usize, Box<str>),
 }
 
 impl Plan {
@@ -117,22 +164,17 @@ impl Plan {
     }
 
     /// Leaves to the events what a day does not answer. Days come in their order.
-    pub fn check_day(&mut self, day: i32, known: &HashSet<String>, keys: &mut Keys) {
+    pub fn check_day(&mut self, day: i32, known: &mut DayAnswers, keys: &mut Keys) {
         self.known_from = self.known_from.or(Some(day));
         for (wanted, place) in self.demand.wanted.iter().zip(&mut self.rolled) {
-            let Some(rolled) = place else { continue };
-            let parts = rating::usage::parts_of_day(&wanted.spans, day);
-            if !parts.is_empty()
-                && !known.contains(keys.name(rolled.view, &rolled.rules, &wanted.view, &parts, day))
-            {
+            if place.as_ref().is_some_and(|rolled| !known.hold(rolled, wanted, day, keys)) {
                 *place = None;
             }
         }
     }
 
-    /// Adds a row of a day to the questions that it answers.
-    pub fn add_row(&mut self, day: i32, batch: &DailyBatch, row: usize, keys: &Keys) {
-        let Some(&view) = keys.view_texts.get(batch.view(row)) else { return };
+    /// Adds a row of a day about a view to the questions that it answers.
+    pub fn add_row(&mut self, day: i32, view: u32, batch: &DailyBatch, row: usize) {
         let (part, whole) = (batch.span(row), day_span(day));
         for (wanted, place) in self.demand.wanted.iter().zip(&mut self.rolled) {
             let Some(rolled) = place.as_mut().filter(|rolled| rolled.view == view) else { continue };
@@ -145,9 +187,7 @@ impl Plan {
                 }
                 Some(dimensions) => {
                     let totals = batch.totals(row, rolled.kind);
-                    let seen = batch.resources(row);
-                    let span = rolled.span(dimensions, wanted, at);
-                    span.add(part, totals, seen.iter().map(String::as_str))
+                    rolled.series(dimensions, wanted).add(at, part, totals, batch.resources(row))
                 }
             };
             // What does not fit together is counted anew from events, which says what is wrong with it.
@@ -204,15 +244,28 @@ impl Plan {
     }
 }
 
+impl SeriesInParts {
+    /// Adds a part of a span, with the resources that it saw, as text.
+    fn add(&mut self, at: usize, part: Span, totals: Totals, seen: Option<&str>) -> Result<(), RollupError> {
+        let new = seen.filter(|seen| (self.last_seen.0, &*self.last_seen.1) != (at, *seen));
+        let names: Vec<String> = new.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        if let Some(text) = new {
+            self.last_seen = (at, text.into());
+        }
+        self.spans[at].add(part, totals, names.iter().map(String::as_str))
+    }
+}
+
 impl Rolled {
-    fn span(&mut self, dimensions: &str, wanted: &Wanted, at: usize) -> &mut SpanInParts {
-        let known = self.series.iter().position(|(known, _)| &**known == dimensions);
+    fn series(&mut self, dimensions: &str, wanted: &Wanted) -> &mut SeriesInParts {
+        let known = self.series.iter().position(|known| &*known.dimensions == dimensions);
         let place = known.unwrap_or_else(|| {
             let spans = wanted.spans.iter().map(|span| SpanInParts::new(self.kind, *span)).collect();
-            self.series.push((dimensions.into(), spans));
+            let dimensions = dimensions.into();
+            self.series.push(SeriesInParts { dimensions, spans, last_seen: (usize::MAX, "".into()) });
             self.series.len() - 1
         });
-        &mut self.series[place].1[at]
+        &mut self.series[place]
     }
 
     /// Nothing where it does not fit together.
@@ -239,15 +292,15 @@ impl Rolled {
         for series in found.answers.into_iter().flat_map(|(_, answer)| answer) {
             let (at, part) = *spans.iter().find(|(_, span)| *span == series.span)?;
             let dimensions = serde_json::to_string(&series.dimensions).ok()?;
-            self.span(&dimensions, wanted, at).add(part, series.totals, []).ok()?;
+            self.series(&dimensions, wanted).add(at, part, series.totals, None).ok()?;
         }
         Some(())
     }
 
     fn finish(self, wanted: &Wanted) -> Option<Vec<SeriesSpan>> {
         let mut answers: BTreeMap<Dimensions, Vec<SeriesSpan>> = BTreeMap::new();
-        for (text, spans) in self.series {
-            let dimensions: Dimensions = serde_json::from_str(&text).ok()?;
+        for SeriesInParts { dimensions, spans, .. } in self.series {
+            let dimensions: Dimensions = serde_json::from_str(&dimensions).ok()?;
             let totals: Result<Vec<_>, RollupError> = spans.into_iter().map(SpanInParts::finish).collect();
             let own = answers.entry(dimensions.clone()).or_default();
             for (span, totals) in wanted.spans.iter().zip(totals.ok()?) {

@@ -34,8 +34,11 @@ impl Random {
         for offset in 0..count as i64 {
             if !events.is_empty() && self.chance(6) {
                 let mut again = events[self.below(events.len() as u64) as usize].clone();
+                // A file that is read again gives its lines the same places.
+                if again.arrival_us == offset / 4 || self.chance(50) {
+                    again.offset = offset;
+                }
                 again.arrival_us = offset / 4;
-                again.offset = offset;
                 if self.chance(40) {
                     again.value = again.value.map(|value| value + 1);
                 }

@@ -1,11 +1,20 @@
-//! Corrections of usage that Stripe was told: taken back and said anew while that is possible, else carried over.
+//! Corrections of usage that Stripe was told: taken back and said anew as long as it allows that.
 //!
-//! Lines that went as invoice items need nothing here: their adjustments are lines of our next invoice, and go with it.
+//! Afterwards the difference goes as an amount on the customer's next invoice there (`Plan::amount_of_usage`): only an amount
+//! is what our own document says, whatever allowance or tier further usage would fall into. Lines that went as invoice items
+//! need nothing here: their adjustments are lines of our next document, and go with it.
+
+use std::collections::BTreeMap;
+
+use rating::catalog::{StripeCustomer, StripeGranularity, StripeSending};
+use rating::line::{LineItem, LineKey};
 
 use crate::stripe::record::{RecordContent, RecordKind, SentUsage, StripeRecord, bounded};
-use crate::stripe::request::{self, ItemParts};
+use crate::stripe::request;
 
-use super::usage::SEQUENCE_STEP;
+use super::usage::{SEQUENCE_STEP, quantity_of, record_key};
+use super::{Plan, PlanError};
+use crate::stripe::amount;
 
 /// Another figure for usage that was told.
 #[derive(Debug, Clone, Copy)]
@@ -15,49 +24,80 @@ pub struct Correction<'a> {
     pub new_value: i64,
     /// What the new value costs by our own price.
     pub new_amount_minor: i64,
-    /// The invoice that carries the adjustment.
+    /// The document that carries the adjustment.
     pub invoice_number: &'a str,
-    /// The second in the period under way to which a carried difference belongs.
-    pub carried_at_s: i64,
-    pub now_us: i64,
 }
 
-/// What Stripe must be told of a correction.
-///
-/// Within 24 hours of its sending, a meter event is cancelled and another one stands instead. Later, more usage goes as
-/// a further event; less, or a figure that is set, as the difference in money on the customer's next invoice.
-pub fn correct(correction: &Correction<'_>) -> Vec<StripeRecord> {
-    let content = &correction.told.content;
-    let Some(usage) = &content.usage else { return Vec::new() };
-    let difference = correction.new_value - usage.value;
-    let difference_minor = correction.new_amount_minor - content.amount_minor.unwrap_or_default();
-    if difference == 0 && difference_minor == 0 {
-        return Vec::new();
+/// What the corrections of one document may take back in Stripe, and the corrected lines as they are now.
+#[derive(Debug, Clone, Default)]
+pub struct Retold {
+    /// By key: meter events that can be cancelled, or were for this document.
+    pub told: BTreeMap<String, StripeRecord>,
+    pub now: BTreeMap<LineKey, LineItem>,
+}
+
+/// The meter event that told all of a line's usage; nothing where it went in another way or in parts.
+pub fn told_key(line: &LineItem, sending: &StripeSending, customer: &StripeCustomer) -> Option<String> {
+    match sending {
+        StripeSending::MeterEvents { usage, .. } if usage.granularity == StripeGranularity::Period => {
+            Some(record_key(&customer.customer, &line.key, line.key.span))
+        }
+        _ => None,
     }
-    let told = correction.told;
-    let can_cancel = content.kind == RecordKind::MeterEvent
+}
+
+/// The key under which a document takes that event back.
+pub fn cancel_key(told_key: &str, invoice_number: &str) -> String {
+    bounded(&format!("{told_key}/cancel/{invoice_number}"))
+}
+
+/// Whether a meter event can be cancelled: Stripe has it, and it was sent less than a day ago.
+pub fn can_cancel(told: &StripeRecord, now_us: i64) -> bool {
+    told.content.kind == RecordKind::MeterEvent
         && told.is_told()
         && told.first_sent_us.is_some()
-        && told.may_retry(correction.now_us);
-    if can_cancel {
-        return cancel_and_replace(correction, usage);
-    }
-    if difference > 0 && !usage.is_set {
-        return vec![carried_usage(correction, difference, difference_minor)];
-    }
-    vec![carried_amount(correction, difference_minor)]
+        && told.may_retry(now_us)
 }
 
-fn key_of(correction: &Correction<'_>, what: &str) -> String {
-    bounded(&format!("{}/{what}/{}", correction.told.key, correction.invoice_number))
+impl Plan<'_> {
+    /// The event of a corrected line cancelled and told anew; nothing where the difference has to go as an amount.
+    pub(super) fn retold(
+        &self,
+        line: &LineItem,
+        sending: &StripeSending,
+        retold: &Retold,
+    ) -> Result<Option<Vec<StripeRecord>>, PlanError> {
+        let StripeSending::MeterEvents { usage: how, .. } = sending else { return Ok(None) };
+        let told = told_key(line, sending, self.customer).and_then(|key| retold.told.get(&key));
+        let (Some(told), Some(corrects)) = (told, &line.corrects) else { return Ok(None) };
+        let what = line.key.to_string();
+        // Another correction went as an amount meanwhile.
+        if told.content.amount_minor != Some(self.minor_units(corrects.old, &what)?) {
+            return Ok(None);
+        }
+        let new_value = match retold.now.get(&line.key) {
+            Some(now) => amount::scaled(quantity_of(now, *how), how.scale)
+                .map_err(|source| self.amount_error(&what, source))?,
+            None => 0,
+        };
+        let is_other = told.content.usage.as_ref().is_some_and(|usage| usage.value != new_value);
+        if new_value < 0 || !is_other {
+            return Ok(None);
+        }
+        let new_amount_minor = self.minor_units(corrects.new, &what)?;
+        let invoice_number = self.issued.number;
+        Ok(Some(correct(&Correction { told, new_value, new_amount_minor, invoice_number })))
+    }
 }
 
-fn cancel_and_replace(correction: &Correction<'_>, usage: &SentUsage) -> Vec<StripeRecord> {
+/// The event is cancelled and another one stands instead.
+pub fn correct(correction: &Correction<'_>) -> Vec<StripeRecord> {
     let told = correction.told;
     let content = &told.content;
+    let Some(usage) = &content.usage else { return Vec::new() };
     let meter = content.meter.clone().unwrap_or_default();
     let sequence = usage.at_s * SEQUENCE_STEP;
-    let cancel_key = key_of(correction, "cancel");
+    let cancel_key = cancel_key(&told.key, correction.invoice_number);
     let cancel = RecordContent {
         kind: RecordKind::MeterEventCancel,
         invoice_number: correction.invoice_number.to_owned(),
@@ -71,7 +111,7 @@ fn cancel_and_replace(correction: &Correction<'_>, usage: &SentUsage) -> Vec<Str
     };
     let mut records = vec![StripeRecord::new(cancel_key.clone(), told.group.clone(), sequence + 1, cancel)];
     if correction.new_value > 0 || usage.is_set {
-        let key = key_of(correction, "instead");
+        let key = bounded(&format!("{}/instead/{}", told.key, correction.invoice_number));
         let new = RecordContent {
             invoice_number: correction.invoice_number.to_owned(),
             usage: Some(SentUsage { value: correction.new_value, ..usage.clone() }),
@@ -83,55 +123,4 @@ fn cancel_and_replace(correction: &Correction<'_>, usage: &SentUsage) -> Vec<Str
         records.push(StripeRecord::new(key, told.group.clone(), sequence + 2, new));
     }
     records
-}
-
-fn carried_usage(correction: &Correction<'_>, difference: i64, difference_minor: i64) -> StripeRecord {
-    let told = correction.told;
-    let content = &told.content;
-    let key = key_of(correction, "more");
-    let at_s = correction.carried_at_s;
-    let meter = content.meter.clone().unwrap_or_default();
-    let request = if content.kind == RecordKind::MeterEvent {
-        request::meter_event(&meter, &content.customer, difference, at_s, &key)
-    } else {
-        let api_version = content.request.api_version.clone().unwrap_or_default();
-        request::usage_record(&meter, difference, at_s, "increment", &api_version)
-    };
-    let content = RecordContent {
-        invoice_number: correction.invoice_number.to_owned(),
-        usage: Some(SentUsage { value: difference, at_s, is_set: false }),
-        amount_minor: Some(difference_minor),
-        after: None,
-        request,
-        ..content.clone()
-    };
-    StripeRecord::new(key, told.group.clone(), at_s * SEQUENCE_STEP, content)
-}
-
-fn carried_amount(correction: &Correction<'_>, difference_minor: i64) -> StripeRecord {
-    let content = &correction.told.content;
-    let key = key_of(correction, "difference");
-    let description = format!("Correction: {}", content.description);
-    let request = request::invoice_item(&ItemParts {
-        key: &key,
-        customer: &content.customer,
-        currency: &content.currency,
-        amount_minor: difference_minor,
-        description: &description,
-        on_our_invoice: false,
-    });
-    let group = format!("{}/items", content.customer);
-    let content = RecordContent {
-        kind: RecordKind::InvoiceItem,
-        meter: None,
-        invoice_number: correction.invoice_number.to_owned(),
-        description,
-        usage: None,
-        amount_minor: Some(difference_minor),
-        after: None,
-        refers_to: None,
-        request,
-        ..content.clone()
-    };
-    StripeRecord::new(key, group, 0, content)
 }

@@ -13,7 +13,7 @@ mod usage;
 
 use rating::catalog::{Catalog, StripeCustomer, StripeGranularity, StripeSending, Tenant};
 use rating::exact::{Exact, NotADecimal};
-use rating::invoice::Invoice;
+use rating::invoice::{Invoice, InvoiceKind};
 use rating::line::LineItem;
 use rating::money::{Amount, Currency};
 use rating::period::Span;
@@ -22,7 +22,7 @@ use super::amount::{self, AmountError};
 use super::record::{RecordContent, RecordKind, StripeRecord, bounded};
 use super::request::{self, ItemParts};
 
-pub use correction::{Correction, correct};
+pub use correction::{Correction, Retold, can_cancel, cancel_key, correct, told_key};
 pub use parts::{UsageInParts, demand};
 
 /// An invoice that was issued, as far as Stripe is concerned.
@@ -86,20 +86,49 @@ pub fn plan(
     catalog: &Catalog,
     usage: &dyn UsageBySpan,
 ) -> Result<Vec<StripeRecord>, PlanError> {
+    plan_with(issued, catalog, usage, &Retold::default())
+}
+
+/// The same, with what its corrections may take back.
+pub fn plan_with(
+    issued: &IssuedInvoice<'_>,
+    catalog: &Catalog,
+    usage: &dyn UsageBySpan,
+    retold: &Retold,
+) -> Result<Vec<StripeRecord>, PlanError> {
     let Some(tenant) = catalog.tenant_terms(&issued.invoice.tenant) else { return Ok(Vec::new()) };
     let Some(customer) = &tenant.stripe else { return Ok(Vec::new()) };
     let plan = Plan { issued, catalog, tenant, customer, usage };
     let mut records = Vec::new();
     let mut on_invoice = Vec::new();
     let mut slots = usage::Slots::default();
+    let by_invoice = |line: &LineItem| matches!(plan.sending(line), Ok(Some(StripeSending::Invoices)));
+    let has_invoice = issued.invoice.lines.iter().any(by_invoice);
     for (index, line) in issued.invoice.lines.iter().enumerate() {
-        match plan.sending(line)? {
+        let sending = match plan.sending(line) {
+            // A price that the catalog no longer has: what is corrected of it goes as money.
+            Err(_) if line.corrects.is_some() && has_invoice => Some(StripeSending::Invoices),
+            Err(_) if line.corrects.is_some() => {
+                records.extend(plan.amount_of_usage(index, line)?);
+                records.extend(plan.credit_of_usage(index, line)?);
+                continue;
+            }
+            found => found?,
+        };
+        match sending {
             None => {}
+            // Stripe makes no invoice of less than nothing.
+            Some(StripeSending::Invoices) if issued.invoice.kind == InvoiceKind::CreditNote => {
+                records.extend(plan.amount_with_taxes(index, line)?);
+            }
             Some(StripeSending::Invoices) => on_invoice.push(index),
             // Money that no usage stands for: what has no quantity, and what an earlier period comes to more or less
             // than Stripe was told then.
-            Some(_) if line.quantity.is_none() || line.corrects.is_some() => {
-                records.extend(plan.amount_of_usage(index, line)?);
+            Some(sending) if line.quantity.is_none() || line.corrects.is_some() => {
+                match plan.retold(line, &sending, retold)? {
+                    Some(anew) => records.extend(anew),
+                    None => records.extend(plan.amount_of_usage(index, line)?),
+                }
                 records.extend(plan.credit_of_usage(index, line)?);
             }
             Some(sending) => {
@@ -114,7 +143,7 @@ pub fn plan(
 
 /// How the line's price is sent, by the catalog that was in force where the line begins. The error is the line without a
 /// price.
-fn sending(line: &LineItem, catalog: &Catalog, tenant: &Tenant) -> Result<Option<StripeSending>, String> {
+pub fn sending(line: &LineItem, catalog: &Catalog, tenant: &Tenant) -> Result<Option<StripeSending>, String> {
     let key = &line.key;
     let unknown = || key.to_string();
     if !tenant.subscriptions.iter().any(|subscription| subscription.key == key.subscription) {
@@ -205,6 +234,20 @@ impl Plan<'_> {
         }
         let text = format!("{}/{}/amount/{index}", self.customer.customer, self.issued.number);
         let description = format!("{} (invoice {})", line.description, self.issued.number);
+        Ok(Some(self.pending_item(&text, amount_minor, description)))
+    }
+
+    /// A line of a credit note whose price Stripe does not know: with our taxes on it, as they stood on the invoice there.
+    fn amount_with_taxes(&self, index: usize, line: &LineItem) -> Result<Option<StripeRecord>, PlanError> {
+        let mut amount_minor = self.minor_units(line.amount, &line.key.to_string())?;
+        for tax in self.issued.invoice.taxes.iter().filter(|tax| tax.line == index) {
+            amount_minor += self.minor_units(tax.amount, "a tax")?;
+        }
+        if amount_minor == 0 {
+            return Ok(None);
+        }
+        let text = format!("{}/{}/amount/{index}", self.customer.customer, self.issued.number);
+        let description = format!("{} (credit note {})", line.description, self.issued.number);
         Ok(Some(self.pending_item(&text, amount_minor, description)))
     }
 

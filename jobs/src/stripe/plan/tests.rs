@@ -1,7 +1,7 @@
 use rating::catalog::Catalog;
 use rating::exact::Exact;
-use rating::invoice::tax::Untaxed;
-use rating::invoice::{Invoice, InvoiceParts, Provenance};
+use rating::invoice::tax::{OneRate, Untaxed};
+use rating::invoice::{Adjustment, Cause, Invoice, InvoiceKind, InvoiceParts, Provenance};
 use rating::line::{LineItem, LineKey, LineRequest};
 use rating::money::Currency;
 use rating::period::{BillingCycle, Period, TimeZone};
@@ -55,12 +55,14 @@ fn invoice(catalog: &Catalog, tenant: &str, quantity: i128) -> Invoice {
             period: period.span,
             quantity,
             transactions: None,
-            billed_before: Amount::ZERO,
+            so_far: None,
+            commitment: None,
         };
         let pools = pools.get_or_insert_with(|| PoolBalances::open(&priced.version.pools, &Exact::ONE));
         LineItem::rate(request, pools).unwrap()
     });
     let parts = InvoiceParts {
+        kind: InvoiceKind::OfPeriod,
         tenant: tenant.to_owned(),
         currency,
         lines: lines.collect(),
@@ -192,4 +194,42 @@ fn currencies_without_cents_are_not_multiplied() {
     let records = planned(&yen, "user-anna", 9 * GB);
     assert_eq!(records.last().unwrap().content.amount_minor, Some(60));
     assert_eq!(Currency::from_code("JPY").unwrap().minor_digits(), 0);
+}
+
+/// Our taxes go along where Stripe's own invoice had them; on usage that Stripe prices it has rates of its own.
+#[test]
+fn a_credit_note_is_an_amount_on_the_customers_next_invoice() {
+    for (text, tenant, price, amount_minor) in
+        [(DOCUMENTS, "user-anna", "storage", -36), (ZEMFYRE, "instance-harbor", "storage", -30)]
+    {
+        let catalog = Catalog::parse(text, "catalog.yaml").unwrap();
+        let may = invoice(&catalog, tenant, 9 * GB);
+        let old = may.lines.iter().find(|line| line.key.price == price).unwrap();
+        let difference = Amount::new(-30, 2);
+        let adjustment =
+            Adjustment { key: old.key.clone(), old: old.amount, new: old.amount + difference, difference };
+        let line = adjustment.line("Storage", old.currency, "R-7", Cause::AmendedEvent).unwrap();
+        let terms = catalog.tenant_terms(tenant).unwrap();
+        let parts = InvoiceParts {
+            kind: InvoiceKind::CreditNote,
+            tenant: tenant.to_owned(),
+            currency: old.currency,
+            lines: vec![line],
+            period: terms.cycle.period_after(&may.period, &terms.time_zone).unwrap(),
+            warnings: Vec::new(),
+            provenance: may.provenance.clone(),
+        };
+        let tax = OneRate { name: "VAT 19 %".into(), rate_percent: 19.into() };
+        let note = Invoice::assemble(parts, &mut [], &tax).unwrap();
+        let issued = IssuedInvoice { number: "CN-1", invoice: &note, pdf_link: None };
+        let records = plan(&issued, &catalog, &OnlyPeriods).unwrap();
+        assert_eq!(records.len(), 1, "{tenant}");
+        let content = &records[0].content;
+        assert_eq!(
+            (content.kind, content.amount_minor),
+            (RecordKind::InvoiceItem, Some(amount_minor)),
+            "{tenant}"
+        );
+        assert_eq!(content.request.parameter("invoice"), None, "{tenant}");
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rating::catalog::{StripeAction, StripeGranularity, StripeQuantity, StripeSending, StripeUsage};
 use rating::exact::Exact;
-use rating::line::LineItem;
+use rating::line::{LineItem, LineKey};
 use rating::money::allocate;
 use rating::period::Span;
 
@@ -35,6 +35,19 @@ impl Slots {
     }
 }
 
+/// What of a line Stripe counts.
+pub(super) fn quantity_of(line: &LineItem, how: StripeUsage) -> &Exact {
+    match how.quantity {
+        StripeQuantity::Billable => &line.trail.billable,
+        StripeQuantity::Measured => &line.trail.conversion.converted,
+    }
+}
+
+/// The key of a line's usage in a part of its span.
+pub(super) fn record_key(customer: &str, line: &LineKey, part: Span) -> String {
+    bounded(&format!("{customer}/{line}/{}", part.start_us.div_euclid(1_000_000)))
+}
+
 impl Plan<'_> {
     pub(super) fn usage_records(
         &self,
@@ -52,10 +65,7 @@ impl Plan<'_> {
             StripeSending::Invoices => return Ok(Vec::new()),
         };
         let base = format!("{}/{}", self.customer.customer, line.key);
-        let total = match how.quantity {
-            StripeQuantity::Billable => &line.trail.billable,
-            StripeQuantity::Measured => &line.trail.conversion.converted,
-        };
+        let total = quantity_of(line, *how);
         if total.is_negative() {
             // Usage that is given back has no place in a meter; its amount has one on the next invoice.
             let amount_minor = self.minor_units(line.amount, &base)?;
@@ -70,7 +80,7 @@ impl Plan<'_> {
                 continue;
             }
             let at_s = slots.next(&meter, figure.span);
-            let key = bounded(&format!("{base}/{}", figure.span.start_us.div_euclid(1_000_000)));
+            let key = record_key(&self.customer.customer, &line.key, figure.span);
             let request = match kind {
                 RecordKind::MeterEvent => {
                     request::meter_event(&meter, &self.customer.customer, figure.value, at_s, &key)

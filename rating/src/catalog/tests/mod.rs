@@ -1,5 +1,6 @@
 //! What a catalog may say, and what it is told when it says something else.
 
+mod advice;
 mod diff;
 mod examples;
 mod in_force;

@@ -7,7 +7,7 @@ use crate::catalog::{Catalog, Price};
 use crate::exact::Exact;
 use crate::money::Currency;
 use crate::price::{PoolBalances, Usage};
-use crate::quantity::Dimensions;
+use crate::quantity::{Dimensions, OverTime};
 
 const GB: i128 = 1_000_000_000;
 const GIB: i128 = 1 << 30;
@@ -22,9 +22,10 @@ fn charged(price: &Price, quantity: i128, dimensions: &[(&str, &str)], currency:
         unit: price.usage.as_ref().map_or("", |usage| usage.measured_unit.name.as_str()),
         dimensions: &dimensions,
         transactions: None,
-        weighs_by_time: false,
+        over_time: OverTime::AddsUp,
         span_share: &whole,
-        billed_before: Decimal::ZERO,
+        so_far: None,
+        commitment: None,
     };
     let trail = price.terms.rate(&usage, currency, &mut PoolBalances::default()).expect("a rated usage");
     trail.amount().normalize().to_string()

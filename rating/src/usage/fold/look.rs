@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::Sample;
 use super::series::Series;
 use crate::period::Span;
 use crate::quantity::{Dimensions, FoldError, MeterKind};
@@ -27,6 +28,9 @@ pub(super) fn edges(spans: &[Span]) -> Vec<Edge> {
     edges
 }
 
+/// The series that a slot feeds and its number there; nothing where the view does not take it.
+pub(super) type Place = Option<(u32, u32)>;
+
 #[derive(Debug)]
 pub(super) struct Look {
     at: usize,
@@ -34,8 +38,8 @@ pub(super) struct Look {
     kind: MeterKind,
     wanted: Wanted,
     edges: Vec<Edge>,
-    /// By slot: the series that it feeds and its number there; nothing where the view does not take it.
-    places: Vec<Option<(u32, u32)>>,
+    /// By slot.
+    places: Vec<Place>,
     series: Vec<Series>,
     groups: BTreeMap<Dimensions, u32>,
     /// A resource that is seen with several dimensions which the view adds up is one resource to count.
@@ -78,12 +82,19 @@ impl Look {
         self.places.push(Some((group, number)));
     }
 
-    #[inline]
-    pub fn event(&mut self, time_us: i64, slot: u32, value_nano: i128) -> Result<(), FoldError> {
-        let Some((series, resource)) = self.places[slot as usize] else {
-            return Ok(());
-        };
-        self.series[series as usize].event(&self.edges, time_us, resource, value_nano)
+    /// Takes some samples in their order; an error comes with the place of the sample that could not be taken.
+    pub fn values(&mut self, samples: &[Sample]) -> Result<(), (usize, FoldError)> {
+        // Most questions have a single series, which then takes all of them without asking again and again.
+        if let [series] = self.series.as_mut_slice() {
+            return series.samples(&self.edges, samples, &self.places);
+        }
+        for (at, sample) in samples.iter().enumerate() {
+            if let Some((series, resource)) = self.places[sample.slot as usize] {
+                let series = &mut self.series[series as usize];
+                series.sample(&self.edges, sample, resource).map_err(|error| (at, error))?;
+            }
+        }
+        Ok(())
     }
 
     pub fn series_count(&self) -> usize {

@@ -1,8 +1,10 @@
 //! A tenant's meter that takes rows: what a row says to its fold, and what goes wrong with it.
 
+use std::ops::Range;
+
 use rating::quantity::session::SessionEvent;
 use rating::quantity::{FoldError, MeterKind as FoldKind};
-use rating::usage::Reading;
+use rating::usage::{Reading, Sample};
 
 use super::{Figures, LastSlot, MeterRules, OwnFold, QuantitiesError, SignalWord, TenantProblem};
 
@@ -20,10 +22,21 @@ impl Open<'_> {
         matches!(self.rules.fold, FoldKind::Session(_))
     }
 
+    /// Whether rows without a value say nothing.
+    pub fn needs_values(&self) -> bool {
+        !matches!(self.rules.fold, FoldKind::Session(_) | FoldKind::Unique)
+    }
+
     /// Whether a row comes too late for every span.
     #[inline]
-    pub fn is_over(&self, figures: &Figures) -> bool {
-        figures.time_us >= self.own.until_us && self.rules.in_order
+    pub fn is_over(&self, time_us: i64) -> bool {
+        time_us >= self.own.until_us && self.rules.in_order
+    }
+
+    /// Those of some rows, in the order of their times, that do not come too late.
+    pub fn in_time(&self, times: &[i64], rows: Range<usize>) -> Range<usize> {
+        let taken = times[rows.clone()].partition_point(|time_us| !self.is_over(*time_us));
+        rows.start..rows.start + taken
     }
 
     /// The slot of a row's resource and dimensions, by the place where the resource stood last.
@@ -46,27 +59,29 @@ impl Open<'_> {
         Ok(slot)
     }
 
-    /// Folds a row. What goes wrong fails its tenant and nobody else.
-    #[inline]
-    pub fn take(&mut self, figures: &Figures, slot: u32) {
-        let taken = match (&self.rules.fold, figures.value_nano) {
-            (FoldKind::Session(_), _) => return self.take_signal(figures, slot),
-            (FoldKind::Unique, value) => self.event(figures.time_us, slot, value.unwrap_or_default()),
-            (_, Some(nano)) => self.event(figures.time_us, slot, nano),
-            (_, None) => {
-                let (meter, time_us) = (self.rules.key.clone(), figures.time_us);
+    /// Folds values, after which there may be a row that should have one and has none. What goes wrong fails its
+    /// tenant and nobody else.
+    pub fn take_values(&mut self, samples: &[Sample], without_value_us: Option<i64>) {
+        match (self.own.fold.values(samples), without_value_us) {
+            (Err(error), _) => self.fail(error),
+            (Ok(()), Some(time_us)) => {
+                let meter = self.rules.key.clone();
                 *self.problem = Some(TenantProblem::NoValue { meter, time_us });
-                return;
             }
-        };
-        if let Err(error) = taken {
-            self.fail(error);
+            (Ok(()), None) => {}
         }
     }
 
-    #[inline]
-    fn event(&mut self, time_us: i64, slot: u32, nano: i128) -> Result<(), FoldError> {
-        self.own.fold.event(time_us, slot, Reading::Value { nano })
+    /// Folds a row. What goes wrong fails its tenant and nobody else.
+    pub fn take(&mut self, figures: &Figures, slot: u32) {
+        let Figures { time_us, value_nano, .. } = *figures;
+        if self.takes_signals() {
+            self.take_signal(figures, slot);
+        } else if value_nano.is_none() && self.needs_values() {
+            self.take_values(&[], Some(time_us));
+        } else {
+            self.take_values(&[Sample { time_us, slot, nano: value_nano.unwrap_or_default() }], None);
+        }
     }
 
     fn take_signal(&mut self, figures: &Figures, slot: u32) {

@@ -89,6 +89,8 @@ enum Command {
     Report(report::ReportArgs),
     Export(export::ExportArgs),
     Serve(serve::ServeArgs),
+    #[cfg(feature = "cluster")]
+    Cluster(crate::cluster::ClusterArgs),
     Rejects(rejects::RejectsArgs),
     Replay(replay::ReplayArgs),
     Derive(derive::DeriveArgs),
@@ -181,6 +183,8 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Report(args) => report::run(&args, &cli.globals),
         Command::Export(args) => export::run(&args, &cli.globals),
         Command::Serve(args) => serve::run(&args, &cli.globals),
+        #[cfg(feature = "cluster")]
+        Command::Cluster(args) => crate::cluster::run(&args),
         Command::Rejects(args) => rejects::run(&args, &cli.globals),
         Command::Replay(args) => replay::run(&args, &cli.globals),
         Command::Derive(args) => derive::run(&args, &cli.globals),
@@ -204,15 +208,21 @@ pub fn runtime() -> Result<tokio::runtime::Runtime> {
 
 /// Reads and checks a catalog.
 pub fn read_catalog(path: &std::path::Path) -> Result<Catalog> {
+    Ok(parse_catalog(path)?.0)
+}
+
+/// The same, with its text.
+pub fn parse_catalog(path: &std::path::Path) -> Result<(Catalog, String)> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the catalog {name}"))?;
-    Ok(Catalog::parse(&text, &name)?)
+    Ok((Catalog::parse(&text, &name)?, text))
 }
 
 fn start_logging(level: &str) -> Result<()> {
     // The libraries' own progress reports are noise beside our one line per commit; what fails in them
     // comes back as an error, and a table that is not there yet is none.
-    const QUIET: &str = "datafusion=warn,deltalake_core=warn,delta_kernel=off,buoyant_kernel=off";
+    const QUIET: &str = "datafusion=warn,deltalake_core=warn,delta_kernel=off,buoyant_kernel=off,\
+                         ballista_core=warn,ballista_core::execution_plans::distributed_query=off";
     let filter = match std::env::var("METERHOUSE_LOG") {
         Ok(written) if !written.is_empty() => EnvFilter::try_new(&written)
             .with_context(|| format!("METERHOUSE_LOG is `{written}`, which is not a log filter"))?,

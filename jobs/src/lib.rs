@@ -9,12 +9,15 @@ pub mod book;
 pub mod catalog;
 pub mod cli;
 pub mod close;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod compact;
 pub mod config;
 pub mod credits;
 pub mod demo;
 pub mod derive;
 pub mod doctor;
+pub mod engine;
 pub mod explain;
 pub mod export;
 pub mod generate;

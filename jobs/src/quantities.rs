@@ -1,23 +1,31 @@
 //! `meterhouse quantities`: what every tenant used in a period, exactly, before any price.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
 use ::sql::lake::{Lake, Table};
 use ::sql::quantities::{Answers, PeriodScan, QUANTITIES, QuantityRows, Question};
-use anyhow::{Context, Result};
-use arrow::array::RecordBatch;
+use ::sql::rollups::Source;
+use ::sql::session::{Parameters, SessionSettings};
+use anyhow::{Context, Result, bail};
+use arrow::array::{AsArray, RecordBatch, UInt64Array};
+use arrow::compute::{concat_batches, take_record_batch};
 use clap::Args;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::TryStreamExt;
 use rating::period::PeriodChoice;
 
 use crate::book::Book;
 use crate::catalog::chosen::ChosenCatalog;
 use crate::cli::{Exit, Globals, runtime};
+use crate::config::Config;
+use crate::engine::EngineArgs;
 use crate::output::Format;
+use crate::reporting;
 use crate::source::SourceArgs;
-use crate::sql::writing;
+use crate::sql::{self, CLUSTER_PARTS, writing};
 
 /// The columns that people look at; the other formats have them all.
 const SHOWN: [&str; 10] = [
@@ -59,7 +67,9 @@ pub struct QuantitiesArgs {
     as_of: Option<u64>,
     #[command(flatten)]
     source: SourceArgs,
-    /// Threads to use [default: one per core]
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// Threads to use, or on a cluster the parts into which the tenants are cut [default: one per core, or 16 parts]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
     #[arg(long, value_enum, default_value_t)]
@@ -72,7 +82,12 @@ pub fn run(args: &QuantitiesArgs, globals: &Globals) -> Result<Exit> {
     let table = lake.table(Table::UsageEvents);
     runtime()?.block_on(async {
         let book = Book::existing_of(&config).await?;
-        let catalog = ChosenCatalog::for_period(book.as_ref(), &config, args.period, None).await?.catalog;
+        let chosen = ChosenCatalog::for_period(book.as_ref(), &config, args.period, None).await?;
+        if args.engine.is_elsewhere() {
+            write(on_cluster(args, &config, book, chosen).await?, args.format).await?;
+            return Ok(Exit::Done);
+        }
+        let catalog = chosen.catalog;
         let snapshot = Arc::new(table.snapshot(args.as_of).await?);
         let scan = PeriodScan {
             table,
@@ -91,6 +106,42 @@ pub fn run(args: &QuantitiesArgs, globals: &Globals) -> Result<Exit> {
         write(rows.finish()?, args.format).await?;
         Ok(report_failures(&answers))
     })
+}
+
+/// The same rows, counted by a cluster. A tenant that has no quantities is an error there.
+async fn on_cluster(
+    args: &QuantitiesArgs,
+    config: &Config,
+    book: Option<Book>,
+    catalog: ChosenCatalog,
+) -> Result<RecordBatch> {
+    if args.source.source() != Source::Auto {
+        bail!(
+            "a cluster takes quantities from roll-ups where these answer exactly, and from events elsewhere: leave --from out"
+        );
+    }
+    let settings = SessionSettings {
+        threads: args.threads.map_or(CLUSTER_PARTS, usize::from),
+        versions: args.as_of.map(|version| (Table::UsageEvents, version)).into_iter().collect(),
+        engine: args.engine.engine(),
+        ..SessionSettings::default()
+    };
+    let session = reporting::open_with(config, &settings, book, catalog).await?;
+    let mut parameters = Parameters::from([("period".to_owned(), args.period.to_string())]);
+    let mut query = "SELECT * FROM quantities($period)".to_owned();
+    for (at, tenant) in args.tenant.iter().enumerate() {
+        let word = if at == 0 { "WHERE" } else { "OR" };
+        write!(query, " {word} tenant = $tenant{at}")?;
+        parameters.insert(format!("tenant{at}"), tenant.clone());
+    }
+    let rows = sql::answer(&session, &query, &parameters).await?;
+    let rows: Vec<RecordBatch> = rows.try_collect().await.map_err(|error| sql::failed(&error, &query))?;
+    let rows = concat_batches(&QUANTITIES, &rows)?;
+    // Each tenant's rows come together and in their order, the tenants as they were finished.
+    let tenants = rows.column_by_name("tenant").context("quantities have tenants")?.as_string::<i32>();
+    let mut order: Vec<u64> = (0..rows.num_rows() as u64).collect();
+    order.sort_by_key(|row| tenants.value(*row as usize));
+    Ok(take_record_batch(&rows, &UInt64Array::from(order))?)
 }
 
 /// One for each core.

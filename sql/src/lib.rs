@@ -9,3 +9,6 @@ pub mod relation;
 pub mod report;
 pub mod rollups;
 pub mod session;
+
+#[cfg(feature = "cluster")]
+pub mod cluster;

@@ -80,7 +80,12 @@ impl BookSource for TwoRecords {
 fn sources() -> Sources {
     let catalog = Arc::new(Catalog::parse(CATALOG, "small.yaml").unwrap());
     // 2026-05-20
-    Sources { catalog: Some(catalog), book: Some(Arc::new(TwoRecords)), now_us: 1_779_235_200_000_000 }
+    Sources {
+        catalog: Some(catalog),
+        book: Some(Arc::new(TwoRecords)),
+        now_us: 1_779_235_200_000_000,
+        ..Sources::default()
+    }
 }
 
 async fn session(lake: &Lake, tenant: Option<&str>) -> LakeSession {

@@ -16,7 +16,7 @@ use rating::catalog::Catalog;
 use rating::period::PeriodChoice;
 
 use crate::book::{AppliedCatalog, Book};
-use crate::cli::read_catalog;
+use crate::cli::parse_catalog;
 use crate::config::Config;
 use crate::runs::instant;
 
@@ -24,6 +24,8 @@ use crate::runs::instant;
 #[derive(Debug, Clone)]
 pub struct ChosenCatalog {
     pub catalog: Arc<Catalog>,
+    /// What it was read from, comments included.
+    pub content: Arc<str>,
     /// Its name where a line says from where its price is.
     pub file: String,
     /// In a sentence: which one, and why.
@@ -33,10 +35,10 @@ pub struct ChosenCatalog {
 impl ChosenCatalog {
     /// The catalog of a file.
     pub fn of_file(path: &Path, why: &str) -> Result<Self> {
-        let catalog = Arc::new(read_catalog(path)?);
+        let (catalog, content) = parse_catalog(path)?;
         let file = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let told = format!("rated with {}: {why}", path.display());
-        Ok(Self { catalog, file, told })
+        Ok(Self { catalog: Arc::new(catalog), content: content.into(), file, told })
     }
 
     /// The catalog for a period; `named` is the file that the command names.
@@ -72,6 +74,7 @@ impl ChosenCatalog {
                     "rated with catalog version {version} of the book (applied by {applied_by}), in force {when}"
                 ),
                 catalog: Arc::new(found.catalog),
+                content: found.content.into(),
             });
         }
         match book.catalog_history().await?.iter().min_by_key(|known| known.effective_from_us) {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ::sql::lake::{Lake, Table, TableHandle, TableSnapshot};
-use ::sql::quantities::{Asked, HELD_BYTES_MAX, UsageScan};
+use ::sql::quantities::{Asked, HELD_BYTES_MAX, TenantShare, UsageScan};
 use anyhow::{Context, Result};
 use rating::catalog::Catalog;
 use rating::invoice::Invoice;
@@ -147,6 +147,7 @@ pub async fn usage_of(
             asked.get(tenant).map_or(Asked::Nothing, |demand| Asked::Demand(demand.clone()))
         }),
         tenants: Some(tenants),
+        share: TenantShare::default(),
         until_us: demands.iter().map(|demand| demand.period.span.end_us).max().unwrap_or(i64::MIN),
         threads: threads(),
         memory: None,

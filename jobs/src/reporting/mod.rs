@@ -17,8 +17,8 @@ use crate::book::Book;
 use crate::catalog::chosen::ChosenCatalog;
 use crate::config::Config;
 
-/// What stands beside the lake; the catalog is the one in force now. Without a catalog that can be read, or without a book, the lake alone can be queried; the
-/// reason then is a warning on standard error.
+/// What stands beside the lake; the catalog is the one in force now. Without a catalog that can be read, or without a book,
+/// the lake alone can be queried; the reason then is a warning on standard error.
 pub async fn sources(config: &Config) -> Sources {
     let book = match Book::existing_of(config).await {
         Ok(book) => book,
@@ -30,10 +30,15 @@ pub async fn sources(config: &Config) -> Sources {
     let catalog = ChosenCatalog::for_now(book.as_ref(), config)
         .await
         .inspect_err(|error| tracing::warn!("there are no quantities and prices: {error:#}"))
-        .ok()
-        .map(|chosen| chosen.catalog);
+        .ok();
+    sources_of(book, catalog)
+}
+
+fn sources_of(book: Option<Book>, catalog: Option<ChosenCatalog>) -> Sources {
+    let (catalog, catalog_text) = catalog.map(|chosen| (chosen.catalog, chosen.content)).unzip();
     Sources {
         catalog,
+        catalog_text,
         book: book.map(|book| Arc::new(BookRowsOf(book)) as _),
         now_us: Timestamp::now().as_microsecond(),
     }
@@ -42,4 +47,15 @@ pub async fn sources(config: &Config) -> Sources {
 pub async fn open(config: &Config, settings: &SessionSettings) -> Result<LakeSession> {
     let lake = Lake::open(&config.lake)?;
     Ok(open_session_over(&lake, settings, &sources(config).await).await?)
+}
+
+/// A session that counts by this catalog, which need not be the one in force now.
+pub async fn open_with(
+    config: &Config,
+    settings: &SessionSettings,
+    book: Option<Book>,
+    catalog: ChosenCatalog,
+) -> Result<LakeSession> {
+    let lake = Lake::open(&config.lake)?;
+    Ok(open_session_over(&lake, settings, &sources_of(book, Some(catalog))).await?)
 }

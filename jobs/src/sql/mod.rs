@@ -16,6 +16,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use jiff::Timestamp;
 
 use crate::cli::{Exit, Globals, runtime};
+use crate::engine::EngineArgs;
 use crate::reporting;
 
 pub(crate) use writing::{AnswerFormat, Destination};
@@ -67,17 +68,24 @@ pub struct SessionArgs {
     /// Memory for sorting, grouping and joining, in MiB; what needs more spills to disk
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(16..))]
     memory: u32,
-    /// Threads to use [default: one per core]
+    /// Threads to use, or on a cluster the parts into which each step is cut [default: one per core, or 16 parts]
     #[arg(long, value_name = "COUNT")]
     threads: Option<usize>,
+    #[command(flatten)]
+    engine: EngineArgs,
 }
+
+/// Enough for a few machines, and little enough for each to be worth its message.
+pub(crate) const CLUSTER_PARTS: usize = 16;
 
 impl SessionArgs {
     pub fn settings(&self) -> SessionSettings {
         let defaults = SessionSettings::default();
+        let threads = if self.engine.is_elsewhere() { CLUSTER_PARTS } else { defaults.threads };
         SessionSettings {
             memory_limit_bytes: self.memory as usize * MIB,
-            threads: self.threads.unwrap_or(defaults.threads).max(1),
+            threads: self.threads.unwrap_or(threads).max(1),
+            engine: self.engine.engine(),
             versions: self.usage_version.map(|version| (Table::UsageEvents, version)).into_iter().collect(),
             as_of_us: self.as_of.map(Timestamp::as_microsecond),
             ..defaults
@@ -125,7 +133,7 @@ pub(crate) async fn answer(
     parameters: &Parameters,
 ) -> Result<SendableRecordBatchStream> {
     let frame = session.query_with(query, parameters).await?;
-    frame.execute_stream().await.map_err(|error| failed(&error, query))
+    session.answer(frame).await.map_err(|error| failed(&error, query))
 }
 
 /// The error of a query that was planned and then failed.

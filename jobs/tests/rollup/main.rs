@@ -27,7 +27,7 @@ use rating::period::{Period, Span};
 use rating::quantity::Quantity;
 use rating::quantity::session::SessionOddities;
 use rating::usage::{Demand, Usage, View, Wanted};
-use sql::quantities::{Answers, Asked, HELD_BYTES_MAX, UsageScan};
+use sql::quantities::{Answers, Asked, HELD_BYTES_MAX, TenantShare, UsageScan};
 use sql::rollups::{RollUps, Source, day_questions};
 
 pub use event::*;
@@ -111,6 +111,7 @@ impl Case {
                 own.cloned().map_or(Asked::NotSetUp, Asked::Demand)
             }),
             tenants: None,
+            share: TenantShare::default(),
             until_us: self.demands.iter().map(|demand| demand.period.span.end_us).max().unwrap(),
             threads: 2,
             memory: None,

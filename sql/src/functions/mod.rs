@@ -76,11 +76,29 @@ pub(crate) fn register(context: &SessionContext, catalog: Option<&Arc<Catalog>>)
         context.register_udf(ScalarUDF::from(function));
     }
     if let Some(catalog) = catalog {
-        for function in periods::all(catalog) {
-            context.register_udf(ScalarUDF::from(function));
+        for function in of_catalog(catalog) {
+            context.register_udf(function);
         }
-        context.register_udf(ScalarUDF::from(prices::PriceFunction::new(catalog)));
     }
+}
+
+/// The catalog of a function that reads one.
+#[cfg(feature = "cluster")]
+pub(crate) fn catalog_of(function: &ScalarUDF) -> Option<&Arc<Catalog>> {
+    let function: &dyn std::any::Any = function.inner().as_ref();
+    let of_period = function.downcast_ref::<periods::PeriodFunction>().map(|function| &function.catalog);
+    of_period.or_else(|| function.downcast_ref::<prices::PriceFunction>().map(|function| &function.catalog))
+}
+
+/// A function of that name that reads a catalog.
+#[cfg(feature = "cluster")]
+pub(crate) fn catalog_function(name: &str, catalog: &Arc<Catalog>) -> Option<ScalarUDF> {
+    of_catalog(catalog).find(|function| function.name() == name)
+}
+
+fn of_catalog(catalog: &Arc<Catalog>) -> impl Iterator<Item = ScalarUDF> {
+    let periods = periods::all(catalog).into_iter().map(ScalarUDF::from);
+    periods.chain(std::iter::once(ScalarUDF::from(prices::PriceFunction::new(catalog))))
 }
 
 /// The exact value in units of the last decimal place.

@@ -21,7 +21,7 @@ type Edge = fn(&Period) -> i64;
 pub(super) struct PeriodFunction {
     name: &'static str,
     edge: Edge,
-    catalog: Arc<Catalog>,
+    pub(super) catalog: Arc<Catalog>,
     signature: Signature,
 }
 

@@ -18,7 +18,7 @@ use crate::relation::TEXT;
 
 #[derive(Debug, Clone)]
 pub(super) struct PriceFunction {
-    catalog: Arc<Catalog>,
+    pub(super) catalog: Arc<Catalog>,
     signature: Signature,
 }
 

@@ -66,7 +66,7 @@ impl DayScan {
     pub async fn start(&self) -> Result<TenantDays, QuantitiesError> {
         let scan = self.usage_scan();
         let days = Arc::new(scan.open_days(Some(self.day)).await?);
-        let shares = TenantShare::split(&days, self.threads.max(1), self.tenants.as_ref());
+        let shares = TenantShare::default().split(&days, self.threads.max(1), self.tenants.as_ref());
         let (to, portions) = channel(shares.len());
         let end_us = day_span(self.day).end_us;
         let tasks = shares.into_iter().enumerate().map(|(at, share)| {
@@ -100,6 +100,7 @@ impl DayScan {
             catalog: Arc::clone(&self.catalog),
             demand_of: Arc::new(demand_of),
             tenants: self.tenants.clone(),
+            share: TenantShare::default(),
             until_us: i64::from(self.day) * DAY_US + DAY_US,
             threads: self.threads,
             memory: None,

@@ -1,40 +1,30 @@
-//! `quantities('2026-05')` and `charges('2026-05')` in SQL: table functions with an execution plan of their own.
+//! `quantities('2026-05')` and `charges('2026-05')` in SQL: table functions with an execution plan of their own (`exec`).
 //!
-//! Owns: reading its arguments, passing filters on the tenant down, and counting its memory against the session's. It
-//! answers from roll-ups where these do, and from events elsewhere. A second argument pins the version of `usage_events`;
-//! otherwise it is the session's. As tables they take the periods from the query's filters.
+//! Owns: reading its arguments, and passing filters on the tenant down. A second argument pins the version of
+//! `usage_events`; otherwise it is the session's. As tables they take the periods from the query's filters.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{ScalarValue, plan_datafusion_err, plan_err, project_schema};
 use datafusion::datasource::TableType;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::union::UnionExec;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
-use futures::{StreamExt, TryStreamExt};
 use rating::catalog::Catalog;
 use rating::period::PeriodChoice;
 
-use super::charges::{self, CHARGES};
+use super::charges::CHARGES;
+use super::exec::QuantitiesExec;
 use super::period::{PeriodScan, Question};
-use super::table::{QUANTITIES, QuantityRows};
+use super::shares::TenantShare;
+use super::table::QUANTITIES;
 use crate::lake::{Lake, LakeError, Table, TableSnapshot};
-use crate::rollups::{RollUps, Source};
-
-const BATCH_ROWS: usize = 8 * 1024;
 
 /// What is told of the usage of a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,10 +42,17 @@ impl Told {
         }
     }
 
-    fn schema(self) -> SchemaRef {
+    pub(super) fn schema(self) -> SchemaRef {
         match self {
             Self::Quantities => Arc::clone(&QUANTITIES),
             Self::Charges => Arc::clone(&CHARGES),
+        }
+    }
+
+    pub(crate) fn question(self) -> Question {
+        match self {
+            Self::Quantities => Question::Everything,
+            Self::Charges => Question::Charges,
         }
     }
 }
@@ -68,6 +65,8 @@ pub struct QuantitiesFunction {
     /// None while the table does not exist.
     pub snapshot: Option<Arc<TableSnapshot>>,
     pub catalog: Arc<Catalog>,
+    /// Whether the tenants are spread over processes, rather than over the cores of one.
+    pub is_spread: bool,
 }
 
 impl TableFunctionImpl for QuantitiesFunction {
@@ -162,22 +161,30 @@ impl TableProvider for QuantitiesTable {
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let snapshot = self.snapshot().await?;
+        let QuantitiesFunction { told, lake, catalog, is_spread, .. } = &self.function;
+        let table = lake.table(Table::UsageEvents);
+        let cores = state.config().target_partitions();
+        let tenants = texts_of(filters, "tenant");
+        let is_one_tenant = tenants.as_ref().is_some_and(|tenants| tenants.len() == 1);
+        let shares = if *is_spread && !is_one_tenant {
+            let spread = TenantShare::spread(&table, &snapshot, cores).await;
+            spread.map_err(|error| DataFusionError::External(Box::new(error)))?
+        } else {
+            vec![TenantShare::default()]
+        };
         let scan_of = |period| PeriodScan {
-            table: self.function.lake.table(Table::UsageEvents),
+            table: table.clone(),
             snapshot: Arc::clone(&snapshot),
-            catalog: Arc::clone(&self.function.catalog),
+            catalog: Arc::clone(catalog),
             period,
-            question: match self.function.told {
-                Told::Quantities => Question::Everything,
-                Told::Charges => Question::Charges,
-            },
-            tenants: texts_of(filters, "tenant"),
-            threads: state.config().target_partitions(),
+            question: told.question(),
+            tenants: tenants.clone(),
+            threads: if *is_spread { 1 } else { cores },
         };
         let mut scans = Vec::new();
         for period in self.periods(filters)? {
-            let QuantitiesFunction { told, lake, .. } = &self.function;
-            let scan = QuantitiesExec::new(*told, lake.clone(), scan_of(period), projection.cloned())?;
+            let (scan, shares) = (scan_of(period), TenantShare::rows(&shares)?);
+            let scan = QuantitiesExec::new(*told, lake.clone(), scan, projection.cloned(), shares)?;
             scans.push(Arc::new(scan) as Arc<dyn ExecutionPlan>);
         }
         match scans.len() {
@@ -214,123 +221,4 @@ fn text_values(filter: &Expr, name: &str) -> Option<BTreeSet<String>> {
         Expr::InList(list) if !list.negated && is_named(&list.expr) => list.list.iter().map(text).collect(),
         _ => None,
     }
-}
-
-/// The pass over the lake as an operator.
-#[derive(Debug)]
-pub struct QuantitiesExec {
-    told: Told,
-    lake: Lake,
-    scan: PeriodScan,
-    projection: Option<Vec<usize>>,
-    properties: Arc<PlanProperties>,
-}
-
-impl QuantitiesExec {
-    fn new(told: Told, lake: Lake, scan: PeriodScan, projection: Option<Vec<usize>>) -> Result<Self> {
-        let schema = project_schema(&told.schema(), projection.as_ref())?;
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Final,
-            Boundedness::Bounded,
-        );
-        Ok(Self { told, lake, scan, projection, properties: Arc::new(properties) })
-    }
-}
-
-impl DisplayAs for QuantitiesExec {
-    fn fmt_as(&self, _format: DisplayFormatType, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PeriodScan { snapshot, period, tenants, threads, .. } = &self.scan;
-        write!(
-            out,
-            "QuantitiesExec: {}, period={period}, version={}, threads={threads}",
-            self.told.name(),
-            snapshot.version
-        )?;
-        match tenants {
-            Some(tenants) => write!(out, ", tenants={tenants:?}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl ExecutionPlan for QuantitiesExec {
-    fn name(&self) -> &'static str {
-        "QuantitiesExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        _visit: &mut dyn for<'e> FnMut(&'e Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        _children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let (told, lake) = (self.told, self.lake.clone());
-        let (scan, projection) = (self.scan.clone(), self.projection.clone());
-        let pool = Arc::clone(context.memory_pool());
-        let batches = async move {
-            let mut scan_of_all = scan.usage_scan().map_err(external)?;
-            scan_of_all.memory = Some(pool);
-            let roll_ups = RollUps::open(&lake).await.map_err(external)?;
-            let found = RollUps::answer(roll_ups.as_ref(), &scan_of_all, Source::Auto).await;
-            let answers = scan.complete(found.map_err(external)?.answers).map_err(external)?;
-            if let Some(failure) = answers.failed.into_iter().next() {
-                return Err(DataFusionError::External(Box::new(failure)));
-            }
-            match told {
-                Told::Quantities => batches(&answers.usages, &scan.catalog, projection.as_deref()),
-                Told::Charges => charges::batches(&answers.usages, &scan.catalog, projection.as_deref()),
-            }
-        };
-        let stream = futures::stream::once(batches).map_ok(|batches| futures::stream::iter(batches).map(Ok));
-        let schema = Arc::clone(self.properties.eq_properties.schema());
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream.try_flatten())))
-    }
-}
-
-fn external(error: super::QuantitiesError) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
-}
-
-fn batches(
-    usages: &[rating::usage::Usage],
-    catalog: &Catalog,
-    projection: Option<&[usize]>,
-) -> Result<Vec<RecordBatch>> {
-    let mut rows = QuantityRows::default();
-    let mut batches = Vec::new();
-    let mut take = |rows: &mut QuantityRows| -> Result<()> {
-        let batch = rows.finish()?;
-        batches.push(match projection {
-            Some(columns) => batch.project(columns)?,
-            None => batch,
-        });
-        Ok(())
-    };
-    for usage in usages {
-        rows.push_usage(usage, catalog);
-        if rows.len() >= BATCH_ROWS {
-            take(&mut rows)?;
-        }
-    }
-    take(&mut rows)?;
-    Ok(batches)
 }

@@ -14,6 +14,7 @@ mod charges;
 mod corrections;
 mod day_scan;
 mod dictionary;
+mod exec;
 mod files;
 mod function;
 mod passes;
@@ -43,16 +44,17 @@ pub(crate) use charges::columns as charge_columns;
 pub use corrections::{AmendedReading, Arrived, Correction, EventCorrections};
 pub use day_scan::{DayQuestionsOf, DayScan, TenantDays};
 pub(crate) use dictionary::is_same_dictionary;
+pub use exec::QuantitiesExec;
 pub use function::{QuantitiesFunction, Told};
 pub(crate) use period::demand_of_terms;
 pub use period::{PeriodScan, Question};
+pub use shares::TenantShare;
 pub(crate) use table::columns as quantity_columns;
 pub use table::{QUANTITIES, QuantityRows};
 
 use corrections::AddedRow;
 use files::LakeFile;
 use passes::Pass;
-use shares::TenantShare;
 use tenants::TenantFolds;
 pub(crate) use tenants::signals_in_order;
 pub use tenants::{
@@ -81,6 +83,8 @@ pub struct UsageScan {
     pub demand_of: DemandOf,
     /// Only these tenants; none for all.
     pub tenants: Option<BTreeSet<String>>,
+    /// Only tenants of this share; by default all are.
+    pub share: TenantShare,
     /// No span that is asked for ends later than this.
     pub until_us: i64,
     /// So many tenants' shares are folded at once.
@@ -154,10 +158,18 @@ struct Day {
 }
 
 impl UsageScan {
+    /// Leaves out all tenants but those of a share.
+    fn keep_to(&mut self, share: &TenantShare) {
+        self.share = share.clone();
+        let (share, demand_of) = (share.clone(), Arc::clone(&self.demand_of));
+        self.demand_of =
+            Arc::new(move |tenant| if share.holds(tenant) { demand_of(tenant) } else { Asked::Nothing });
+    }
+
     /// Reads everything that the demands need and answers them, in the order of the tenants' names.
     pub async fn run(&self) -> Result<Answers, QuantitiesError> {
         let days = self.open_days(None).await?;
-        let shares = TenantShare::split(&days, self.threads.max(1), self.tenants.as_ref());
+        let shares = self.share.split(&days, self.threads.max(1), self.tenants.as_ref());
         let days = Arc::new(days);
         let tasks: Vec<_> = shares
             .into_iter()

@@ -13,6 +13,7 @@ use rating::quota;
 use rating::usage::{Demand, Usage, View, Wanted};
 
 use super::charges;
+use super::shares::TenantShare;
 use super::{Answers, Asked, HELD_BYTES_MAX, QuantitiesError, UsageScan};
 use crate::lake::{Lake, TableHandle, TableSnapshot};
 use crate::rollups::{RollUps, Source};
@@ -82,6 +83,7 @@ impl PeriodScan {
             catalog: Arc::clone(&self.catalog),
             demand_of: Arc::new(demand_of),
             tenants: self.tenants.clone(),
+            share: TenantShare::default(),
             until_us: ends.into_iter().flatten().max().unwrap_or(i64::MIN),
             threads: self.threads,
             memory: None,
@@ -100,11 +102,21 @@ impl PeriodScan {
     }
 
     /// Adds the tenants without any event.
-    pub fn complete(&self, mut answers: Answers) -> Result<Answers, QuantitiesError> {
+    pub fn complete(&self, answers: Answers) -> Result<Answers, QuantitiesError> {
+        self.complete_share(answers, &TenantShare::default())
+    }
+
+    /// Adds those of a share.
+    pub(super) fn complete_share(
+        &self,
+        mut answers: Answers,
+        share: &TenantShare,
+    ) -> Result<Answers, QuantitiesError> {
         let usages = answers.usages.iter().map(|usage| &usage.demand.tenant);
         let known: BTreeSet<String> =
             usages.chain(answers.failed.iter().map(|failure| &failure.tenant)).cloned().collect();
-        let is_asked = |key: &str| self.tenants.as_ref().is_none_or(|tenants| tenants.contains(key));
+        let is_asked =
+            |key: &str| share.holds(key) && self.tenants.as_ref().is_none_or(|tenants| tenants.contains(key));
         for terms in self.catalog.tenants.iter().filter(|terms| is_asked(&terms.key)) {
             if !known.contains(&terms.key)
                 && let Some(demand) = self.demand(terms, &terms.key)?

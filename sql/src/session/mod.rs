@@ -1,8 +1,8 @@
 //! A SQL session over a lake: its tables at pinned versions, bounded memory, exact decimals.
 //!
 //! Owns the DataFusion side of the lake: which files a query reads (`lake_table`, `file_bounds`), the tables as they were
-//! (`time_travel`), their comments (`information`), and the functions that the lake's columns need (`dimension`). It
-//! only reads. No order of rows is declared anywhere, because distributed engines plan wrongly over tables that declare
+//! (`time_travel`), their comments (`information`), the functions that the lake's columns need (`dimension`), and where
+//! queries run (`engine`). It only reads. No order of rows is declared anywhere, because distributed engines plan wrongly over tables that declare
 //! one.
 //!
 //! # Sessions of one tenant
@@ -15,6 +15,7 @@
 //! A server keeps the [`LakeTables`] of a moment and one runtime, and builds a session for each connection from them.
 
 mod dimension;
+mod engine;
 mod file_bounds;
 mod information;
 mod lake_table;
@@ -33,6 +34,7 @@ use datafusion::catalog::{
 };
 use datafusion::datasource::ViewTable;
 use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
@@ -41,6 +43,7 @@ use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 
 pub use dimension::Dimension;
+pub use engine::Engine;
 pub use lake_table::LakeTable;
 pub use query::{Parameters, QueryError};
 
@@ -53,6 +56,7 @@ use crate::relation::{
     BookProvider, BookSource, BookTable, CatalogTable, Relation, RelationKind, VIEWS, View, Whose,
     catalog_of_one_tenant,
 };
+use engine::Runner;
 use information::Information;
 use tenant_table::{TenantFunction, TenantTable};
 use time_travel::TableAt;
@@ -84,6 +88,7 @@ pub struct SessionSettings {
     pub as_of_us: Option<i64>,
     /// The session shows this tenant's rows only.
     pub tenant: Option<String>,
+    pub engine: Engine,
 }
 
 impl Default for SessionSettings {
@@ -96,6 +101,7 @@ impl Default for SessionSettings {
             versions: BTreeMap::new(),
             as_of_us: None,
             tenant: None,
+            engine: Engine::default(),
         }
     }
 }
@@ -114,6 +120,8 @@ pub enum SessionError {
 pub struct Sources {
     /// Without one there are neither quantities nor the catalog's tables.
     pub catalog: Option<Arc<Catalog>>,
+    /// What the catalog was read from; only a cluster needs it, whose machines read it again.
+    pub catalog_text: Option<Arc<str>>,
     /// Without one the book's tables are empty.
     pub book: Option<Arc<dyn BookSource>>,
     /// When it is: decides which limits hold.
@@ -179,6 +187,7 @@ pub struct LakeSession {
     pub snapshots: BTreeMap<Table, Arc<TableSnapshot>>,
     /// What a query can name, in the order in which people look for it.
     pub relations: Arc<Vec<Relation>>,
+    runner: Runner,
 }
 
 impl std::fmt::Debug for LakeSession {
@@ -193,6 +202,11 @@ impl LakeSession {
     /// Plans a query. What would change anything, including settings, is refused.
     pub async fn query(&self, text: &str) -> Result<DataFrame, DataFusionError> {
         self.context.sql_with_options(text, read_only()).await
+    }
+
+    /// Begins to answer a planned query, where the session's engine is.
+    pub async fn answer(&self, query: DataFrame) -> Result<SendableRecordBatchStream, DataFusionError> {
+        self.runner.answer(query).await
     }
 }
 
@@ -225,9 +239,9 @@ pub async fn build_session(
     sources: &Sources,
     runtime: Arc<RuntimeEnv>,
 ) -> Result<LakeSession, DataFusionError> {
-    let context = SessionContext::new_with_config_rt(session_config(settings), runtime);
+    let (context, runner) = engine::start(settings, sources, session_config(settings), runtime)?;
     context.register_udf(ScalarUDF::from(Dimension::default()));
-    let mut registry = Registry::new(context, settings.tenant.as_deref());
+    let mut registry = Registry::new(context, runner, settings.tenant.as_deref());
     for (table, provider) in &tables.tables {
         let relation = Relation::of_lake_table(*table);
         let whose = relation.whose();
@@ -263,6 +277,7 @@ pub async fn build_session(
 /// The one way by which a session gets something that a query can name.
 struct Registry<'s> {
     context: SessionContext,
+    runner: Runner,
     catalog: Arc<MemoryCatalogProvider>,
     public: Arc<MemorySchemaProvider>,
     behind_views: Arc<MemorySchemaProvider>,
@@ -271,11 +286,11 @@ struct Registry<'s> {
 }
 
 impl<'s> Registry<'s> {
-    fn new(context: SessionContext, tenant: Option<&'s str>) -> Self {
+    fn new(context: SessionContext, runner: Runner, tenant: Option<&'s str>) -> Self {
         let catalog = Arc::new(MemoryCatalogProvider::new());
         context.register_catalog(CATALOG, Arc::clone(&catalog) as _);
         let (public, behind_views) = (Arc::default(), Arc::default());
-        Self { context, catalog, public, behind_views, tenant, relations: Vec::new() }
+        Self { context, runner, catalog, public, behind_views, tenant, relations: Vec::new() }
     }
 
     /// What this session may see of a table; nothing if it may not know of it.
@@ -351,6 +366,7 @@ impl<'s> Registry<'s> {
                 lake: lake.clone(),
                 snapshot: tables.snapshots.get(&Table::UsageEvents).cloned(),
                 catalog: Arc::clone(catalog),
+                is_spread: self.runner.is_spread(),
             };
             let (what, columns) = match told {
                 Told::Quantities => {
@@ -396,6 +412,7 @@ impl<'s> Registry<'s> {
             context: self.context,
             snapshots: tables.snapshots.clone(),
             relations: Arc::new(self.relations),
+            runner: self.runner,
         })
     }
 }

@@ -16,7 +16,7 @@ use rating::catalog::Catalog;
 use rating::period::{Period, Span};
 use rating::quantity::Measure;
 use rating::usage::{Demand, Usage, View, Wanted};
-use sql::quantities::{Asked, HELD_BYTES_MAX, UsageScan};
+use sql::quantities::{Asked, HELD_BYTES_MAX, TenantShare, UsageScan};
 
 pub use event::*;
 use lake::World;
@@ -127,6 +127,7 @@ async fn the_engine_agrees_with_the_second_opinion() {
                         .map_or(Asked::NotSetUp, Asked::Demand)
                 }),
                 tenants: None,
+                share: TenantShare::default(),
                 until_us: demands.iter().map(|demand| demand.period.span.end_us).max().unwrap(),
                 threads,
                 memory: None,

@@ -16,7 +16,7 @@ use rating::exact::Exact;
 use rating::period::{Period, Span};
 use rating::quantity::{Dimensions, KindName, Measure, MeterKind};
 use rating::usage::{Demand, View, Wanted};
-use sql::quantities::{Asked, HELD_BYTES_MAX, UsageScan};
+use sql::quantities::{Asked, HELD_BYTES_MAX, TenantShare, UsageScan};
 
 use crate::corrected::{self, Correction};
 use crate::lake::{World, batch};
@@ -172,6 +172,7 @@ async fn compare(
             own.cloned().map_or(Asked::NotSetUp, Asked::Demand)
         }),
         tenants: None,
+        share: TenantShare::default(),
         until_us: demands.iter().map(|demand| demand.period.span.end_us).max().unwrap(),
         threads: 2,
         memory: None,

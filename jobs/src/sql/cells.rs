@@ -9,7 +9,9 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use rating::money::Currency;
 
 /// Columns of the lake's tables that are amounts of money wherever they appear.
-const MONEY: [&str; 5] = ["amount", "total", "credited", "taxed", "due"];
+const MONEY: [&str; 4] = ["amount", "credited", "taxed", "due"];
+/// So people call other sums as well: an amount of money only beside its currency.
+const TOTAL: &str = "total";
 const CURRENCY: &str = "currency";
 /// Of an amount whose currency is not among the columns: more currencies have two than anything else.
 const USUAL_MINOR_DIGITS: usize = 2;
@@ -28,11 +30,12 @@ impl<'b> Cells<'b> {
         let columns =
             batch.columns().iter().map(|column| Ok((column, ArrayFormatter::try_new(column, &OPTIONS)?)));
         let schema = batch.schema();
-        let is_money = schema.fields().iter().map(|field| {
-            let is_known = MONEY.contains(&field.name().as_str()) || money.contains(field.name());
-            is_known && field.data_type().is_decimal()
-        });
         let currency = schema.fields().iter().position(|field| field.name() == CURRENCY);
+        let is_money = schema.fields().iter().map(|field| {
+            let name = field.name();
+            let is_known = MONEY.contains(&name.as_str()) || (name == TOTAL && currency.is_some());
+            (is_known || money.contains(name)) && field.data_type().is_decimal()
+        });
         Ok(Self { columns: columns.collect::<Result<_>>()?, is_money: is_money.collect(), currency })
     }
 

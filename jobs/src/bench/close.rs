@@ -27,7 +27,7 @@ plans:
   basic:
     prices:
       fee: { description: Basic plan, flat: 29 }
-      devices: { description: Devices, meter: devices, measure: unique, per_unit: 0.4 }
+      devices: { description: Devices, meter: devices, measure: unique_resources, per_unit: 0.4 }
       messages: { description: Messages, meter: messages, package: { size: 1000, price: 0.5 } }
       storage: { description: Storage, meter: storage, measure: average, unit: GB, included: 5, per_unit: 0.2 }
       traffic: { description: Traffic, meter: traffic, measure: sum, unit: GB, graduated: [{ up_to: 50, per_unit: 0.02 }, { per_unit: 0.01 }] }

@@ -10,14 +10,14 @@ use sql::lake::Lake;
 use crate::{lake, run};
 
 /// The rows of a file, in no order: what is scanned by several threads comes in any. Of Parquet their number and columns.
-fn content(format: &str, bytes: Bytes) -> Vec<String> {
+fn content(format: &str, bytes: &Bytes) -> Vec<String> {
     if format == "parquet" {
-        let metadata = ArrowReaderMetadata::load(&bytes, ArrowReaderOptions::new()).unwrap();
+        let metadata = ArrowReaderMetadata::load(bytes, ArrowReaderOptions::new()).unwrap();
         let rows = metadata.metadata().file_metadata().num_rows();
         assert!(rows > 0, "it has no rows");
         return vec![format!("{rows} rows of {:?}", metadata.schema())];
     }
-    let mut lines: Vec<String> = std::str::from_utf8(&bytes).unwrap().lines().map(str::to_owned).collect();
+    let mut lines: Vec<String> = std::str::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect();
     assert!(!lines.is_empty(), "it has no rows");
     lines.sort_unstable();
     lines
@@ -46,7 +46,7 @@ fn export_into(variable: &str) {
             store.delete(&Path::from(file.as_str())).await.unwrap();
             stored
         });
-        assert_eq!(content(format, there), content(format, here.into()), "{place}/{file}");
+        assert_eq!(content(format, &there), content(format, &here.into()), "{place}/{file}");
     }
     let nowhere = format!("{bucket}-that-is-not-there/lines.csv");
     run(folder.path(), &["export", "plans", "--format", "csv", "--to", &nowhere], &[1]);

@@ -96,7 +96,10 @@ impl CopyLayout {
         layout.escape = escape.unwrap_or(layout.quote);
         let characters = [layout.delimiter, layout.quote, layout.escape];
         if characters.iter().any(|character| !character.is_ascii() || "\r\n".contains(*character)) {
-            return Err(Failure::new("0A000", "COPY takes single ASCII characters as delimiter, quote and escape"));
+            return Err(Failure::new(
+                "0A000",
+                "COPY takes single ASCII characters as delimiter, quote and escape",
+            ));
         }
         Ok(layout)
     }
@@ -228,7 +231,10 @@ mod tests {
 
     #[test]
     fn only_what_a_query_says_is_copied_and_only_to_the_client() {
-        assert_eq!(read_text("COPY public.\"T\" (a, \"B\") TO STDOUT").unwrap().0, "SELECT a, \"B\" FROM public.\"T\"");
+        assert_eq!(
+            read_text("COPY public.\"T\" (a, \"B\") TO STDOUT").unwrap().0,
+            "SELECT a, \"B\" FROM public.\"T\""
+        );
         assert_eq!(read_text("COPY (SELECT 1) TO STDOUT").unwrap().0, "SELECT 1");
         for text in [
             "COPY t FROM STDIN",

@@ -85,7 +85,9 @@ impl Verifier {
 pub enum ScramError {
     #[error("the login message is not one of SCRAM-SHA-256")]
     Malformed,
-    #[error("the client and this server see different channels between them, or do not agree on binding to one")]
+    #[error(
+        "the client and this server see different channels between them, or do not agree on binding to one"
+    )]
     ChannelBinding,
     #[error("the password is wrong")]
     WrongPassword,
@@ -189,7 +191,8 @@ mod tests {
     fn exchange_of_the_rfc() -> Exchange {
         let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
         let verifier = Verifier::with_salt("pencil", salt);
-        let (exchange, _) = Exchange::begin(verifier, MECHANISM, None, b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO").unwrap();
+        let (exchange, _) =
+            Exchange::begin(verifier, MECHANISM, None, b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO").unwrap();
         let nonce = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".to_owned();
         let server_first = format!("r={nonce},s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096");
         Exchange { nonce, server_first, ..exchange }
@@ -230,7 +233,12 @@ mod tests {
     fn a_login_is_bound_to_its_channel() {
         let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
         let begin = |mechanism: &str, end_point: Option<&[u8]>, first: &str| {
-            Exchange::begin(Verifier::with_salt("pencil", salt.clone()), mechanism, end_point, first.as_bytes())
+            Exchange::begin(
+                Verifier::with_salt("pencil", salt.clone()),
+                mechanism,
+                end_point,
+                first.as_bytes(),
+            )
         };
         let first = "p=tls-server-end-point,,n=user,r=abc";
         let finish = |seen: &[u8]| {

@@ -79,7 +79,8 @@ fn element(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = if first < 0x80 {
         (usize::from(first), rest)
     } else {
-        let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7F)).filter(|(bytes, _)| bytes.len() <= 4)?;
+        let (bytes, rest) =
+            rest.split_at_checked(usize::from(first & 0x7F)).filter(|(bytes, _)| bytes.len() <= 4)?;
         (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
     };
     rest.split_at_checked(length)

@@ -181,7 +181,10 @@ fn errors_say_what_is_wrong() {
     );
     let unknown = "SELECT price('none', 'storage', value) FROM usage_events WHERE value IS NOT NULL";
     let unknown = error(&["sql", unknown, "--engine", &cluster.address]);
-    assert!(unknown.contains(": price(): there is no plan `none`; the table `plans` lists them\n"), "{unknown}");
+    assert!(
+        unknown.contains(": price(): there is no plan `none`; the table `plans` lists them\n"),
+        "{unknown}"
+    );
     assert!(!unknown.contains("DataFusionError"), "{unknown}");
     let analyzed = error(&["sql", &format!("EXPLAIN ANALYZE {count}"), "--engine", &cluster.address]);
     assert!(analyzed.contains("leave --engine out"), "{analyzed}");

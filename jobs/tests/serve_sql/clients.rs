@@ -58,8 +58,15 @@ fn psql_asks_and_browses() {
         assert!(!errors.contains("ERROR"), "{command}: {errors}");
     }
     let copied = said(
-        &psql(&served, "acme", &["-c", "\\copy (SELECT tenant, sum(value) AS s FROM usage_events GROUP BY 1) TO STDOUT CSV HEADER"])
-            .unwrap(),
+        &psql(
+            &served,
+            "acme",
+            &[
+                "-c",
+                "\\copy (SELECT tenant, sum(value) AS s FROM usage_events GROUP BY 1) TO STDOUT CSV HEADER",
+            ],
+        )
+        .unwrap(),
     );
     assert_eq!(copied, "tenant,s\nacme,6105.000000000\n");
     // In pieces, by a cursor.

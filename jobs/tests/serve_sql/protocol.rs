@@ -48,7 +48,8 @@ fn rows_are_copied_as_lines() {
     let world = World::new(false);
     let served = world.serve("rows = 5");
     let mut client = served.client("acme");
-    let query = "COPY (SELECT tenant, value, NULL AS n FROM usage_events WHERE id = 'a1' ORDER BY value) TO STDOUT";
+    let query =
+        "COPY (SELECT tenant, value, NULL AS n FROM usage_events WHERE id = 'a1' ORDER BY value) TO STDOUT";
     let expected = ["acme\t1.000000000\t\\N\n", "acme\t1001.000000000\t\\N\n"];
     for answer in [client.simple(query), client.extended(query, &[])] {
         assert_eq!(answer.error, None);

@@ -22,12 +22,12 @@ use datafusion::physical_plan::{
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use rating::usage::Usage;
 
-use super::{QuantitiesError, charges};
 use super::answers::with_causes;
 use super::function::Told;
 use super::period::PeriodScan;
 use super::shares::TenantShare;
 use super::table::{self, QuantityRows};
+use super::{QuantitiesError, charges};
 use crate::lake::Lake;
 use crate::rollups::{RollUps, Source};
 use crate::tenant_terms::TenantTerms;
@@ -134,7 +134,8 @@ impl ExecutionPlan for QuantitiesExec {
             projection: self.projection.clone(),
             context,
         };
-        let shares = shares.map(|rows| Ok(stream::iter(TenantShare::of_rows(&rows?)?.into_iter().map(Ok))));
+        let shares = shares
+            .map(|rows| -> Result<_> { Ok(stream::iter(TenantShare::of_rows(&rows?)?.into_iter().map(Ok))) });
         let batches = shares.try_flatten().and_then(move |share| answer.clone().of(share));
         let schema = Arc::clone(self.properties.eq_properties.schema());
         let errors_as_texts = self.errors_as_texts;

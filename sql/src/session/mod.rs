@@ -55,8 +55,8 @@ use crate::functions;
 use crate::lake::{Lake, LakeError, Table, TableSnapshot};
 use crate::quantities::{ChargeKinds, QuantitiesFunction, Told, charge_columns, quantity_columns};
 use crate::relation::{
-    BookProvider, BookSource, BookTable, CatalogProvider, CatalogTable, Relation, RelationKind, VIEWS, View, Whose,
-    catalog_of_one_tenant,
+    BookProvider, BookSource, BookTable, CatalogProvider, CatalogTable, Relation, RelationKind, VIEWS, View,
+    Whose, catalog_of_one_tenant,
 };
 use engine::Runner;
 use information::Information;
@@ -143,9 +143,9 @@ impl LakeTables {
     /// Reads the versions that the settings ask for.
     pub async fn read(lake: &Lake, settings: &SessionSettings) -> Result<Self, LakeError> {
         let (mut tables, mut snapshots) = (BTreeMap::new(), BTreeMap::new());
-        let read = Table::ALL.into_iter().map(async |table| {
-            Ok::<_, LakeError>((table, Self::snapshot(lake, table, settings).await?))
-        });
+        let read = Table::ALL
+            .into_iter()
+            .map(async |table| Ok::<_, LakeError>((table, Self::snapshot(lake, table, settings).await?)));
         for (table, snapshot) in try_join_all(read).await? {
             let handle = lake.table(table);
             let opened = match snapshot {
@@ -366,8 +366,7 @@ impl<'s> Registry<'s> {
         now_us: i64,
     ) -> Result<(), DataFusionError> {
         let quantities = ("what every tenant used in a period, by every measure", quantity_columns());
-        let charges =
-            ("what the usage of a period costs, whether it was billed or not", charge_columns());
+        let charges = ("what the usage of a period costs, whether it was billed or not", charge_columns());
         for (told, (what, columns)) in
             [(Told::Quantities, quantities), (Told::Charges(ChargeKinds::ALL), charges)]
         {

@@ -12,7 +12,7 @@ use rating::exact::Exact;
 use rating::line::LineItem;
 use rating::money::Amount;
 use rating::period::Span;
-use rating::quantity::Measure;
+use rating::quantity::{Measure, Measured};
 use rating::usage::Usage;
 
 use super::columns::Columns;

@@ -41,7 +41,8 @@ mod tests {
         let plans = "plans: { p: { prices: { fee: { description: Fee, flat: 1 } } } }";
         let tenants = "tenants: { b: { name: B, subscriptions: [] }, a: { name: A, subscriptions: [] } }";
         for others in ["", "other_tenants: { subscriptions: [] }"] {
-            let text = format!("catalog: t\ncurrency: EUR\n{plans}\n{tenants}\n{others}\n");
+            let meters = "meters: { calls: { kind: delta, event_type: call, unit: call } }";
+            let text = format!("catalog: t\ncurrency: EUR\n{meters}\n{plans}\n{tenants}\n{others}\n");
             let catalog = Arc::new(Catalog::parse(&text, "t.yaml").unwrap());
             let terms = TenantTerms::new(&catalog);
             for tenant in ["a", "b", "c"] {

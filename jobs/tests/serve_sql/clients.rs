@@ -51,7 +51,7 @@ fn psql_asks_and_browses() {
         let said = browse(command);
         assert!(said.contains(expected), "{command}: {said}");
     }
-    let others = "\\d+ \\dv \\dv+ \\di \\ds \\dm \\dx \\du \\dg \\df \\df+ \\db \\dT \\dT+ \\dD \\dC \\dc \\do \\da \\dE \\ddp \\drds \\z";
+    let others = "\\d+ \\dv \\dv+ \\di \\ds \\dm \\dx \\du \\dg \\df \\df+ \\db \\dT \\dT+ \\dD \\dC \\dc \\do \\da \\dE \\ddp \\drds \\z \\dO \\dd \\dX \\dAc";
     for command in others.split(' ').chain(["\\d no_such_table", "\\dt public.usage*", "\\dT numeric"]) {
         let output = psql(&served, "acme", &["-c", command]).unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);

@@ -42,8 +42,6 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 
-use futures::future::try_join_all;
-
 pub use dimension::Dimension;
 pub use engine::Engine;
 pub use lake_table::LakeTable;
@@ -143,12 +141,9 @@ impl LakeTables {
     /// Reads the versions that the settings ask for.
     pub async fn read(lake: &Lake, settings: &SessionSettings) -> Result<Self, LakeError> {
         let (mut tables, mut snapshots) = (BTreeMap::new(), BTreeMap::new());
-        let read = Table::ALL
-            .into_iter()
-            .map(async |table| Ok::<_, LakeError>((table, Self::snapshot(lake, table, settings).await?)));
-        for (table, snapshot) in try_join_all(read).await? {
+        for table in Table::ALL {
             let handle = lake.table(table);
-            let opened = match snapshot {
+            let opened = match Self::snapshot(lake, table, settings).await? {
                 Some(snapshot) => {
                     let snapshot = Arc::new(snapshot);
                     snapshots.insert(table, Arc::clone(&snapshot));

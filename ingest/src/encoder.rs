@@ -70,6 +70,7 @@ fn finish(writers: BTreeMap<WriterKey, DayFileWriter>, seal: Seal) -> Result<Sea
             | Table::InvoiceLines
             | Table::UsageHourly
             | Table::UsageDaily
+            | Table::UsagePeriods
             | Table::UsageCarried => {
                 unreachable!("ingest writes only what arrived")
             }

@@ -120,6 +120,7 @@ async fn vacuum(
             }
             (Table::UsageCarried, Some(state)) => pinned.extend([state.carried_version]),
             (Table::UsageHourly, Some(state)) => pinned.extend([state.hourly_version]),
+            (Table::UsagePeriods, Some(state)) => pinned.extend([state.periods_version]),
             _ => {}
         }
         let garbage = find_garbage(&handle, cutoff, &Vec::from_iter(pinned)).await?;

@@ -372,14 +372,7 @@ impl Compactor {
             self.files.insert(*day, Vec::new());
         }
         for NewFile { day, file } in new.files {
-            self.files.entry(day).or_default().push(DataFile {
-                path: file.add.path,
-                size_bytes: file.add.size as u64,
-                rows: file.rows as u64,
-                day,
-                modified_at_ms: file.add.modification_time,
-                statistics: file.add.stats,
-            });
+            self.files.entry(day).or_default().push(file.data_file());
         }
         for (day, filter) in new.filters {
             let paths = self.files[&day].iter().map(|file| file.path.as_str());

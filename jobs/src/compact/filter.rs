@@ -18,8 +18,8 @@ use xorf::{BinaryFuse32, Descriptor, Filter};
 
 use super::identity::{Elsewhere, identity_of, prefix, share_of};
 use super::rows::{ArrivalColumns, ArrivalKey, IDENTITY_COLUMNS, fetch, portions};
-use super::threads::on_threads;
-use super::{CompactError, CompactSettings, blocking};
+use super::{CompactError, CompactSettings};
+use crate::threads::{blocking, on_threads};
 
 /// Making a filter takes about 25 bytes of memory for each event of it.
 const PART_EVENTS: usize = 4_000_000;

@@ -21,7 +21,6 @@ mod in_rounds;
 mod rows;
 mod size;
 mod sort;
-mod threads;
 mod whole;
 mod write;
 
@@ -386,14 +385,6 @@ impl Compactor {
             self.filters.add(day, paths, filter).await;
         }
         Ok(())
-    }
-}
-
-/// Runs work that takes long without holding up other tasks, where the runtime can.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    match tokio::runtime::Handle::current().runtime_flavor() {
-        tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
-        _ => work(),
     }
 }
 

@@ -14,7 +14,7 @@ use sql::lake::DataFile;
 
 use super::CompactError;
 use super::rows::{ColumnReader, FindRow, RowId, SourceFile, working_schema};
-use super::threads::on_threads;
+use crate::threads::on_threads;
 
 /// Columns whose numbers have the order of their texts.
 const RANKED_COLUMNS: [&str; 2] = ["tenant", "meter"];

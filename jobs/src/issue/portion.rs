@@ -133,6 +133,7 @@ pub(super) async fn issue(
     numbering: &Numbering<'_>,
     plans: &StripePlans,
     portion: &[StoredDocument],
+    with_papers: bool,
     report: &mut IssueReport,
 ) -> Result<()> {
     let writing = run.begin().await?;
@@ -154,6 +155,8 @@ pub(super) async fn issue(
     if !used.is_empty() {
         writing.enter_credits(&used).await?;
     }
+    let periods = documents.iter().map(|issued| issued.period.as_str()).collect();
+    writing.note_unfinished(&periods, with_papers).await?;
     crash_point("before_issue");
     writing.commit().await?;
     crash_point("after_issue");

@@ -367,6 +367,11 @@ pub fn month(period: &Period) -> i32 {
     days(start.first_of_month())
 }
 
+/// The same of a period's name; none where it is none.
+pub fn month_of_name(period: &str) -> Option<i32> {
+    Some(days(period.parse::<Date>().ok()?.first_of_month()))
+}
+
 pub fn days(date: Date) -> i32 {
     date.since(Date::constant(1970, 1, 1)).map_or(0, |span| span.get_days())
 }

@@ -223,16 +223,12 @@ pub async fn rate(
     let corrected = inputs.corrections.values();
     let corrections =
         corrected.clone().flat_map(|own| &own.corrections).map(|correction| correction.lines.len()).sum();
-    let periods: Vec<&Period> = tenants
-        .all_charges()
-        .map(rating::draft::Charges::period)
-        .chain(corrected.map(|own| &own.period))
-        .collect();
-    let months: BTreeSet<i32> = periods.iter().map(|period| month(period)).collect();
+    let rated_periods = tenants.all_charges().map(rating::draft::Charges::period);
+    let months: BTreeSet<i32> = rated_periods.chain(corrected.map(|own| &own.period)).map(month).collect();
     let tables = if request.dry_run { None } else { Some(DraftTables::open(lake).await?) };
     let mut stored = StoredDrafts::read(lake, tables.as_ref().map(DraftTables::versions), &months).await?;
     if let Some(book) = &request.book {
-        stored.note_issued(&issued(book, &periods).await?);
+        stored.note_issued(&issued(book, &stored.periods()).await?);
     }
     let mut rated = tokio::task::block_in_place(|| {
         let rated = |count| progress(Progress::Rated(count));
@@ -285,9 +281,9 @@ async fn inputs(
     Ok(inputs)
 }
 
-/// Ids of the documents that the book has issued, whether or not the lake knows it already.
-async fn issued(book: &Book, periods: &[&Period]) -> Result<BTreeSet<String>> {
-    let periods: BTreeSet<&str> = periods.iter().map(|period| period.name.as_str()).collect();
+/// Ids of the documents of these periods that the book has issued, whether or not the lake knows it already. An older
+/// catalog, with other billing cycles, may have named them.
+async fn issued(book: &Book, periods: &BTreeSet<&str>) -> Result<BTreeSet<String>> {
     let mut ids = BTreeSet::new();
     for period in periods {
         let names = book.documents_named(period).await?;

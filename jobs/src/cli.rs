@@ -142,10 +142,9 @@ pub struct TryAgain;
 
 /// Marks an error as one that passes if it only says that another job committed first.
 pub fn try_again_if_overtaken(error: anyhow::Error) -> anyhow::Error {
-    let is_overtaken = error.chain().any(|cause| {
-        let cause = cause.downcast_ref::<CommitError>();
-        matches!(cause, Some(CommitError::Fenced { .. } | CommitError::RemovedTwice(_)))
-    });
+    let is_overtaken = error
+        .chain()
+        .any(|cause| cause.downcast_ref::<CommitError>().is_some_and(CommitError::is_overtaken));
     if is_overtaken { error.context(TryAgain) } else { error }
 }
 

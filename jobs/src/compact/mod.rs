@@ -30,8 +30,6 @@ use std::time::Instant;
 use deltalake_core::kernel::{Action, Remove};
 use ingest::commit::{Commit, CommitError, Position, TableLog};
 use ingest::day_file::{FileKind, FinishedFile};
-use object_store::ObjectStoreExt;
-use object_store::path::Path;
 use serde_json::json;
 use sql::lake::{DataFile, Lake, Table, TableSnapshot};
 
@@ -354,11 +352,6 @@ impl Compactor {
             rejected.upload(&[file]).await?;
             rejected.commit(&commit).await?;
             self.epochs.rejected = Some(commit.positions[0].next);
-        }
-        // A large group takes its time, and a vacuum that keeps little may have been faster.
-        for NewFile { file, .. } in &new.files {
-            let failed = |source| CompactError::Store { path: file.add.path.clone(), source };
-            self.usage.store().head(&Path::from(file.add.path.as_str())).await.map_err(failed)?;
         }
         let now_ms = jiff::Timestamp::now().as_millisecond();
         let removes = group.inputs.iter().map(|file| Action::Remove(remove(file, now_ms)));

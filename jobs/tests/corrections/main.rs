@@ -6,4 +6,6 @@ mod credit_notes;
 mod credits;
 mod meanwhile;
 mod random;
+mod unfinished;
+mod vacuumed;
 mod world;

@@ -75,7 +75,8 @@ pub struct NewDocument {
 pub struct IssuedLine {
     pub key: LineKey,
     pub amount: Amount,
-    /// Why an adjustment was made: `late_event`, `amended_event`, `catalog_change`. None for a line of its own period.
+    /// Why an adjustment was made: `late_event`, `amended_event`, `catalog_change`, or several of them with `+` in between.
+    /// None for a line of its own period.
     pub cause: Option<String>,
 }
 

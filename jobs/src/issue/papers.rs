@@ -132,7 +132,7 @@ fn corrections(document: &StoredDocument) -> Vec<Correction> {
             number: corrects.number.clone(),
             old: corrects.old,
             new: corrects.new,
-            cause: corrects.cause.text().to_owned(),
+            cause: corrects.cause.text(),
         })
     };
     lines.filter_map(correction).collect()

@@ -71,7 +71,7 @@ impl<'i> Numbering<'i> {
         let line = |line: &rating::line::LineItem| IssuedLine {
             key: line.key.clone(),
             amount: line.amount,
-            cause: line.corrects.as_ref().map(|corrects| corrects.cause.name().to_owned()),
+            cause: line.corrects.as_ref().map(|corrects| corrects.cause.name()),
         };
         NewDocument {
             issuer: Book::series(&self.issuer.key, kind),

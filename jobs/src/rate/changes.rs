@@ -102,9 +102,16 @@ impl ChangedSince {
 
     /// Whether something changed that may count in the span, or in what was carried into it.
     pub fn may_count(&self, tenant: &str, span: Span) -> bool {
-        self.days.iter().any(|(day, touch)| {
-            (self.tells_later || i128::from(*day) * i128::from(DAY_US) < i128::from(span.end_us))
-                && touch.is_of(tenant)
-        })
+        self.days.iter().any(|(day, touch)| self.reaches(*day, span) && touch.is_of(tenant))
+    }
+
+    /// The same without what was voided or amended.
+    pub fn has_new_rows(&self, tenant: &str, span: Span) -> bool {
+        let mut days = self.days.iter().filter(|(day, _)| **day != EVERY_DAY);
+        days.any(|(day, touch)| self.reaches(*day, span) && touch.is_of(tenant))
+    }
+
+    fn reaches(&self, day: i32, span: Span) -> bool {
+        self.tells_later || i128::from(day) * i128::from(DAY_US) < i128::from(span.end_us)
     }
 }

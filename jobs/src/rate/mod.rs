@@ -1,13 +1,14 @@
 //! `meterhouse rate`: drafts of a period's invoices, from what the lake holds at one version.
 //!
 //! Owns the run: who is rated (`tenants`), rating on all cores (`drafts`), the rows (`columns`) and replacing what stands
-//! in the lake (`stored`), what issued invoices are corrected by (`corrections`, `again`) and on which document (`apart`),
+//! in the lake (`stored`), what issued invoices are corrected by and why (`corrections`, `again`, `causes`) and on which document (`apart`),
 //! and the credits that may pay (`credits`). Does not own the arithmetic (`rating`) nor counting (`sql::quantities`). A run
 //! compares what should be with what is: it writes only drafts that differ, and the same inputs change nothing (DESIGN.md
 //! 3.9, 3.10).
 
 pub mod again;
 pub mod apart;
+mod causes;
 mod changes;
 pub mod columns;
 pub mod corrections;

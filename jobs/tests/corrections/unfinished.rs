@@ -25,7 +25,7 @@ fn papers(world: &World, period: &str) -> usize {
 fn left(world: &World) -> Vec<(String, bool)> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let book = Book::open(&BookAddress::file(&world.path().join("lake/book.sqlite"))).await.unwrap();
+        let book = Book::open(&BookAddress::file(&world.path().join("book.sqlite"))).await.unwrap();
         let left = book.unfinished_periods().await.unwrap();
         book.close().await.unwrap();
         Vec::from_iter(left)

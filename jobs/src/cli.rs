@@ -213,9 +213,16 @@ pub fn read_catalog(path: &std::path::Path) -> Result<Catalog> {
 /// The same, with its text.
 pub fn parse_catalog(path: &std::path::Path) -> Result<(Catalog, String)> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the catalog {name}"))?;
+    let text = std::fs::read_to_string(path).with_context(|| {
+        let is_default = path == std::path::Path::new(config::DEFAULT_CATALOG);
+        format!("cannot read the catalog {name}{}", if is_default { HOW_TO_NAME_A_CATALOG } else { "" })
+    })?;
     Ok((Catalog::parse(&text, &name)?, text))
 }
+
+/// For whoever starts in a folder in which nothing is set yet.
+const HOW_TO_NAME_A_CATALOG: &str = " (`catalog` in meterhouse.toml or METERHOUSE_CATALOG names another; `meterhouse \
+                                     config init` writes settings to start from)";
 
 fn start_logging(level: &str) -> Result<()> {
     // The libraries' own progress reports are noise beside our one line per commit; what fails in them

@@ -103,6 +103,22 @@ pub(super) async fn issued_rows(lake: &Lake, months: &BTreeSet<i32>) -> Result<H
     Ok(rows)
 }
 
+/// The tenants of documents of a month that are drafts, as far as the lake knows.
+pub async fn drafts_left(lake: &Lake, month: i32) -> Result<BTreeSet<String>> {
+    let table = lake.table(Table::Invoices);
+    let mut tenants = BTreeSet::new();
+    for file in newest_files(&table).await?.into_iter().filter(|file| file.day == month) {
+        let read = FileRead { columns: Some(&["tenant", "number"]), ..FileRead::default() };
+        let mut batches = table.read_file(&file, read).await?;
+        while let Some(batch) = batches.try_next().await? {
+            let [own, numbers] = ["tenant", "number"].map(|name| text(&batch, name));
+            let drafts = (0..batch.num_rows()).filter(|row| numbers.is_null(*row));
+            tenants.extend(drafts.map(|row| own.value(row).to_owned()));
+        }
+    }
+    Ok(tenants)
+}
+
 /// The files of a table; none where it does not exist yet.
 async fn newest_files(table: &TableHandle) -> Result<Vec<DataFile>> {
     match table.snapshot(None).await {

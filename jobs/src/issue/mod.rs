@@ -39,7 +39,7 @@ use outbox::StripePlans;
 use portion::Numbering;
 use retold::ToldUntil;
 
-pub use drafts::{StoredDocument, documents_as_they_lie, documents_with, stored_documents};
+pub use drafts::{StoredDocument, documents_as_they_lie, documents_with, drafts_left, stored_documents};
 
 /// Issue the drafts of a period: number them for good
 #[derive(Debug, Clone, Args)]

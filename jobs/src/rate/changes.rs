@@ -95,6 +95,12 @@ impl<'c> Changes<'c> {
 }
 
 impl ChangedSince {
+    /// What was touched of the days before an instant, each by itself; voids and amendments are of no day.
+    pub fn days_before(&self, end_us: i64) -> impl Iterator<Item = (i32, &Touch)> {
+        let is_before = move |day: i32| day != EVERY_DAY && i64::from(day) * DAY_US < end_us;
+        self.days.iter().map(|(day, touch)| (*day, touch)).filter(move |(day, _)| is_before(*day))
+    }
+
     /// Whether an event of the tenant was voided or amended.
     pub fn is_amended(&self, tenant: &str) -> bool {
         self.days.get(&EVERY_DAY).is_some_and(|touch| touch.is_of(tenant))

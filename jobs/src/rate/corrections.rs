@@ -49,6 +49,15 @@ struct Suspect {
     catalog_hash: String,
 }
 
+/// What is known of the periods before the one that is rated.
+pub struct Earlier<'s> {
+    /// By tenant.
+    pub corrections: BTreeMap<String, TenantCorrections>,
+    /// Every document that was issued of them.
+    pub documents: Vec<IssuedDocument>,
+    pub changes: Changes<'s>,
+}
+
 /// The period in which a tenant's corrections are billed, and how far back they reach.
 #[derive(Debug, Clone)]
 struct Window {
@@ -69,16 +78,16 @@ pub struct CorrectionSearch<'s> {
     pub threads: usize,
 }
 
-impl CorrectionSearch<'_> {
+impl<'s> CorrectionSearch<'s> {
     /// Corrections of tenants, each in its own period: of those that are rated, and of those that were billed before and
-    /// are not any more. `passed_over` are looked at in no case.
+    /// are not any more. `passed_over` are looked at in no case. Also what else was read of the earlier periods.
     pub async fn find(
         &self,
         catalog: &Arc<Catalog>,
         tenants: &RatedTenants<'_>,
         rated: impl Iterator<Item = (&str, &Period)>,
         passed_over: &BTreeSet<&str>,
-    ) -> Result<BTreeMap<String, TenantCorrections>> {
+    ) -> Result<Earlier<'s>> {
         let mut windows: BTreeMap<String, Window> = BTreeMap::new();
         for (tenant, period) in rated {
             let Some(charges) = tenants.charges(tenant) else { continue };
@@ -96,10 +105,11 @@ impl CorrectionSearch<'_> {
         let until_us = ends.max().unwrap_or(i64::MIN);
         let mut changes = Changes::new(self.lake, self.snapshot.map(Arc::as_ref), catalog, until_us);
         let suspects = self.suspects(&mut changes, &windows, &documents).await?;
-        if suspects.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        self.correct(suspects, &mut changes, &windows, &documents).await
+        let corrections = match suspects.is_empty() {
+            true => BTreeMap::new(),
+            false => self.correct(suspects, &mut changes, &windows, &documents).await?,
+        };
+        Ok(Earlier { corrections, documents, changes })
     }
 
     fn window(&self, terms: &Tenant, period: Period) -> Window {

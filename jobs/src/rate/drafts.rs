@@ -40,6 +40,8 @@ pub struct RunInputs {
     pub corrections: BTreeMap<String, TenantCorrections>,
     pub corrections_by: CorrectionsBy,
     pub credits: BTreeMap<String, OpeningCredits>,
+    /// Earlier periods that are on no invoice.
+    pub unbilled_before: Vec<Problem>,
 }
 
 impl RunInputs {

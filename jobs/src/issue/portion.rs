@@ -16,7 +16,7 @@ use crate::config::IssuerConfig;
 use crate::run::RunContext;
 
 /// Documents that get their numbers in one transaction, but for the rest of a tenant's.
-const PORTION: usize = 250;
+const PORTION: usize = 1000;
 
 /// Drafts in portions; those of one tenant, which stand side by side, are never parted.
 pub(super) fn portions(due: &[StoredDocument]) -> Vec<&[StoredDocument]> {

@@ -142,9 +142,8 @@ pub struct TryAgain;
 
 /// Marks an error as one that passes if it only says that another job committed first.
 pub fn try_again_if_overtaken(error: anyhow::Error) -> anyhow::Error {
-    let is_overtaken = error
-        .chain()
-        .any(|cause| cause.downcast_ref::<CommitError>().is_some_and(CommitError::is_overtaken));
+    let is_overtaken =
+        error.chain().any(|cause| cause.downcast_ref::<CommitError>().is_some_and(CommitError::is_overtaken));
     if is_overtaken { error.context(TryAgain) } else { error }
 }
 

@@ -304,9 +304,8 @@ impl TableLog {
     fn check_ages(&self, commit: &Commit) -> Result<(), CommitError> {
         let Some(vacuumed_before_ms) = self.positions.get(VACUUMED_BEFORE) else { return Ok(()) };
         let young_from_ms = vacuumed_before_ms.saturating_add(CLOCKS_DIFFER_MS);
-        let is_old = |action: &&Action| {
-            matches!(action, Action::Add(add) if add.modification_time < young_from_ms)
-        };
+        let is_old =
+            |action: &&Action| matches!(action, Action::Add(add) if add.modification_time < young_from_ms);
         match commit.actions.iter().find(is_old) {
             Some(Action::Add(add)) => Err(CommitError::MayBeDeleted(add.path.clone())),
             _ => Ok(()),

@@ -248,7 +248,7 @@ fn ask(
             let held = asked.iter().filter(|identity| filter.contains(prefix(**identity)));
             held.map(|identity| (*day, *identity)).collect::<Vec<_>>()
         };
-        Ok(filters.iter().flat_map(of_filter).collect::<Vec<_>>())
+        Ok::<_, CompactError>(filters.iter().flat_map(of_filter).collect::<Vec<_>>())
     })?;
     let mut candidates: BTreeMap<i32, HashSet<u128>> = BTreeMap::new();
     for (day, identity) in found.into_iter().flatten() {

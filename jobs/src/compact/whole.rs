@@ -70,8 +70,9 @@ impl WholeRows {
         }
         let schema = working_schema();
         let tasks = schema.fields().iter().map(|field| field.name().as_str()).zip(parts);
-        let arrays =
-            on_threads(threads, tasks, |(column, parts)| Ok((column, whole_column(column, parts)?)))?;
+        let arrays = on_threads(threads, tasks, |(column, parts)| {
+            Ok::<_, CompactError>((column, whole_column(column, parts)?))
+        })?;
         Ok(Self { batch: batch(arrays)?, files })
     }
 

@@ -62,8 +62,7 @@ pub async fn documents_as_they_lie(
         let mut batches = table.read_file(&file, read).await?;
         while let Some(batch) = batches.try_next().await? {
             let own = text(&batch, "tenant");
-            let is_asked =
-                |row: &usize| tenants.is_none_or(|tenants| tenants.contains(own.value(*row)));
+            let is_asked = |row: &usize| tenants.is_none_or(|tenants| tenants.contains(own.value(*row)));
             let rows: Vec<usize> = (0..batch.num_rows()).filter(is_asked).collect();
             documents.extend(of_each(&rows, |row| document(&batch, *row))?);
         }

@@ -68,7 +68,8 @@ pub(super) async fn finish(
     mark::as_issued(lake, &numbers, &months).await?;
     crash_point("after_mark");
     let missing = papers::missing(lake, to_print).await?;
-    let written = papers::write(lake, run.book(), config, &with_content(lake, missing, issued).await?).await?;
+    let written =
+        papers::write(lake, run.book(), config, &with_content(lake, missing, issued).await?).await?;
     report.papers = written.written;
     report.warnings.extend(written.warnings);
     if !finished.is_empty() {

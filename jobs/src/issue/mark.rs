@@ -65,9 +65,8 @@ async fn rewrite(
 ) -> Result<Vec<Action>> {
     let ids = FileRead { columns: Some(&["invoice"]), ..FileRead::default() };
     let ids: Vec<RecordBatch> = table.read_file(&file, ids).await?.try_collect().await?;
-    let is_meant = |batch: &RecordBatch| {
-        text(batch, "invoice").iter().flatten().any(|id| numbers.contains_key(id))
-    };
+    let is_meant =
+        |batch: &RecordBatch| text(batch, "invoice").iter().flatten().any(|id| numbers.contains_key(id));
     if !ids.iter().any(is_meant) {
         return Ok(Vec::new());
     }

@@ -7,7 +7,7 @@
 //! amount by the same events names the catalog, and one that both changed names both, whatever pools, minimums or shared
 //! tiers lie between an event and a line.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ::sql::lake::{Lake, Table, TableSnapshot};
@@ -41,12 +41,12 @@ impl BilledLast {
         now_hash: &str,
         billing: &[&StoredDocument],
     ) -> Result<Self> {
-        let newest = billing.iter().map(|document| &document.invoice).max_by_key(|invoice| {
-            (invoice.provenance.table_version, invoice.period.span.start_us)
-        });
-        let adjusted = newest.and_then(|newest| {
-            newest.inputs.adjusted.iter().find(|adjusted| adjusted.period == period)
-        });
+        let newest = billing
+            .iter()
+            .map(|document| &document.invoice)
+            .max_by_key(|invoice| (invoice.provenance.table_version, invoice.period.span.start_us));
+        let adjusted = newest
+            .and_then(|newest| newest.inputs.adjusted.iter().find(|adjusted| adjusted.period == period));
         let billed_with = adjusted.map(|adjusted| &adjusted.catalog_hash);
         let billed_with = billed_with.or_else(|| newest.map(|newest| &newest.provenance.catalog_hash));
         let version = newest.map_or(-1, |newest| newest.provenance.table_version);

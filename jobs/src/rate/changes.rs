@@ -17,6 +17,7 @@ const LOG_ENTRIES_MAX: u64 = 20_000;
 const DAY_US: i64 = 86_400_000_000;
 
 /// What changed between earlier versions and the one that is rated.
+#[derive(Debug)]
 pub struct Changes<'c> {
     table: TableHandle,
     now: Option<&'c TableSnapshot>,

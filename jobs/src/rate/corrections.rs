@@ -50,6 +50,7 @@ struct Suspect {
 }
 
 /// What is known of the periods before the one that is rated.
+#[derive(Debug)]
 pub struct Earlier<'s> {
     /// By tenant.
     pub corrections: BTreeMap<String, TenantCorrections>,
@@ -105,9 +106,10 @@ impl<'s> CorrectionSearch<'s> {
         let until_us = ends.max().unwrap_or(i64::MIN);
         let mut changes = Changes::new(self.lake, self.snapshot.map(Arc::as_ref), catalog, until_us);
         let suspects = self.suspects(&mut changes, &windows, &documents).await?;
-        let corrections = match suspects.is_empty() {
-            true => BTreeMap::new(),
-            false => self.correct(suspects, &mut changes, &windows, &documents).await?,
+        let corrections = if suspects.is_empty() {
+            BTreeMap::new()
+        } else {
+            self.correct(suspects, &mut changes, &windows, &documents).await?
         };
         Ok(Earlier { corrections, documents, changes })
     }
@@ -253,9 +255,7 @@ impl<'s> CorrectionSearch<'s> {
                 let meant = (suspect.tenant.as_str(), period.as_str(), suspect.span);
                 let last = BilledLast::find(changes, meant, &hash, &billing).await?;
                 let added = match again.remove(&suspect.tenant) {
-                    Some(Ok(rated)) => {
-                        own.add(&suspect, &last.possible(), &catalog, &rated.lines, &billing)
-                    }
+                    Some(Ok(rated)) => own.add(&suspect, &last.possible(), &catalog, &rated.lines, &billing),
                     Some(Err(why)) => Err(why),
                     None => Err("the tenant is not set up in the catalog any more".to_owned()),
                 };

@@ -33,7 +33,7 @@ use jiff::SignedDuration;
 use rating::catalog::Catalog;
 use rating::draft::{DemandOptions, document_id};
 use rating::invoice::Provenance;
-use rating::period::{Period, PeriodChoice};
+use rating::period::PeriodChoice;
 
 use crate::book::Book;
 use crate::catalog::chosen::ChosenCatalog;

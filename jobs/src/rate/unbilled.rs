@@ -258,9 +258,10 @@ fn what_is_missing(rated: Result<RatedLines, String>) -> Option<String> {
 /// As it is typed.
 fn close_command(period: PeriodChoice, tenant: &str) -> String {
     let is_plain = |character: char| character.is_alphanumeric() || "-_.@:/+".contains(character);
-    let tenant = match tenant.chars().all(is_plain) && !tenant.is_empty() {
-        true => tenant.to_owned(),
-        false => format!("'{}'", tenant.replace('\'', r"'\''")),
+    let tenant = if tenant.chars().all(is_plain) && !tenant.is_empty() {
+        tenant.to_owned()
+    } else {
+        format!("'{}'", tenant.replace('\'', r"'\''"))
     };
     format!("`meterhouse close --period {period} --tenant {tenant}`")
 }
@@ -272,12 +273,9 @@ mod tests {
     #[test]
     fn commands_can_be_pasted_into_a_shell() {
         let period: PeriodChoice = "2026-01".parse().unwrap();
-        for (tenant, typed) in [
-            ("acme", "acme"),
-            ("Ärger & Söhne", "'Ärger & Söhne'"),
-            ("o'neill", r"'o'\''neill'"),
-            ("", "''"),
-        ] {
+        for (tenant, typed) in
+            [("acme", "acme"), ("Ärger & Söhne", "'Ärger & Söhne'"), ("o'neill", r"'o'\''neill'"), ("", "''")]
+        {
             let wanted = format!("`meterhouse close --period 2026-01 --tenant {typed}`");
             assert_eq!(close_command(period, tenant), wanted);
         }

@@ -316,9 +316,8 @@ tenants:
 #[test]
 fn a_late_event_is_the_cause_on_lines_of_other_meters_too() {
     let mut world = World::new(POOLED);
-    let used = |id: &str, kind: &str, n: u32| {
-        event(id, kind, "acme", "2026-01-05T00:00:00Z", json!({ "n": n }))
-    };
+    let used =
+        |id: &str, kind: &str, n: u32| event(id, kind, "acme", "2026-01-05T00:00:00Z", json!({ "n": n }));
     // 60 of the allowance go to the calls, 40 to the pings.
     world.ingest(&[used("1", "called", 60), used("2", "pinged", 60)]);
     world.bill("2026-01");

@@ -57,10 +57,14 @@ fn a_tenant_whose_first_events_come_late_is_told_until_it_is_billed() {
 #[test]
 fn a_draft_that_was_left_and_a_tenant_set_up_later_are_told() {
     let mut world = World::new(&for_everybody());
-    world.ingest(&[called("1", "acme", "2026-01-05T00:00:00Z"), called("2", "initech", "2026-01-05T00:00:00Z")]);
+    world.ingest(&[
+        called("1", "acme", "2026-01-05T00:00:00Z"),
+        called("2", "initech", "2026-01-05T00:00:00Z"),
+    ]);
     world.run(&["rate", "--period", "2026-01"], 0);
     for tenant in ["acme", "globex"] {
-        let issue = ["issue", "--period", "2026-01", "--tenant", tenant, "--grace", "0 s", "--without-papers"];
+        let issue =
+            ["issue", "--period", "2026-01", "--tenant", tenant, "--grace", "0 s", "--without-papers"];
         world.run(&issue, 0);
     }
     assert_eq!(told(&world, "2026-02"), [initech("2026-01")]);
@@ -69,7 +73,9 @@ fn a_draft_that_was_left_and_a_tenant_set_up_later_are_told() {
     let hooli = "  hooli: { billing: { every_months: 1, anchor: 2026-01-15 }, subscriptions: [{ plan: basic, from: 2026-01-15 }] }\n";
     world.change_catalog(&for_everybody().replace("tenants:\n", &format!("tenants:\n{hooli}")));
     let missing = |period: &str, month: &str| {
-        format!("hooli,{period},not billed,10.00 EUR for Basic plan is on no invoice: `meterhouse close --period {month} --tenant hooli`")
+        format!(
+            "hooli,{period},not billed,10.00 EUR for Basic plan is on no invoice: `meterhouse close --period {month} --tenant hooli`"
+        )
     };
     assert_eq!(told(&world, "2026-02"), [missing("2026-01-15", "2026-01")]);
     world.bill("2026-02");
@@ -80,7 +86,10 @@ fn a_draft_that_was_left_and_a_tenant_set_up_later_are_told() {
 #[test]
 fn a_month_that_nobody_closed_is_told_once_and_not_by_each_tenant() {
     let mut world = World::new(&for_everybody());
-    world.ingest(&[called("1", "acme", "2026-01-05T00:00:00Z"), called("2", "initech", "2026-01-05T00:00:00Z")]);
+    world.ingest(&[
+        called("1", "acme", "2026-01-05T00:00:00Z"),
+        called("2", "initech", "2026-01-05T00:00:00Z"),
+    ]);
     let nobody = "(everybody),2026-01,not billed,there is usage and nobody was billed: `meterhouse close --period \
                   2026-01`, unless it was billed elsewhere";
     assert_eq!(told(&world, "2026-02"), [nobody]);
@@ -120,5 +129,8 @@ fn a_tenant_that_failed_is_told_later_too() {
     let rows = told(&world, "2026-02");
     assert_eq!(rows.len(), 1, "{rows:?}");
     assert!(rows[0].starts_with("initech,2026-01-01,not billed,the period cannot be rated ("), "{rows:?}");
-    assert!(rows[0].ends_with("is on no invoice: `meterhouse close --period 2026-01 --tenant initech`"), "{rows:?}");
+    assert!(
+        rows[0].ends_with("is on no invoice: `meterhouse close --period 2026-01 --tenant initech`"),
+        "{rows:?}"
+    );
 }

@@ -10,7 +10,13 @@ use crate::world::{CATALOG, World, event};
 fn world() -> World {
     let mut world = World::new(CATALOG);
     world.settings.push(("METERHOUSE_BOOK_LEASE", "10 ms"));
-    world.ingest(&[event("1", "called", "acme", "2026-01-05T00:00:00Z", json!({ "n": 250, "region": "eu" }))]);
+    world.ingest(&[event(
+        "1",
+        "called",
+        "acme",
+        "2026-01-05T00:00:00Z",
+        json!({ "n": 250, "region": "eu" }),
+    )]);
     world
 }
 

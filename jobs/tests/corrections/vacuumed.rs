@@ -65,9 +65,8 @@ fn an_invoice_from_before_the_first_event_pins_nothing() {
 fn a_roll_up_that_was_cut_short_keeps_what_counts() {
     let mut world = World::new(CATALOG);
     world.settings.push(("METERHOUSE_BOOK_LEASE", "10 ms"));
-    let stored = |id: &str, time: &str, gb: u32| {
-        event(id, "stored", "acme", time, json!({ "gb": gb, "disk": "a" }))
-    };
+    let stored =
+        |id: &str, time: &str, gb: u32| event(id, "stored", "acme", time, json!({ "gb": gb, "disk": "a" }));
     world.ingest(&[stored("1", "2026-01-01T00:00:00Z", 5), stored("2", "2026-01-03T00:00:00Z", 6)]);
     world.run(&["rollup"], 0);
     world.ingest(&[stored("3", "2026-01-01T12:00:00Z", 9)]);

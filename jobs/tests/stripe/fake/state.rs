@@ -403,7 +403,8 @@ impl State {
 
     fn usage_summaries(&self, item: &str) -> Value {
         let periods = self.used_by_period(item).into_iter().rev();
-        let summary = |((start, end), used)| json!({"total_usage": used, "period": {"start": start, "end": end}});
+        let summary =
+            |((start, end), used)| json!({"total_usage": used, "period": {"start": start, "end": end}});
         json!({"object": "list", "data": periods.map(summary).collect::<Vec<_>>(), "has_more": false})
     }
 

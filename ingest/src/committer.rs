@@ -35,7 +35,7 @@ pub enum Outcome {
         counts: Counts,
         ends: Vec<(PartitionName, i64)>,
     },
-    /// Another writer owns some of the partitions now: read the positions anew.
+    /// Another writer owns some of the partitions now, or the batch waited for too long: read the positions anew.
     Fenced(CommitError),
     Failed(CommitError),
 }
@@ -88,7 +88,7 @@ impl Committer {
                         .collect(),
                 }
             }
-            Err(error @ CommitError::Fenced { .. }) => Outcome::Fenced(error),
+            Err(error) if error.is_overtaken() => Outcome::Fenced(error),
             Err(error) => Outcome::Failed(error),
         }
     }

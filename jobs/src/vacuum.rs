@@ -4,11 +4,14 @@
 //! newest within the retention, and those of versions that are pinned: by --keep-version, and by every issued invoice,
 //! as the book knows (DESIGN.md 3.10), and by the roll-ups. The log itself stays whole: it is small, and every pinned
 //! version needs it.
+//!
+//! Kept is also what somebody stored within the retention and has not committed yet. Whoever sleeps for longer between the
+//! two is refused when it commits: the log says from which instant on files may be added (`VACUUMED_BEFORE`).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
-use ::ingest::commit::ForeignEntry;
+use ::ingest::commit::{Commit, ForeignEntry, Position, TableLog, VACUUMED_BEFORE};
 use anyhow::{Context, Result, bail};
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
@@ -123,16 +126,36 @@ async fn vacuum(
             (Table::UsagePeriods, Some(state)) => pinned.extend([state.periods_version]),
             _ => {}
         }
-        let garbage = find_garbage(&handle, cutoff, &Vec::from_iter(pinned)).await?;
-        let bytes: u64 = garbage.files.iter().map(|file| file.size).sum();
-        if !args.dry_run {
+        let pinned = Vec::from_iter(pinned);
+        let mut garbage = find_garbage(&handle, cutoff, &pinned).await?;
+        if !args.dry_run && !garbage.files.is_empty() {
+            refuse_older(&handle, cutoff).await?;
+            // What was committed until then is in the newest version now, and nothing as old comes after it.
+            garbage = find_garbage(&handle, cutoff, &pinned).await?;
             delete(&handle, &garbage).await?;
         }
+        let bytes: u64 = garbage.files.iter().map(|file| file.size).sum();
         deleted += garbage.files.len();
         count("files_deleted", deleted);
         rows.push(vec![table.name().into(), garbage.files.len().into(), bytes.into(), garbage.kept.into()]);
     }
     Ok(rows)
+}
+
+/// From now on no commit adds a file that was stored before the cutoff: a writer that sleeps since then would add one
+/// that is deleted.
+pub async fn refuse_older(handle: &TableHandle, cutoff: Timestamp) -> Result<()> {
+    let mut log = TableLog::open(handle.clone()).await?;
+    let expected = log.positions(&[VACUUMED_BEFORE.to_owned()]).await?[VACUUMED_BEFORE];
+    let next = cutoff.as_millisecond();
+    if expected.is_some_and(|known| known >= next) {
+        return Ok(());
+    }
+    let position = Position { application: VACUUMED_BEFORE.to_owned(), expected, next };
+    let commit = Commit { operation: "VACUUM START", positions: vec![position], ..Commit::default() };
+    log.commit(&commit).await?;
+    log.settle().await;
+    Ok(())
 }
 
 /// The versions of a table that drafts were made from: once issued, they have to be verified.

@@ -61,6 +61,28 @@ fn errors_name_the_whole_chain_on_stderr() {
     assert_eq!(stderr(&output), expected);
 }
 
+/// Whoever starts in an empty folder has set nothing yet.
+#[test]
+fn a_missing_catalog_of_the_settings_says_how_to_name_one() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("events.ndjson"), "").unwrap();
+    for arguments in [
+        &["ingest", "--file", "events.ndjson"][..],
+        &["generate", "--dry-run"],
+        &["rate", "--period", "2026-01"],
+        &["close", "--period", "2026-01"],
+        &["catalog", "check"],
+        &["catalog", "apply"],
+    ] {
+        let output = meterhouse(folder.path(), arguments);
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
+        let expected = "error: cannot read the catalog catalog.yaml (`catalog` in meterhouse.toml or METERHOUSE_CATALOG \
+                        names another; `meterhouse config init` writes settings to start from): No such file";
+        assert!(told.contains(expected), "{arguments:?}: {told}");
+    }
+}
+
 #[test]
 fn a_first_configuration() {
     let folder = folder();

@@ -20,7 +20,8 @@ use super::size::IDENTITY_BYTES;
 use super::sort::sorted_day;
 use super::whole::{FileRows, WholeRows};
 use super::write::encode_days;
-use super::{Attempt, CompactError, CompactSettings, Compactor, Group, NewDays, NewFile, blocking};
+use super::{Attempt, CompactError, CompactSettings, Compactor, Group, NewDays, NewFile};
+use crate::threads::blocking;
 
 /// So many rows of a day are looked at to find out where to cut it into stretches.
 const SAMPLE_ROWS: u64 = 100_000;

@@ -21,7 +21,6 @@ mod in_rounds;
 mod rows;
 mod size;
 mod sort;
-mod threads;
 mod whole;
 mod write;
 
@@ -31,8 +30,6 @@ use std::time::Instant;
 use deltalake_core::kernel::{Action, Remove};
 use ingest::commit::{Commit, CommitError, Position, TableLog};
 use ingest::day_file::{FileKind, FinishedFile};
-use object_store::ObjectStoreExt;
-use object_store::path::Path;
 use serde_json::json;
 use sql::lake::{DataFile, Lake, Table, TableSnapshot};
 
@@ -356,11 +353,6 @@ impl Compactor {
             rejected.commit(&commit).await?;
             self.epochs.rejected = Some(commit.positions[0].next);
         }
-        // A large group takes its time, and a vacuum that keeps little may have been faster.
-        for NewFile { file, .. } in &new.files {
-            let failed = |source| CompactError::Store { path: file.add.path.clone(), source };
-            self.usage.store().head(&Path::from(file.add.path.as_str())).await.map_err(failed)?;
-        }
         let now_ms = jiff::Timestamp::now().as_millisecond();
         let removes = group.inputs.iter().map(|file| Action::Remove(remove(file, now_ms)));
         let adds = new.files.iter().map(|new| Action::Add(new.file.add.clone()));
@@ -379,14 +371,6 @@ impl Compactor {
             self.filters.add(day, paths, filter).await;
         }
         Ok(())
-    }
-}
-
-/// Runs work that takes long without holding up other tasks, where the runtime can.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    match tokio::runtime::Handle::current().runtime_flavor() {
-        tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
-        _ => work(),
     }
 }
 

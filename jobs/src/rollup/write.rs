@@ -265,14 +265,15 @@ impl Part {
     }
 }
 
-/// Puts a file back that a run took out which never ended.
+/// Puts a file back that a run took out which never ended. It is in no danger from `vacuum`, which keeps what the roll-ups
+/// pin, so its age must not matter: as a file of the table it is new.
 fn addition(table: Table, file: &DataFile) -> Add {
     let partition = (table.partition_column().to_owned(), Some(day_text(file.day)));
     Add {
         path: file.path.clone(),
         partition_values: HashMap::from([partition]),
         size: file.size_bytes as i64,
-        modification_time: file.modified_at_ms,
+        modification_time: jiff::Timestamp::now().as_millisecond(),
         data_change: true,
         stats: file.statistics.clone(),
         ..Add::default()

@@ -41,6 +41,7 @@ pub async fn filled(place: &Place) -> Book {
         })
         .collect();
     writing.record_issued(&documents).await.unwrap();
+    writing.note_unfinished(&std::collections::BTreeSet::from(["2026-05-01"]), true).await.unwrap();
     let records: Vec<_> = (0..24)
         .map(|at| {
             let key = format!("{}/{at}", names[at % names.len()]);

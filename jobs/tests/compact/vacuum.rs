@@ -5,16 +5,20 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use deltalake_core::kernel::Action;
+use ingest::columns::UsageColumns;
+use ingest::commit::{Commit, CommitError, TableLog};
+use ingest::day_file::{DayFileWriter, FileKind};
 use jiff::Timestamp;
 use jobs::book::{Book, BookAddress, DocumentKind, NewDocument};
-use jobs::vacuum::{Garbage, find_garbage};
+use jobs::vacuum::{Garbage, find_garbage, refuse_older};
 use object_store::ObjectStoreExt;
 use rating::invoice::Provenance;
 use rating::money::Amount;
 use rating::period::Span;
 use sql::lake::Table;
 
-use crate::lake::{Event, TestLake, event};
+use crate::lake::{Event, FIRST_DAY, TestLake, event};
 use crate::storage::{filters, listing};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -169,6 +173,52 @@ fn a_pinned_version_that_does_not_exist_is_an_error() {
     let handle = lake.lake.table(Table::UsageEvents);
     let error = lake.runtime.block_on(find_garbage(&handle, cutoff(1), &[9])).unwrap_err();
     assert!(error.to_string().contains("pinned version 9"), "{error:#}");
+}
+
+/// A file that a writer stored so many days ago and has not committed.
+fn stored(lake: &TestLake, days: u32) -> (PathBuf, Action) {
+    let table = lake.lake.table(Table::UsageEvents);
+    let mut columns = UsageColumns::default();
+    event(77, "late").push(&mut columns);
+    let mut writer = DayFileWriter::new(Table::UsageEvents, FIRST_DAY, FileKind::Arrived).unwrap();
+    writer.write(&columns.finish()).unwrap();
+    let file = writer.finish(cutoff(days).as_millisecond()).unwrap();
+    lake.runtime.block_on(ingest::commit::upload(&table, std::slice::from_ref(&file))).unwrap();
+    let path = lake.folder.path().join("lake/usage_events").join(&file.add.path);
+    File::options().write(true).open(&path).unwrap().set_modified(days_ago(days)).unwrap();
+    (path, Action::Add(file.add))
+}
+
+#[test]
+fn a_writer_that_slept_longer_than_the_retention_is_refused() {
+    let (lake, _) = aged_lake();
+    let table = lake.lake.table(Table::UsageEvents);
+    let open = || lake.runtime.block_on(TableLog::open(table.clone())).unwrap();
+    let commit = |log: &mut TableLog, action: &Action| {
+        let commit = Commit { operation: "WRITE", actions: vec![action.clone()], ..Commit::default() };
+        lake.runtime.block_on(log.commit(&commit))
+    };
+    // One is in time, one sleeps, one has just begun.
+    let (early, early_action) = stored(&lake, 9);
+    commit(&mut open(), &early_action).unwrap();
+    let mut slept = open();
+    let (old, old_action) = stored(&lake, 9);
+    let (young, young_action) = stored(&lake, 6);
+    lake.runtime.block_on(refuse_older(&table, cutoff(7))).unwrap();
+    lake.vacuum(7, &[]);
+    assert_eq!([early.exists(), old.exists(), young.exists()], [true, false, true]);
+    // Who opens the log now knows no more about the file than who had it open before.
+    for log in [&mut slept, &mut open()] {
+        let refused = commit(log, &old_action).unwrap_err();
+        assert!(matches!(refused, CommitError::MayBeDeleted(_)) && refused.is_overtaken(), "{refused}");
+    }
+    commit(&mut slept, &young_action).unwrap();
+    let newest = lake.snapshot(Table::UsageEvents, None).version;
+    assert!(lake.can_read(newest));
+    // A vacuum that keeps more changes nothing about that.
+    lake.runtime.block_on(refuse_older(&table, cutoff(8))).unwrap();
+    assert_eq!(lake.snapshot(Table::UsageEvents, None).version, newest);
+    assert!(commit(&mut open(), &old_action).is_err());
 }
 
 #[test]

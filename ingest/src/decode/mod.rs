@@ -239,6 +239,11 @@ impl Mode {
     /// By the content type, else by the `ce_` headers; a bare JSON text is taken for what it looks like, so
     /// that events also arrive from tools that cannot set headers.
     fn of(message: &RawMessage<'_>, payload: &[u8]) -> Result<Self, Refusal> {
+        // What such a header was to say, and so what the message means, nobody can know.
+        if !message.has_readable_headers() {
+            let detail = "the name of one of the message's headers is not UTF-8";
+            return Err(Refusal::new(RejectReason::InvalidUtf8, detail));
+        }
         let content_type = message.header("content-type").unwrap_or_default();
         // What nearly all messages say, as they mostly spell it.
         if content_type == b"application/cloudevents+json" {

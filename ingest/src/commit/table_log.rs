@@ -147,6 +147,16 @@ impl CommitError {
     }
 }
 
+/// What stood in the log behind the version that a commit built on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CaughtUp {
+    Nothing,
+    /// Entries of others only.
+    Others,
+    /// The commit itself, as this version.
+    Ours(u64),
+}
+
 /// The log of one table as a writer follows it.
 #[derive(Debug)]
 pub struct TableLog {
@@ -241,7 +251,7 @@ impl TableLog {
     /// read again: an entry that carries this commit's id is this commit.
     pub async fn commit(&mut self, commit: &Commit) -> Result<Committed, CommitError> {
         let id = Uuid::new_v4();
-        let started = Instant::now();
+        let mut at_tip_since = Instant::now();
         let mut pause = self.settings.first_pause;
         for attempts in 1.. {
             self.check_positions(commit)?;
@@ -258,26 +268,47 @@ impl TableLog {
                 self.landed(commit, version).await?;
                 return Ok(Committed { version, attempts });
             };
-            match self.read_next().await? {
-                Some(entry) if entry.is_ours(id) => {
+            match self.catch_up(commit, id).await? {
+                CaughtUp::Ours(version) => {
                     self.landed(commit, version).await?;
                     return Ok(Committed { version, attempts });
                 }
-                Some(entry) => check_removals(commit, &entry)?,
-                None if started.elapsed() > self.settings.patience => {
+                CaughtUp::Others => (at_tip_since, pause) = (Instant::now(), self.settings.first_pause),
+                CaughtUp::Nothing if at_tip_since.elapsed() > self.settings.patience => {
                     return Err(CommitError::Store {
                         what: format!("committing version {version}"),
-                        tried_for: started.elapsed(),
+                        tried_for: at_tip_since.elapsed(),
                         source: error,
                     });
                 }
-                None => {
+                CaughtUp::Nothing => {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
         }
         unreachable!("the loop only ends by returning")
+    }
+
+    /// Whether a commit could land by what the log says now.
+    pub async fn check(&mut self, commit: &Commit) -> Result<(), CommitError> {
+        while self.read_next().await?.is_some() {}
+        self.check_positions(commit)
+    }
+
+    /// Reads what stands in the log that a commit did not know of, up to its end: writing after each entry would cost
+    /// a refused attempt for each.
+    async fn catch_up(&mut self, commit: &Commit, id: Uuid) -> Result<CaughtUp, CommitError> {
+        let mut caught_up = CaughtUp::Nothing;
+        while let Some(entry) = self.read_next().await? {
+            if entry.is_ours(id) {
+                return Ok(CaughtUp::Ours(self.version));
+            }
+            check_removals(commit, &entry)?;
+            self.check_positions(commit)?;
+            caught_up = CaughtUp::Others;
+        }
+        Ok(caught_up)
     }
 
     /// Waits for a checkpoint that is still being written; call it before the runtime ends.

@@ -116,7 +116,8 @@ pub enum CompactError {
     RowCount { days: Vec<i32>, before: u64, after: u64, duplicates: u64, conflicts: u64 },
 }
 
-/// Compacts every day that has newly arrived files. `progress` is told of each finished day.
+/// Compacts every day that has newly arrived files. `progress` is told of each finished day. A day whose rows cannot be
+/// compacted does not hold up those after it; it is the error in the end.
 pub async fn compact(
     lake: &Lake,
     settings: CompactSettings,
@@ -124,21 +125,41 @@ pub async fn compact(
 ) -> Result<CompactReport, CompactError> {
     let mut compactor = Compactor::open(lake, settings).await?;
     let mut report = CompactReport::default();
+    let mut failed = None;
     while let Some(days) = compactor.next_days() {
-        match compactor.compact_days(&days).await? {
-            DaysOutcome::Done(done) => {
+        match compactor.compact_days(&days).await {
+            Ok(DaysOutcome::Done(done)) => {
                 report.add(done);
                 progress(&report);
             }
             // Events of other days turned out to have come later: all these days change in one commit.
-            DaysOutcome::Needs(others) => compactor.join(&days, &others),
+            Ok(DaysOutcome::Needs(others)) => compactor.join(&days, &others),
+            Err(error) if error.is_about_rows() => {
+                tracing::error!(?days, error = &error as &dyn std::error::Error, "not compacted");
+                failed.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
         }
     }
     compactor.usage.settle().await;
     if let Some(rejected) = &mut compactor.rejected {
         rejected.settle().await;
     }
-    Ok(report)
+    failed.map_or(Ok(report), Err)
+}
+
+impl CompactError {
+    /// Whether it says something about some rows, and nothing about the lake or its owner.
+    fn is_about_rows(&self) -> bool {
+        match self {
+            Self::Commit(_) | Self::Lake(_) | Self::Store { .. } => false,
+            Self::Parquet(_)
+            | Self::Arrow(_)
+            | Self::Columns { .. }
+            | Self::CannotSort { .. }
+            | Self::RowCount { .. } => true,
+        }
+    }
 }
 
 impl CompactReport {

@@ -255,3 +255,50 @@ fn the_filters_of_the_newest_version_stay() {
     assert_eq!(std::fs::metadata(&kept[0]).unwrap().modified().unwrap(), before);
     assert_eq!(lake.events_left(&all), [1, 3, 4]);
 }
+
+#[test]
+fn checkpoints_stay_that_a_readable_version_is_read_from() {
+    // How many days are kept, which versions are pinned, and of which versions the checkpoints stay.
+    for (retention, pinned, expected) in [
+        (30, vec![], [true, true, true, true]),
+        // The first version within the retention is read from the last checkpoint before it.
+        (11, vec![], [true, true, true, true]),
+        (7, vec![], [false, true, true, true]),
+        (7, vec![1], [true, true, true, true]),
+        (2, vec![], [false, false, true, true]),
+        (2, vec![2], [false, true, true, true]),
+    ] {
+        let (lake, all) = aged_lake();
+        let handle = lake.lake.table(Table::UsageEvents);
+        let path = |version: u64| {
+            let log = lake.folder.path().join("lake/usage_events/_delta_log");
+            log.join(format!("{version:020}.checkpoint.parquet"))
+        };
+        for (version, days) in [(1, 20), (2, 10), (3, 3), (4, 3)] {
+            lake.runtime.block_on(handle.checkpoint(version)).unwrap();
+            File::options().write(true).open(path(version)).unwrap().set_modified(days_ago(days)).unwrap();
+        }
+        lake.vacuum(retention, &pinned);
+        let found = [1, 2, 3, 4].map(|version| path(version).exists());
+        assert_eq!(found, expected, "{retention} days, pinned {pinned:?}");
+        // Each version is named by the log as before, and the newest is whole.
+        assert!((1..=4).all(|version| lake.snapshot(Table::UsageEvents, Some(version)).version == version));
+        assert_eq!(lake.events_left(&all), [1, 3, 4]);
+    }
+}
+
+#[test]
+fn a_short_retention_has_to_be_meant() {
+    let (lake, _) = aged_lake();
+    let vacuum = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meterhouse"));
+        command.env("METERHOUSE_LAKE", lake.folder.path().join("lake")).current_dir(lake.folder.path());
+        let output =
+            command.args(["vacuum", "--dry-run", "--retain", "23 h"]).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, message) = vacuum(&[]);
+    assert_eq!(code, Some(1), "{message}");
+    assert!(message.contains("--retain must be at least 1 day"), "{message}");
+    assert_eq!(vacuum(&["--nothing-writes"]).0, Some(0));
+}

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ::sql::lake::{Lake, LakeError, Table, TableSnapshot};
-use ::sql::quantities::{Answers, PeriodScan, Question};
+use ::sql::quantities::{Answers, Narrowed, PeriodScan, Question};
 use ::sql::rollups::Source;
 use anyhow::{Context, Result};
 use rating::catalog::{Catalog, Tenant};
@@ -109,6 +109,7 @@ impl<'c> RatedTenants<'c> {
             period: self.choice,
             question: Question::Prices(options),
             tenants: self.only.cloned(),
+            narrowed: Narrowed::default(),
             threads,
         };
         scan.run_from(lake, source).await.context("cannot read what was used")

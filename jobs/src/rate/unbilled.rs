@@ -73,6 +73,7 @@ impl UnbilledSearch<'_> {
         let ended_by_us = self.book.now_us().await?.saturating_sub(grace_us);
         let (PeriodChoice::Month(day) | PeriodChoice::Day(day)) = self.choice;
         let mut problems = Vec::new();
+        let mut catalog = Arc::clone(catalog);
         for back in (1..=self.look_back).rev() {
             let first = day.first_of_month().checked_sub(i64::from(back).months())?;
             let span = Span { start_us: utc_us(first)?, end_us: utc_us(first.checked_add(1.month())?)? };
@@ -81,11 +82,8 @@ impl UnbilledSearch<'_> {
             }
             let choice = PeriodChoice::Month(first);
             let billed = billed_in(first, documents);
-            let catalog = match self.book.catalog_in_force(deciding_instant_us(choice)).await? {
-                Some(found) => Arc::new(found.catalog),
-                None => Arc::clone(catalog),
-            };
-            let month = Month { choice, first, span, catalog, billed, ended_by_us };
+            catalog = self.catalog_of(choice, catalog).await?;
+            let month = Month { choice, first, span, catalog: Arc::clone(&catalog), billed, ended_by_us };
             if month.billed.is_empty() && self.only.is_none() {
                 problems.extend(self.nobody_billed(&month));
             } else {
@@ -93,6 +91,19 @@ impl UnbilledSearch<'_> {
             }
         }
         Ok(problems)
+    }
+
+    /// The catalog of a month. Mostly it is the one that is known already; a large one takes its time to read.
+    async fn catalog_of(&self, month: PeriodChoice, known: Arc<Catalog>) -> Result<Arc<Catalog>> {
+        let Some(in_force) = self.book.catalog_version_in_force(deciding_instant_us(month)).await? else {
+            return Ok(known);
+        };
+        let hash = in_force.catalog_hash;
+        if known.hash.to_hex().as_str() == hash {
+            return Ok(known);
+        }
+        let content = self.book.catalog_content(&hash).await?;
+        Ok(Arc::new(Catalog::parse(&content, &format!("the catalog of {month}"))?))
     }
 
     /// A month that nobody closed is one problem, and not one of each tenant.

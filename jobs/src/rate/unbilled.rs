@@ -85,7 +85,7 @@ impl UnbilledSearch<'_> {
             catalog = self.catalog_of(choice, catalog).await?;
             let month = Month { choice, first, span, catalog: Arc::clone(&catalog), billed, ended_by_us };
             if month.billed.is_empty() && self.only.is_none() {
-                problems.extend(self.nobody_billed(&month));
+                problems.extend(self.nobody_billed(&month).await?);
             } else {
                 self.look_at(&month, changes, &mut problems).await?;
             }
@@ -106,20 +106,25 @@ impl UnbilledSearch<'_> {
         Ok(Arc::new(Catalog::parse(&content, &format!("the catalog of {month}"))?))
     }
 
-    /// A month that nobody closed is one problem, and not one of each tenant.
-    fn nobody_billed(&self, month: &Month<'_>) -> Option<Problem> {
+    /// A month that nobody closed is one problem, and not one of each tenant. Before the first invoice ever, nothing is missing:
+    /// what the lake holds of that time was billed elsewhere.
+    async fn nobody_billed(&self, month: &Month<'_>) -> Result<Option<Problem>> {
+        if !self.book.has_billed_before(month.span.start_us).await? {
+            return Ok(None);
+        }
         let last = days(month.first.last_of_month());
         let is_of_month = |day: i32| (days(month.first)..=last).contains(&day);
         let mut files = self.snapshot.iter().flat_map(|snapshot| &snapshot.files);
-        files.any(|file| is_of_month(file.day) && !file.is_correction()).then(|| Problem {
+        let has_usage = files.any(|file| is_of_month(file.day) && !file.is_correction());
+        Ok(has_usage.then(|| Problem {
             tenant: EVERYBODY.to_owned(),
             period: month.choice.to_string(),
             kind: ProblemKind::Unbilled,
             text: format!(
-                "there is usage and nobody was billed: `meterhouse close --period {}`, unless it was billed elsewhere",
+                "there is usage and nobody was billed: `meterhouse close --period {}`",
                 month.choice
             ),
-        })
+        }))
     }
 
     async fn look_at(

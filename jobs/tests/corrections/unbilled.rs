@@ -88,20 +88,24 @@ fn a_month_that_nobody_closed_is_told_once_and_not_by_each_tenant() {
     let mut world = World::new(&for_everybody());
     world.ingest(&[
         called("1", "acme", "2026-01-05T00:00:00Z"),
-        called("2", "initech", "2026-01-05T00:00:00Z"),
+        called("2", "acme", "2026-02-05T00:00:00Z"),
+        called("3", "initech", "2026-02-05T00:00:00Z"),
     ]);
-    let nobody = "(everybody),2026-01,not billed,\"there is usage and nobody was billed: `meterhouse close --period \
-                  2026-01`, unless it was billed elsewhere\"";
-    assert_eq!(told(&world, "2026-02"), [nobody]);
-    world.settings.push(("METERHOUSE_ISSUER_CORRECT_PERIODS", "0"));
+    // Nobody was ever billed here.
     assert_eq!(told(&world, "2026-02"), [""; 0]);
+    world.bill("2026-01");
+    let nobody = "(everybody),2026-02,not billed,there is usage and nobody was billed: `meterhouse close --period \
+                  2026-02`";
+    assert_eq!(told(&world, "2026-03"), [nobody]);
+    world.settings.push(("METERHOUSE_ISSUER_CORRECT_PERIODS", "0"));
+    assert_eq!(told(&world, "2026-03"), [""; 0]);
     world.settings.pop();
     // Nothing is missing while the grace period runs.
     world.settings.push(("METERHOUSE_ISSUER_GRACE", "876000 h"));
-    assert_eq!(told(&world, "2026-02"), [""; 0]);
+    assert_eq!(told(&world, "2026-03"), [""; 0]);
     world.settings.pop();
-    world.bill("2026-01");
-    assert_eq!(told(&world, "2026-02"), [""; 0]);
+    world.bill("2026-02");
+    assert_eq!(told(&world, "2026-03"), [""; 0]);
 }
 
 #[test]

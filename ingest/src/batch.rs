@@ -65,6 +65,10 @@ pub struct PartitionName {
 }
 
 impl PartitionName {
+    pub fn is(&self, topic: &str, partition: i32) -> bool {
+        self.partition == partition && *self.topic == *topic
+    }
+
     /// The name under which the lake's tables keep how far this partition was read; none for a file,
     /// which may be read again at any time.
     pub fn application(&self) -> Option<String> {
@@ -165,10 +169,6 @@ struct PartitionSlot {
 }
 
 impl PartitionSlot {
-    fn is(&self, at: Coordinates<'_>) -> bool {
-        self.name.partition == at.partition && *self.name.topic == *at.topic
-    }
-
     /// The rejects that are stored, if there may be some of the message at this offset.
     fn stored_rejects(&self, offset: i64) -> Option<&StoredRejects> {
         self.state
@@ -249,13 +249,13 @@ impl OpenDays {
 }
 
 /// The columns of a batch while a message is put into them.
-struct OpenRows<'b> {
+struct OpenRows<'b, 'm> {
     days: &'b mut OpenDays,
     corrections: &'b mut OpenDays,
     rejected: &'b mut RejectedColumns,
     rejected_bytes: &'b mut usize,
     meters: &'b [String],
-    message: &'b RawMessage<'b>,
+    message: &'b RawMessage<'m>,
     arrival_us: i64,
     counts: Counts,
     rejects_recorded: u64,
@@ -263,7 +263,7 @@ struct OpenRows<'b> {
     full_day: Option<i32>,
 }
 
-impl OpenRows<'_> {
+impl OpenRows<'_, '_> {
     fn keep(&mut self, decoded: Decoded<'_>) {
         match decoded {
             Decoded::Event(event) => {
@@ -343,8 +343,9 @@ impl Batcher {
     }
 
     fn find(&mut self, at: Coordinates<'_>) -> Option<usize> {
-        if !self.partitions.get(self.last).is_some_and(|slot| slot.is(at)) {
-            self.last = self.partitions.iter().position(|slot| slot.is(at))?;
+        let is_it = |slot: &PartitionSlot| slot.name.is(at.topic, at.partition);
+        if !self.partitions.get(self.last).is_some_and(is_it) {
+            self.last = self.partitions.iter().position(is_it)?;
         }
         Some(self.last)
     }

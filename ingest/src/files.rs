@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::batch::{FILE_PREFIX, PartitionName, PartitionState};
 use crate::committer::Outcome;
 use crate::pipeline::{IngestError, IngestReport, IngestRun, Pipeline, now_us};
-use crate::raw_message::{Coordinates, RawMessage};
+use crate::raw_message::{Coordinates, Headers, RawMessage};
 
 /// A line longer than this is not read into memory whole; it is a reject, with its beginning kept.
 const LINE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -94,7 +94,7 @@ fn read_file(
             stamped_at_us: None,
             key: None,
             payload: (!payload.is_empty()).then_some(payload),
-            headers: Vec::new(),
+            headers: Headers::new(),
         };
         pipeline.batcher.take(&message, arrival_us)?;
         if pipeline.batcher.is_full() {

@@ -4,6 +4,10 @@
 //! has coordinates (topic, partition, offset), whatever its source, so that each stored row can say
 //! where it came from.
 
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
 /// A message's place in its source. A file's lines count as the offsets of partition 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Coordinates<'m> {
@@ -24,8 +28,8 @@ pub struct RawMessage<'m> {
     pub headers: Headers<'m>,
 }
 
-/// Header names and values in the order in which they came.
-pub type Headers<'m> = Vec<(&'m str, Option<&'m [u8]>)>;
+/// Header names and values in the order in which they came. Most messages have one, or none.
+pub type Headers<'m> = SmallVec<[(Cow<'m, str>, Option<&'m [u8]>); 2]>;
 
 impl<'m> RawMessage<'m> {
     /// The first header of this name, compared without regard to case, as text.

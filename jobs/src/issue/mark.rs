@@ -3,14 +3,14 @@
 //! The book decides what is issued; this follows. The commit is fenced like that of `rate`, so that neither undoes the
 //! other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use deltalake_core::kernel::Action;
 use futures::TryStreamExt;
-use ingest::commit::{Commit, MAINTENANCE, Position, TableLog};
+use ingest::commit::{Commit, MAINTENANCE, TableLog};
 use ingest::day_file::FileKind;
 use ingest::day_files::{DayFiles, removal};
 use serde_json::json;
@@ -45,17 +45,8 @@ pub async fn as_issued(lake: &Lake, numbers: &BTreeMap<String, String>) -> Resul
         removals.push(removal(Table::Invoices, file));
     }
     let adds = written.finish().await?.into_iter().map(|file| Action::Add(file.add));
-    let commit = Commit {
-        operation: "UPDATE",
-        parameters: HashMap::new(),
-        positions: vec![Position {
-            application: MAINTENANCE.to_owned(),
-            expected: epoch,
-            next: epoch.unwrap_or(0) + 1,
-        }],
-        actions: removals.into_iter().chain(adds).collect(),
-        notes: HashMap::from([("meterhouseJob".to_owned(), json!("issue"))]),
-    };
+    let actions = removals.into_iter().chain(adds).collect();
+    let commit = Commit::maintenance("UPDATE", epoch, actions, ("meterhouseJob", json!("issue")));
     log.commit(&commit).await?;
     log.settle().await;
     Ok(())

@@ -264,7 +264,7 @@ struct OpenRows<'b, 'm> {
 }
 
 impl OpenRows<'_, '_> {
-    fn keep(&mut self, decoded: Decoded<'_>) {
+    fn keep(&mut self, decoded: &Decoded<'_>) {
         match decoded {
             Decoded::Event(event) => {
                 let day = day_of(event.time_us);
@@ -272,7 +272,7 @@ impl OpenRows<'_, '_> {
                 let days = if is_correction { &mut *self.corrections } else { &mut *self.days };
                 let columns = days.columns(day);
                 let before = columns.rows();
-                columns.push(&event, self.meters, self.message.at, self.arrival_us);
+                columns.push(event, self.meters, self.message.at, self.arrival_us);
                 self.counts.events += 1;
                 self.counts.unmetered += u64::from(event.readings.is_empty());
                 self.counts.rows += (columns.rows() - before) as u64;
@@ -285,7 +285,7 @@ impl OpenRows<'_, '_> {
                 self.counts.rejected += 1;
                 self.rejects_recorded += 1;
                 *self.rejected_bytes += reject.payload.len() + header_bytes(&self.message.headers);
-                self.rejected.push(&reject, self.message, self.arrival_us);
+                self.rejected.push(reject, self.message, self.arrival_us);
             }
             Decoded::Tombstone => self.counts.tombstones += 1,
         }
@@ -373,10 +373,10 @@ impl Batcher {
             full_day: None,
         };
         match slot.stored_rejects(message.at.offset) {
-            None => self.decoder.decode(message, arrival_us, &mut |decoded| rows.keep(decoded)),
+            None => self.decoder.decode(message, arrival_us, &mut |decoded| rows.keep(&decoded)),
             Some(stored) => {
                 stored.decode_rest(&self.decoder, message, arrival_us, &mut |decoded| match decoded {
-                    Some(decoded) => rows.keep(decoded),
+                    Some(decoded) => rows.keep(&decoded),
                     None => rows.counts.rejected += 1,
                 });
             }

@@ -382,7 +382,7 @@ fn rejected<'m>(
         stamped_at_us: Some(1_777_600_000_000_000),
         key: None,
         payload: Some(payload),
-        headers,
+        headers: headers.into_iter().map(|(name, value)| (name.into(), value)).collect(),
     };
     let why = Refusal::new(reason, "said ingest");
     let rejected =

@@ -314,7 +314,7 @@ mod tests {
     fn headers_survive_their_json() {
         let kept: [(&str, Option<&[u8]>); 3] =
             [("ce_\"id", Some(b"\x00\xff")), ("empty", Some(b"")), ("none", None)];
-        let headers = kept.iter().map(|(name, value)| ((*name).into(), *value)).collect::<Headers<'_>>();
+        let headers = kept.iter().map(|(name, value)| (*name, *value)).collect::<Headers<'_>>();
         let read = headers_from_json(&headers_json(&headers).unwrap()).unwrap();
         let read: Vec<_> = read.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
         assert_eq!(read, kept);

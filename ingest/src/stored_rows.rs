@@ -82,7 +82,7 @@ impl<'b> StoredRows<'b> {
             stamped_at_us: self.optional_time_us("stamped", row),
             key: self.optional_bytes("key", row),
             payload: self.optional_bytes("payload", row),
-            headers: headers.iter().map(|(name, value)| (name.into(), value.as_deref())).collect(),
+            headers: headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect(),
         }
     }
 }

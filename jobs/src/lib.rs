@@ -46,5 +46,6 @@ pub mod simulate;
 pub mod source;
 pub mod sql;
 pub mod stripe;
+mod threads;
 pub mod vacuum;
 pub mod verify;

@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
 use ::sql::lake::{Lake, Table};
-use ::sql::quantities::{Answers, PeriodScan, QUANTITIES, QuantityRows, Question};
+use ::sql::quantities::{Answers, Narrowed, PeriodScan, QUANTITIES, QuantityRows, Question};
 use ::sql::rollups::Source;
 use ::sql::session::{Parameters, SessionSettings};
 use anyhow::{Context, Result, bail};
@@ -96,6 +96,7 @@ pub fn run(args: &QuantitiesArgs, globals: &Globals) -> Result<Exit> {
             period: args.period,
             question: Question::Everything,
             tenants: (!args.tenant.is_empty()).then(|| args.tenant.iter().cloned().collect::<BTreeSet<_>>()),
+            narrowed: Narrowed::default(),
             threads: args.threads.map_or_else(threads, usize::from),
         };
         let answers = scan.run_from(&lake, args.source.source()).await?;

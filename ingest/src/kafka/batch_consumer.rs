@@ -28,8 +28,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::rebalance::GroupContext;
-use crate::raw_message::{Coordinates, Headers, RawMessage};
+use super::rebalance::{GroupContext, GroupMember};
+use crate::raw_message::{Coordinates, Headers, RawMessage, UNREADABLE_HEADER};
 
 /// Messages of a batch: few enough that they stay in the processor's cache until they are decoded.
 const BATCH_MESSAGES: usize = 256;
@@ -59,11 +59,11 @@ pub(super) struct BatchConsumer {
     partitions: Vec<NativeQueue>,
     messages: NativeQueue,
     forwarded: Instant,
-    client: BaseConsumer<GroupContext>,
+    client: GroupMember,
 }
 
 impl BatchConsumer {
-    pub fn new(client: BaseConsumer<GroupContext>) -> Self {
+    pub fn new(client: GroupMember) -> Self {
         // SAFETY: the client is alive.
         let messages = unsafe { native::rd_kafka_queue_new(client.client().native_ptr()) };
         let messages = NativeQueue::owned(messages).expect("a queue takes nothing but memory");
@@ -226,7 +226,7 @@ unsafe fn raw_message<'m>(message: *const native::rd_kafka_message_t) -> RawMess
         let native::rd_kafka_message_s { rkt, partition, offset, payload, len, key, key_len, .. } = *message;
         RawMessage {
             at: Coordinates { topic: topic(rkt), partition, offset },
-            stamped_at_us: (stamped_at_ms != -1).then(|| stamped_at_ms * 1_000),
+            stamped_at_us: (stamped_at_ms != -1).then(|| stamped_at_ms.saturating_mul(1_000)),
             key: bytes(key.cast(), key_len),
             payload: bytes(payload.cast(), len),
             headers: headers(message),
@@ -242,37 +242,40 @@ unsafe fn topic<'m>(topic: *const native::rd_kafka_topic_t) -> &'m str {
     name.to_str().expect("topics have names of ASCII letters")
 }
 
-/// Header soup included: names that are no UTF-8 are shown with replacement characters, and so never mean anything.
+/// All headers, in their order. If a name is not text, those that are, and `UNREADABLE_HEADER` after them: names are bytes
+/// to Kafka, and neither its clients nor its brokers look whether they are text.
 ///
 /// # Safety
 /// The message must be a valid one of a consumer, without an error, for `'m`.
 unsafe fn headers<'m>(message: *const native::rd_kafka_message_t) -> Headers<'m> {
     let mut list = ptr::null_mut();
+    let mut headers = Headers::new();
     // SAFETY: the message is valid, and keeps the headers that it is asked for.
     let error = unsafe { native::rd_kafka_message_headers(message, &raw mut list) };
-    let mut headers = Headers::new();
     if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
         return headers;
     }
-    loop {
+    let mut all_readable = true;
+    for place in 0.. {
         let (mut name, mut value, mut length) = (ptr::null(), ptr::null(), 0);
         // SAFETY: the list lives as long as its message; past its end it answers with an error.
         let error = unsafe {
-            native::rd_kafka_header_get_all(
-                list,
-                headers.len(),
-                &raw mut name,
-                &raw mut value,
-                &raw mut length,
-            )
+            native::rd_kafka_header_get_all(list, place, &raw mut name, &raw mut value, &raw mut length)
         };
         if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return headers;
+            break;
         }
         // SAFETY: the list keeps names, which end with a zero byte, and values of this length.
         let (name, value) = unsafe { (CStr::from_ptr(name), bytes(value.cast(), length)) };
-        headers.push((name.to_string_lossy(), value));
+        match name.to_str() {
+            Ok(name) => headers.push((name, value)),
+            Err(_) => all_readable = false,
+        }
     }
+    if !all_readable {
+        headers.push((UNREADABLE_HEADER, None));
+    }
+    headers
 }
 
 /// # Safety

@@ -12,7 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::batch_consumer::{BatchConsumer, Taken};
 use super::gaps::{AcceptedGap, OffsetGap};
-use super::rebalance::{GroupContext, Request};
+use super::rebalance::{GroupContext, GroupMember, Request};
 use crate::batch::{PartitionName, PartitionState};
 use crate::commit::CommitError;
 use crate::committer::{LakeLogs, Outcome};
@@ -41,7 +41,7 @@ pub fn ingest_kafka(run: &IngestRun, source: &KafkaSource) -> Result<IngestRepor
     let pipeline = Pipeline::start(run)?;
     let context = GroupContext::new(Arc::clone(&run.metrics));
     let client = consumer_settings(source).create_with_context(context);
-    let consumer = BatchConsumer::new(client.map_err(kafka("cannot make a consumer"))?);
+    let consumer = BatchConsumer::new(GroupMember(client.map_err(kafka("cannot make a consumer"))?));
     let topics: Vec<&str> = source.topics.iter().map(String::as_str).collect();
     consumer.client().subscribe(&topics).map_err(kafka("cannot subscribe"))?;
     let mut reader = Reader { source, consumer, pipeline, ends: HashMap::new(), assigned: false };

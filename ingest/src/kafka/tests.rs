@@ -13,9 +13,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::batch_consumer::{BatchConsumer, Taken};
-use super::rebalance::GroupContext;
+use super::rebalance::{GroupContext, GroupMember};
 use crate::metrics::Metrics;
-use crate::raw_message::{Coordinates, Headers, RawMessage};
+use crate::raw_message::{Coordinates, RawMessage};
 
 const TOPIC: &str = "usage";
 const PARTITIONS: i32 = 4;
@@ -68,14 +68,13 @@ fn fill(cluster: &MockCluster<'_, DefaultProducerContext>, random: &mut SmallRng
 
 /// A message as the client library hands it out.
 fn alone(message: &BorrowedMessage<'_>) -> String {
-    let headers =
-        message.headers().map(|headers| headers.iter().map(|it| (it.key.into(), it.value)).collect());
+    let headers = message.headers().map(|headers| headers.iter().map(|it| (it.key, it.value)).collect());
     let raw = RawMessage {
         at: Coordinates { topic: message.topic(), partition: message.partition(), offset: message.offset() },
         stamped_at_us: message.timestamp().to_millis().map(|ms| ms * 1_000),
         key: message.key(),
         payload: message.payload(),
-        headers: headers.unwrap_or_else(Headers::new),
+        headers: headers.unwrap_or_default(),
     };
     format!("{raw:?}")
 }
@@ -90,7 +89,7 @@ fn positions(starts: &BTreeMap<i32, i64>) -> TopicPartitionList {
 
 fn batch_consumer(cluster: &MockCluster<'_, DefaultProducerContext>) -> BatchConsumer {
     let context = GroupContext::new(Arc::new(Metrics::default()));
-    BatchConsumer::new(settings(cluster).create_with_context(context).unwrap())
+    BatchConsumer::new(GroupMember(settings(cluster).create_with_context(context).unwrap()))
 }
 
 /// Takes what there is until `until` is content, and notes it by partition; panics if that never comes.

@@ -36,7 +36,11 @@ impl MessageText {
             stamped_at_us: self.stamped.as_deref().map(instant_us),
             key: None,
             payload: event.or(self.text.as_deref()).map(str::as_bytes),
-            headers: self.headers.iter().map(|(name, value)| (name.into(), Some(value.as_bytes()))).collect(),
+            headers: self
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), Some(value.as_bytes())))
+                .collect(),
         }
     }
 }

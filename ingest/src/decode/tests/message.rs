@@ -29,7 +29,7 @@ impl Message {
 
     pub fn raw(&self) -> RawMessage<'_> {
         let headers: Headers<'_> =
-            self.headers.iter().map(|(name, value)| (name.into(), value.as_deref())).collect();
+            self.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
         RawMessage {
             at: Coordinates { topic: "usage", partition: 3, offset: 7 },
             stamped_at_us: self.stamped_at_us,

@@ -80,10 +80,10 @@ impl TableFunctionImpl for QuantitiesFunction {
                  instant up to which running sessions count, like '2026-05-20T00:00:00Z'"
             )
         };
-        let (period, mut rest) = match args.exprs() {
-            [Expr::Literal(ScalarValue::Utf8(Some(period)), _), rest @ ..] => (period, rest),
-            _ => return Err(usage()),
+        let [Expr::Literal(ScalarValue::Utf8(Some(period)), _), rest @ ..] = args.exprs() else {
+            return Err(usage());
         };
+        let mut rest = rest;
         let period: PeriodChoice = period.parse().map_err(|error| plan_datafusion_err!("{error}"))?;
         let mut version = None;
         if let [Expr::Literal(ScalarValue::Int64(Some(given)), _), others @ ..] = rest {

@@ -20,11 +20,11 @@ use datafusion::physical_plan::union::UnionExec;
 use rating::catalog::Catalog;
 use rating::period::PeriodChoice;
 
-use super::charges::CHARGES;
+use super::charges::{CHARGES, ChargeKinds};
 use super::exec::QuantitiesExec;
 use super::period::{Narrowed, PeriodScan, Question};
 use super::shares::TenantShare;
-use super::table::QUANTITIES;
+use super::table::{OUTCOMES, QUANTITIES};
 use crate::lake::{Lake, LakeError, Table, TableSnapshot};
 use crate::session::instant;
 
@@ -32,32 +32,49 @@ use crate::session::instant;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {
     Quantities,
-    /// What it costs.
-    Charges,
+    /// That, and who has no quantities, with the reason.
+    Outcomes,
+    /// What it costs: rows of these kinds.
+    Charges(ChargeKinds),
 }
 
 impl Told {
     pub fn name(self) -> &'static str {
         match self {
             Self::Quantities => "quantities",
-            Self::Charges => "charges",
+            Self::Outcomes => "outcomes",
+            Self::Charges(_) => "charges",
         }
     }
 
     pub(super) fn schema(self) -> SchemaRef {
         match self {
             Self::Quantities => Arc::clone(&QUANTITIES),
-            Self::Charges => Arc::clone(&CHARGES),
+            Self::Outcomes => Arc::clone(&OUTCOMES),
+            Self::Charges(_) => Arc::clone(&CHARGES),
         }
     }
 
     pub(crate) fn question(self) -> Question {
         match self {
-            Self::Quantities => Question::Everything,
-            Self::Charges => Question::Charges,
+            Self::Quantities | Self::Outcomes => Question::Everything,
+            Self::Charges(kinds) => Question::Charges(kinds),
+        }
+    }
+
+    /// Less, where a query's filters leave only some kinds of rows.
+    fn narrowed(self, filters: &[Expr]) -> Self {
+        match (self, texts_of(filters, KIND)) {
+            (Self::Charges(_), Some(names)) => Self::Charges(ChargeKinds::named(&names)),
+            _ => self,
         }
     }
 }
+
+/// The columns by whose filters less is computed.
+const TENANT: &str = "tenant";
+const PERIOD: &str = "period";
+const KIND: &str = "kind";
 
 /// The function, over one lake and catalog.
 #[derive(Debug, Clone)]
@@ -105,6 +122,11 @@ impl QuantitiesFunction {
         let function = self.clone();
         Arc::new(QuantitiesTable { function, period: None, version: None, sessions_until_us: None })
     }
+
+    /// The table of one period.
+    pub fn of_period(&self, period: PeriodChoice) -> Arc<dyn TableProvider> {
+        Arc::new(QuantitiesTable { function: self.clone(), period: Some(period), version: None })
+    }
 }
 
 #[derive(Debug)]
@@ -132,7 +154,7 @@ impl QuantitiesTable {
             return Ok(vec![period]);
         }
         let name = self.function.told.name();
-        let Some(named) = texts_of(filters, "period") else {
+        let Some(named) = texts_of(filters, PERIOD) else {
             return plan_err!(
                 "{name} are computed when asked for, so the query must name a period: WHERE period = '2026-05-01' \
                  with the day on which it starts, or FROM {name}('2026-05')"
@@ -162,7 +184,7 @@ impl TableProvider for QuantitiesTable {
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         let pushed = |filter: &&Expr| {
-            if text_values(filter, "tenant").or_else(|| text_values(filter, "period")).is_some() {
+            if [TENANT, PERIOD, KIND].iter().any(|column| text_values(filter, column).is_some()) {
                 TableProviderFilterPushDown::Inexact
             } else {
                 TableProviderFilterPushDown::Unsupported
@@ -180,9 +202,10 @@ impl TableProvider for QuantitiesTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let snapshot = self.snapshot().await?;
         let QuantitiesFunction { told, lake, catalog, is_spread, .. } = &self.function;
+        let told = told.narrowed(filters);
         let table = lake.table(Table::UsageEvents);
         let cores = state.config().target_partitions();
-        let tenants = texts_of(filters, "tenant");
+        let tenants = texts_of(filters, TENANT);
         let is_one_tenant = tenants.as_ref().is_some_and(|tenants| tenants.len() == 1);
         let shares = if *is_spread && !is_one_tenant {
             let spread = TenantShare::spread(&table, &snapshot, cores).await;
@@ -207,7 +230,7 @@ impl TableProvider for QuantitiesTable {
         let mut scans = Vec::new();
         for period in self.periods(filters)? {
             let (scan, shares) = (scan_of(period), TenantShare::rows(&shares)?);
-            let scan = QuantitiesExec::new(*told, lake.clone(), scan, projection.cloned(), shares)?;
+            let scan = QuantitiesExec::new(told, lake.clone(), scan, projection.cloned(), shares)?;
             scans.push(Arc::new(scan) as Arc<dyn ExecutionPlan>);
         }
         match scans.len() {

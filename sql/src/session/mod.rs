@@ -29,8 +29,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::catalog::{
-    CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider,
-    TableFunctionImpl, TableProvider,
+    CatalogProvider as _, CatalogProviderList as _, MemoryCatalogProvider, MemoryCatalogProviderList,
+    MemorySchemaProvider, SchemaProvider as _, TableFunctionImpl, TableProvider,
 };
 use datafusion::datasource::ViewTable;
 use datafusion::error::DataFusionError;
@@ -51,10 +51,10 @@ use rating::catalog::Catalog;
 
 use crate::functions;
 use crate::lake::{Lake, LakeError, Table, TableSnapshot};
-use crate::quantities::{QuantitiesFunction, Told, charge_columns, quantity_columns};
+use crate::quantities::{ChargeKinds, QuantitiesFunction, Told, charge_columns, quantity_columns};
 use crate::relation::{
-    BookProvider, BookSource, BookTable, CatalogTable, Relation, RelationKind, VIEWS, View, Whose,
-    catalog_of_one_tenant,
+    BookProvider, BookSource, BookTable, CatalogProvider, CatalogTable, Relation, RelationKind, VIEWS, View,
+    Whose, catalog_of_one_tenant,
 };
 use engine::Runner;
 use information::Information;
@@ -361,21 +361,17 @@ impl<'s> Registry<'s> {
         catalog: &Arc<Catalog>,
         now_us: i64,
     ) -> Result<(), DataFusionError> {
-        for told in [Told::Quantities, Told::Charges] {
+        let quantities = ("what every tenant used in a period, by every measure", quantity_columns());
+        let charges = ("what the usage of a period costs, whether it was billed or not", charge_columns());
+        for (told, (what, columns)) in
+            [(Told::Quantities, quantities), (Told::Charges(ChargeKinds::ALL), charges)]
+        {
             let function = QuantitiesFunction {
                 told,
                 lake: lake.clone(),
                 snapshot: tables.snapshots.get(&Table::UsageEvents).cloned(),
                 catalog: Arc::clone(catalog),
                 is_spread: self.runner.is_spread(),
-            };
-            let (what, columns) = match told {
-                Told::Quantities => {
-                    ("what every tenant used in a period, by every measure", quantity_columns())
-                }
-                Told::Charges => {
-                    ("what the usage of a period costs, whether it was billed or not", charge_columns())
-                }
             };
             let name = told.name();
             let description = format!(
@@ -387,8 +383,7 @@ impl<'s> Registry<'s> {
             self.add_function(name, Whose::TenantColumn, Arc::new(function));
         }
         for table in CatalogTable::ALL {
-            let rows = table.rows(catalog, now_us)?;
-            let provider = MemTable::try_new(rows.schema(), vec![vec![rows]])?;
+            let provider = CatalogProvider::new(table, catalog, now_us);
             self.add(table.relation(), table.whose(), Arc::new(provider))?;
         }
         Ok(())
@@ -403,8 +398,13 @@ impl<'s> Registry<'s> {
     fn finish(self, tables: &LakeTables) -> Result<LakeSession, DataFusionError> {
         self.register_schemas()?;
         let state = self.context.state();
+        // What stands behind views is not listed.
+        let listed = MemoryCatalogProvider::new();
+        listed.register_schema(PUBLIC, Arc::clone(&self.public) as _)?;
+        let catalogs = MemoryCatalogProviderList::new();
+        catalogs.register_catalog(CATALOG.to_owned(), Arc::new(listed));
         let information = Information {
-            catalogs: Arc::downgrade(state.catalog_list()),
+            listed: Arc::new(catalogs),
             functions: state.table_functions().clone(),
             relations: self.relations.clone(),
         };

@@ -23,8 +23,8 @@ use crate::stored_rows::StoredRows;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unfinished {
     pub rejects: StoredRejects,
-    /// How often rejects were stored behind the reject table's position. It is a position of its own, because
-    /// the other does not move then, and of two owners at once only one must succeed.
+    /// How often rejects were stored by batches that began behind the reject table's position. It is a position of its
+    /// own, because the other need not move then, and of two owners at once only one must succeed.
     pub rounds: Option<i64>,
 }
 
@@ -165,6 +165,7 @@ mod tests {
     use crate::commit::{Commit, TableLog};
     use crate::day_file::{DayFileWriter, FileKind};
     use crate::decode::DecodeLimits;
+    use crate::raw_message::Headers;
     use crate::rejected::{Refusal, Rejected};
 
     const STAMP_US: i64 = 1_777_600_000_000_000;
@@ -179,7 +180,7 @@ mod tests {
             stamped_at_us: Some(STAMP_US),
             key: None,
             payload: Some(payload.as_bytes()),
-            headers: vec![],
+            headers: Headers::new(),
         }
     }
 

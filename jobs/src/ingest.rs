@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::ingest::decode::DecodeLimits;
-use ::ingest::files::{FileSource, ingest_files};
+use ::ingest::files::{FileSource, FilesReport, StoppedAt, ingest_files};
 use ::ingest::kafka::{AcceptedGap, KafkaSource, ingest_kafka};
 use ::ingest::metrics::Metrics;
 use ::ingest::pipeline::{IngestError, IngestReport, IngestRun};
@@ -21,7 +21,11 @@ use sql::lake::Lake;
 
 use crate::cli::{Exit, Globals, TryAgain, read_catalog, runtime};
 use crate::config::{Config, IngestConfig};
+use crate::memory::keep_freed_memory;
 use crate::metrics_server;
+
+/// Longer than a batch takes, so that each finds the memory of the one before.
+pub const FREED_MEMORY_KEPT: Duration = Duration::from_secs(10);
 
 /// Read usage events from Kafka or files into the lake, each exactly once
 #[derive(Debug, Clone, Args)]
@@ -37,7 +41,8 @@ lake itself, in the same commit as the rows, so a crash at any moment neither lo
 many processes as you like: the consumer group shares the partitions out among them.
 
 Files hold one CloudEvent (JSON) per line; reading a file twice does no harm, because events are known by their \
-source and id. Exit code 3 says that some messages were rejected: see `meterhouse rejects`.")]
+source and id. Exit code 3 says that some messages were rejected: see `meterhouse rejects`. Exit code 75 says that a \
+signal came before the end of a file: the rest is still to be read.")]
 pub struct IngestArgs {
     /// Read from these brokers (host:port,…) [default: `brokers` in the settings]
     #[arg(long, value_name = "BROKERS")]
@@ -63,6 +68,7 @@ pub struct IngestArgs {
 }
 
 pub fn run(args: &IngestArgs, globals: &Globals) -> Result<Exit> {
+    keep_freed_memory(FREED_MEMORY_KEPT);
     let config = globals.load_config()?;
     let runtime = runtime()?;
     let run = IngestRun {
@@ -81,6 +87,7 @@ pub fn run(args: &IngestArgs, globals: &Globals) -> Result<Exit> {
     let progress = Progress::start(&run.metrics, Work::of(args), &read_bytes);
     let result = if args.file.is_empty() {
         ingest_kafka(&run, &kafka_source(args, &config)?)
+            .map(|report| FilesReport { report, stopped_at: None })
     } else {
         let sources: Vec<FileSource> = args.file.iter().map(|path| file_source(path)).collect();
         ingest_files(&run, &sources, |bytes| {
@@ -88,14 +95,21 @@ pub fn run(args: &IngestArgs, globals: &Globals) -> Result<Exit> {
         })
     };
     progress.finish();
-    let report = match result {
-        Ok(report) => report,
+    let FilesReport { report, stopped_at } = match result {
+        Ok(read) => read,
         Err(error @ (IngestError::Commit(_) | IngestError::Kafka { .. })) => {
             return Err(anyhow::Error::new(error).context(TryAgain));
         }
         Err(error) => return Err(error.into()),
     };
     eprintln!("{}", summary(&report));
+    if let Some(StoppedAt { file, line }) = stopped_at {
+        eprintln!(
+            "stopped after line {line} of {file}, before its end; run the same command again to read the rest: what \
+             was read already counts once"
+        );
+        return Ok(Exit::TryAgain);
+    }
     Ok(if report.counts.rejected > 0 { Exit::DoneWithRejects } else { Exit::Done })
 }
 

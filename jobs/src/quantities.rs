@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use ::sql::lake::{Lake, Table};
 use ::sql::quantities::{
-    Answers, NOT_SET_UP, PROBLEM, PeriodScan, QUANTITIES, QuantitiesFunction, QuantityRows, Question, Told,
+    Answers, NOT_SET_UP, Narrowed, PROBLEM, PeriodScan, QUANTITIES, QuantitiesFunction, QuantityRows,
+    Question, Told,
 };
 use ::sql::relation::TENANT;
 use ::sql::rollups::Source;
@@ -101,6 +102,7 @@ pub fn run(args: &QuantitiesArgs, globals: &Globals) -> Result<Exit> {
             period: args.period,
             question: Question::Everything,
             tenants: (!args.tenant.is_empty()).then(|| args.tenant.iter().cloned().collect::<BTreeSet<_>>()),
+            narrowed: Narrowed::default(),
             threads: args.threads.map_or_else(threads, usize::from),
         };
         let answers = scan.run_from(&lake, args.source.source()).await?;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use ::sql::lake::{Lake, Table};
-use ::sql::quantities::{Answers, PeriodScan, Question};
+use ::sql::quantities::{Answers, Narrowed, PeriodScan, Question};
 use anyhow::{Result, bail};
 use clap::Args;
 use jiff::Timestamp;
@@ -86,6 +86,7 @@ pub fn run(args: &QuotasArgs, globals: &Globals) -> Result<Exit> {
             period: args.period,
             question: Question::Quotas { now_us },
             tenants: (!args.tenant.is_empty()).then(|| args.tenant.iter().cloned().collect()),
+            narrowed: Narrowed::default(),
             threads: threads(),
         };
         let answers = scan.run_from(&lake, args.source.source()).await?;

@@ -115,6 +115,20 @@ fn oddities_are_counted() {
     assert_eq!(oddities, SessionOddities { stops_without_start: 2, ends_before_start: 1, timed_out: 1 });
 }
 
+/// A stop counts where its session runs, whatever dimensions it names; what ends nothing is no sample of any.
+#[test]
+fn a_stop_makes_no_series_of_its_own() {
+    let mut fold = SessionFold::new(rules(None, None, None), 0, &SessionState::default());
+    for (minute, session, dimensions, event) in
+        [(10, 1, 0, Start), (20, 1, 2, Stop), (30, 1, 1, Stop), (40, 2, 1, Complete { end_us: 0 })]
+    {
+        fold.event(minute * MINUTE_US, session, dimensions, event).unwrap();
+    }
+    let segment = fold.cut(60 * MINUTE_US).unwrap();
+    let samples: Vec<u64> = segment.totals.iter().map(|totals| totals.samples.count).collect();
+    assert_eq!((samples, segment.totals[0].billed_us), (vec![2], 10 * i128::from(MINUTE_US)));
+}
+
 #[test]
 fn a_session_longer_than_time_itself_is_an_error() {
     let mut fold = SessionFold::new(rules(None, None, None), i64::MIN, &SessionState::default());

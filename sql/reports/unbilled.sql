@@ -1,13 +1,14 @@
 -- title: Unbilled usage so far, and a forecast to the end of the period
--- about: What will be charged for periods that have no issued invoice. Levels are rated as if they stayed as they are now; all other
--- about: usage is drawn on in a straight line from what came so far, amounts and not quantities, so allowances and tiers bend it.
+-- about: What will be charged for periods that have no issued invoice. Levels are rated as if they stayed as they are now; sessions
+-- about: that run count up to now; all other usage is drawn on in a straight line from what came so far, amounts and not quantities, so
+-- about: allowances and tiers bend it.
 -- parameter period = this_month: the month in which the periods start
 -- parameter now = now: the instant up to which usage has come in
 -- money: fees levels used so_far forecast
 -- chart: bar tenant forecast
 WITH open AS (
     SELECT tenant, currency, period_start, period_end, meter, measure, amount
-    FROM charges($period) AS charges
+    FROM charges($period, $now) AS charges
     WHERE kind = 'charge'
       AND NOT EXISTS (
           SELECT 1 FROM invoices

@@ -195,6 +195,12 @@ async fn quantities_are_a_table_of_the_periods_that_a_query_names() {
     assert_eq!(cells(&session, &of("quantities('2026-05') WHERE true")).await, may);
     let two = of("quantities WHERE period IN ('2026-06-01', '2026-05-01') AND tenant = 'zeta'");
     assert_eq!(cells(&session, &two).await, [may[1], "zeta 2026-06-01 5000000000.000000000000"]);
+    // A day of the middle names no other period, and the month is not what the column holds.
+    let once = of("quantities WHERE period IN ('2026-05-01', '2026-05-15')");
+    assert_eq!(cells(&session, &once).await, may);
+    let month = session.query("SELECT * FROM quantities WHERE period IN ('2026-05', '2026-05-01')").await;
+    let error = month.unwrap().collect().await.unwrap_err().to_string();
+    assert!(error.contains("write period = '2026-05-01', or FROM quantities('2026-05')"), "{error}");
     let error = session.query("SELECT * FROM quantities").await.unwrap().collect().await.unwrap_err();
     assert!(error.to_string().contains("must name a period"), "{error}");
 }

@@ -15,12 +15,13 @@ use std::borrow::Cow;
 
 use rating::catalog::Catalog;
 
-use crate::event::{Identity, UsageEvent};
+use crate::event::{Identity, Reading, UsageEvent};
 use crate::json::Scanner;
 use crate::raw_message::RawMessage;
 use crate::rejected::{Refusal, RejectReason, Rejected};
 use crate::timestamp::parse_time;
 pub use again::KeptBytes;
+pub use correction::KeptAmendment;
 use envelope::{Envelope, Members};
 use meters::MeterPlan;
 pub use meters::{KeptEvent, KeptReading, Underivable, underivable};
@@ -92,7 +93,7 @@ impl Decoder {
         if mode == Mode::Binary {
             let mut envelope = Envelope::empty(&self.plan);
             let read = envelope::read_binary(message, payload, &self.plan, &mut envelope);
-            each(self.event(envelope, read, None, payload, context));
+            each(self.event(&mut envelope, read, None, payload, context));
             return Ok(());
         }
         let text = envelope::utf8(payload)?;
@@ -118,7 +119,7 @@ impl Decoder {
         let mut envelope = Envelope::empty(&self.plan);
         let mut members = Members::new();
         let read = envelope::read_structured(text, &self.plan, &mut envelope, &mut members);
-        each(self.event(envelope, read, Some(&members), payload, context));
+        each(self.event(&mut envelope, read, Some(&members), payload, context));
     }
 
     fn check_size(&self, payload: &[u8]) -> Result<(), Refusal> {
@@ -132,23 +133,23 @@ impl Decoder {
 
     fn event<'m>(
         &self,
-        mut envelope: Envelope<'m>,
+        envelope: &mut Envelope<'m>,
         read: Result<(), Refusal>,
         members: Option<&Members<'m>>,
         payload: &'m [u8],
         context: EventContext,
     ) -> Decoded<'m> {
-        let result = read.and_then(|()| self.accept(&mut envelope, members, context));
+        let result = read.and_then(|()| self.accept(envelope, members, context));
         match result {
             Ok(event) => Decoded::Event(event),
             Err(why) => Decoded::Rejected(Rejected {
                 why,
                 batch_index: context.batch_index,
                 payload,
-                tenant: self.plan.tenant_attribute(&envelope).cloned(),
-                source: envelope.source,
-                id: envelope.id,
-                event_type: envelope.event_type,
+                tenant: self.plan.tenant_attribute(envelope).cloned(),
+                source: envelope.source.take(),
+                id: envelope.id.take(),
+                event_type: envelope.event_type.take(),
             }),
         }
     }
@@ -167,10 +168,7 @@ impl Decoder {
             return self.accept_correction(envelope, members, context, kind, (time_us, time_given));
         }
         let (tenant, readings) = self.plan.read(envelope, members, time_us)?;
-        // A session's own start or stop comes from the same clock as the event's time.
-        for instant_us in readings.iter().filter_map(|reading| reading.signal_time_us) {
-            self.check_time(instant_us, context)?;
-        }
+        readings.iter().try_for_each(|reading| self.check_session(reading, context))?;
         let required = |attribute: &mut Option<Cow<'m, str>>| attribute.take().expect("checked above");
         let (source, id) = (required(&mut envelope.source), required(&mut envelope.id));
         Ok(UsageEvent {
@@ -200,6 +198,12 @@ impl Decoder {
         };
         self.check_time(time_us, context)?;
         Ok((time_us, envelope.time.is_some()))
+    }
+
+    /// A session's own start, stop and end come from the same clock as the event's time.
+    fn check_session(&self, reading: &Reading<'_>, context: EventContext) -> Result<(), Refusal> {
+        let instants = reading.signal_time_us.into_iter().chain(reading.ended_at_us());
+        instants.into_iter().try_for_each(|instant_us| self.check_time(instant_us, context))
     }
 
     fn check_time(&self, time_us: i64, context: EventContext) -> Result<(), Refusal> {
@@ -239,6 +243,11 @@ impl Mode {
     /// By the content type, else by the `ce_` headers; a bare JSON text is taken for what it looks like, so
     /// that events also arrive from tools that cannot set headers.
     fn of(message: &RawMessage<'_>, payload: &[u8]) -> Result<Self, Refusal> {
+        // What such a header was to say, and so what the message means, nobody can know.
+        if !message.has_readable_headers() {
+            let detail = "the name of one of the message's headers is not UTF-8";
+            return Err(Refusal::new(RejectReason::InvalidUtf8, detail));
+        }
         let content_type = message.header("content-type").unwrap_or_default();
         // What nearly all messages say, as they mostly spell it.
         if content_type == b"application/cloudevents+json" {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ::sql::lake::{Lake, Table};
-use ::sql::quantities::{PeriodScan, Question};
+use ::sql::quantities::{Narrowed, PeriodScan, Question};
 use anyhow::{Result, bail};
 use clap::Args;
 use rating::catalog::Catalog;
@@ -40,7 +40,16 @@ impl MonthQuantities {
                 Question::Prices(DemandOptions::default())
             };
             let (period, threads) = (PERIOD.parse()?, self.threads);
-            let scan = PeriodScan { table, snapshot, catalog, period, question, tenants: None, threads };
+            let scan = PeriodScan {
+                table,
+                snapshot,
+                catalog,
+                period,
+                question,
+                tenants: None,
+                narrowed: Narrowed::default(),
+                threads,
+            };
             anyhow::Ok(scan.run_from(&lake, self.source.source()).await?)
         })?;
         let quantities: usize =

@@ -184,6 +184,26 @@ impl CountedEvents {
         }
     }
 
+    /// Gives what is told of a running session the values that it has: a stop ends it there whatever the event names, and
+    /// a heartbeat that names none keeps it there.
+    fn place_in_sessions(&mut self) {
+        let mut running: BTreeMap<String, Dimensions> = BTreeMap::new();
+        for event in &mut self.events {
+            let is_bare = event.dimensions.is_empty();
+            match (event.signal.as_deref(), running.get(&event.resource)) {
+                (Some("stop"), Some(own)) => {
+                    event.dimensions = own.clone();
+                    running.remove(&event.resource);
+                }
+                (Some("stop"), None) => {}
+                (Some("heartbeat"), Some(own)) if is_bare => event.dimensions = own.clone(),
+                _ => {
+                    running.insert(event.resource.clone(), event.dimensions.clone());
+                }
+            }
+        }
+    }
+
     /// Keeps what lies in the line's span, and before it what is carried in: of each resource the last event.
     fn choose(&mut self, kind: &MeterKind, view: &View, line: &LineItem) {
         let span = line.key.span;
@@ -191,6 +211,9 @@ impl CountedEvents {
             view.takes(&event.dimensions) && view.group(&event.dimensions) == line.key.dimensions
         };
         let is_session = matches!(kind, MeterKind::Session { .. });
+        if is_session {
+            self.place_in_sessions();
+        }
         // A session that moves to other values is shown there as well as here; its own events tell.
         let carried_of = |event: &Counted| {
             (event.resource.clone(), if is_session { None } else { Some(event.dimensions.clone()) })

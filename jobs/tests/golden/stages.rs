@@ -17,7 +17,7 @@ use rating::usage::Usage;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sql::lake::{Lake, Table};
-use sql::quantities::{PeriodScan, Question};
+use sql::quantities::{Narrowed, PeriodScan, Question};
 
 use crate::Golden;
 use crate::lake::{from_lines, read, to_lines, write};
@@ -103,6 +103,7 @@ pub fn quantities(golden: &Golden) {
             period: golden.period(),
             question: Question::Prices(DemandOptions { unpriced_usage: true, costs: true }),
             tenants: Some(golden.run.tenants.iter().cloned().collect()),
+            narrowed: Narrowed::default(),
             threads: 2,
         };
         scan.run().await.unwrap()

@@ -8,6 +8,7 @@ mod buckets;
 mod duckdb;
 mod focus;
 mod shell;
+mod small;
 mod world;
 
 use arrow::array::RecordBatch;

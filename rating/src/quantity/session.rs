@@ -29,6 +29,7 @@ pub enum SessionEvent {
     Heartbeat,
     /// A heartbeat that names no dimensions: a session that runs keeps those it has.
     BareHeartbeat,
+    /// Ends the session in the dimensions that it has, whatever the event names.
     Stop,
     /// The whole session in one event, fed at its start.
     Complete {
@@ -149,10 +150,12 @@ impl SessionFold {
         self.now_us = time_us;
         self.end_if_over(session, time_us)?;
         let dimensions = match (event, self.open.get(&session)) {
-            (SessionEvent::BareHeartbeat, Some(open)) => open.dimensions,
+            (SessionEvent::BareHeartbeat | SessionEvent::Stop, Some(open)) => open.dimensions,
             _ => dimensions,
         };
-        self.totals(dimensions).samples.note(time_us);
+        if self.counts(session, time_us, event) {
+            self.totals(dimensions).samples.note(time_us);
+        }
         match event {
             SessionEvent::Start | SessionEvent::Heartbeat | SessionEvent::BareHeartbeat => {
                 self.sign_of_life(time_us, session, dimensions)
@@ -169,6 +172,16 @@ impl SessionFold {
                 Ok(())
             }
             SessionEvent::Complete { end_us } => self.complete(time_us, session, dimensions, end_us),
+        }
+    }
+
+    /// Whether an event says anything of usage. What ends nothing is an oddity and no sample: dimensions that nobody used
+    /// would owe the fee of a first tier.
+    fn counts(&self, session: u32, time_us: i64, event: SessionEvent) -> bool {
+        match event {
+            SessionEvent::Stop => self.open.contains_key(&session),
+            SessionEvent::Complete { end_us } => end_us >= time_us,
+            SessionEvent::Start | SessionEvent::Heartbeat | SessionEvent::BareHeartbeat => true,
         }
     }
 

@@ -309,6 +309,37 @@ other_tenants:
     assert!(used.warnings("acme", "2026-01").is_empty());
 }
 
+/// The stops would else be usage of no size and of small, which owe the first tier's 5.00 for nothing.
+#[test]
+fn a_stop_without_dimensions_owes_no_fee_of_its_own() {
+    let catalog = "
+catalog: c
+currency: USD
+meters:
+  desk:
+    kind: session
+    event_type: s
+    resource: $.id
+    session: { signal: $.what, start: start, stop: stop }
+    dimensions: { size: $.size }
+    unit: second
+plans:
+  basic:
+    prices:
+      desk: { meter: desk, unit: hour, split_by: [size], graduated: [{ up_to: 10, per_unit: 1, flat: 5.00 }, { per_unit: 1 }] }
+other_tenants:
+  subscriptions: [{ plan: basic, from: 2025-01-01 }]
+";
+    let used = World::new(
+        catalog,
+        "2026-01-05T10:00:00Z desk d {\"size\":\"large\"} start
+         2026-01-05T11:00:00Z desk d - stop
+         2026-01-06T11:00:00Z desk e {\"size\":\"small\"} stop",
+    );
+    assert_eq!(used.lines("acme", "2026-01"), ["desk[large]: 3600 -> 1 = 6.00"]);
+    assert_eq!(used.warnings("acme", "2026-01"), ["1 stops of desk without a start"]);
+}
+
 #[test]
 fn grants_are_in_the_catalogs_currency() {
     let catalog = "

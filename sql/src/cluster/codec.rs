@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::functions::{catalog_function, catalog_of};
 use crate::lake::{DataFile, Lake, Table, TableSnapshot};
-use crate::quantities::{ChargeKinds, PeriodScan, QuantitiesExec, Told};
+use crate::quantities::{ChargeKinds, Narrowed, PeriodScan, QuantitiesExec, Told};
 
 /// Begins everything that is ours.
 const MARK: &[u8] = b"meterhouse ";
@@ -95,6 +95,10 @@ impl LakeCodec {
             period: period.map_err(|error| exec_datafusion_err!("{error}"))?,
             question: told.question(),
             tenants,
+            narrowed: Narrowed {
+                starts_then: message["starts_then"].as_bool().ok_or_else(incomplete)?,
+                sessions_until_us: message["sessions_until_us"].as_i64(),
+            },
             threads: number(&message["threads"])? as usize,
         };
         let columns = message["projection"].as_array();
@@ -141,6 +145,8 @@ impl PhysicalExtensionCodec for LakeCodec {
             "snapshot": snapshot_message(&scan.snapshot),
             "period": scan.period.to_string(),
             "tenants": scan.tenants,
+            "starts_then": scan.narrowed.starts_then,
+            "sessions_until_us": scan.narrowed.sessions_until_us,
             "threads": scan.threads,
             "projection": projection,
         });

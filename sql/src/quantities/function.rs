@@ -1,7 +1,8 @@
 //! `quantities('2026-05')` and `charges('2026-05')` in SQL: table functions with an execution plan of their own (`exec`).
 //!
-//! Owns: reading its arguments, and passing filters on the tenant down. A second argument pins the version of
-//! `usage_events`; otherwise it is the session's. As tables they take the periods from the query's filters.
+//! Owns: reading its arguments, and passing filters on the tenant down. Beside the period they take the version of
+//! `usage_events`, which otherwise is the session's, and the instant up to which sessions that still run count. As tables
+//! they take the periods from the query's filters.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,10 +22,11 @@ use rating::period::PeriodChoice;
 
 use super::charges::{CHARGES, ChargeKinds};
 use super::exec::QuantitiesExec;
-use super::period::{PeriodScan, Question};
+use super::period::{Narrowed, PeriodScan, Question};
 use super::shares::TenantShare;
 use super::table::{OUTCOMES, QUANTITIES};
 use crate::lake::{Lake, LakeError, Table, TableSnapshot};
+use crate::session::instant;
 
 /// What is told of the usage of a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,29 +90,37 @@ pub struct QuantitiesFunction {
 
 impl TableFunctionImpl for QuantitiesFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
-        let name = self.told.name();
-        let usage =
-            format!("{name}() takes a period like '2026-05', and if you like a version of usage_events");
-        let (period, version) = match args.exprs() {
-            [period] => (period, None),
-            [period, version] => (period, Some(version)),
-            _ => return plan_err!("{usage}"),
+        let usage = || {
+            let name = self.told.name();
+            plan_datafusion_err!(
+                "{name}() takes a period like '2026-05', and if you like a version of usage_events, like 1204, and the \
+                 instant up to which running sessions count, like '2026-05-20T00:00:00Z'"
+            )
         };
-        let Expr::Literal(ScalarValue::Utf8(Some(period)), _) = period else { return plan_err!("{usage}") };
+        let [Expr::Literal(ScalarValue::Utf8(Some(period)), _), rest @ ..] = args.exprs() else {
+            return Err(usage());
+        };
+        let mut rest = rest;
         let period: PeriodChoice = period.parse().map_err(|error| plan_datafusion_err!("{error}"))?;
-        let version = match version {
-            None => None,
-            Some(Expr::Literal(ScalarValue::Int64(Some(version)), _)) => u64::try_from(*version).ok(),
-            Some(_) => return plan_err!("{usage}"),
+        let mut version = None;
+        if let [Expr::Literal(ScalarValue::Int64(Some(given)), _), others @ ..] = rest {
+            (version, rest) = (Some(u64::try_from(*given).map_err(|_| usage())?), others);
+        }
+        let sessions_until_us = match rest {
+            [] => None,
+            [Expr::Literal(ScalarValue::Utf8(Some(text)), _)] => Some(instant(text).ok_or_else(usage)?),
+            _ => return Err(usage()),
         };
-        Ok(Arc::new(QuantitiesTable { function: self.clone(), period: Some(period), version }))
+        let period = Some(period);
+        Ok(Arc::new(QuantitiesTable { function: self.clone(), period, version, sessions_until_us }))
     }
 }
 
 impl QuantitiesFunction {
     /// The same as a table, of which a query names the periods: `WHERE period = '2026-05-01'`.
     pub fn table(&self) -> Arc<dyn TableProvider> {
-        Arc::new(QuantitiesTable { function: self.clone(), period: None, version: None })
+        let function = self.clone();
+        Arc::new(QuantitiesTable { function, period: None, version: None, sessions_until_us: None })
     }
 
     /// The table of one period.
@@ -125,6 +135,7 @@ struct QuantitiesTable {
     /// None where the query's filters say it.
     period: Option<PeriodChoice>,
     version: Option<u64>,
+    sessions_until_us: Option<i64>,
 }
 
 impl QuantitiesTable {
@@ -149,8 +160,15 @@ impl QuantitiesTable {
                  with the day on which it starts, or FROM {name}('2026-05')"
             );
         };
-        let periods = named.iter().map(|period| period.parse());
-        periods.collect::<Result<_, _>>().map_err(|error| plan_datafusion_err!("{error}"))
+        let day = |named: &String| match named.parse() {
+            Ok(day @ PeriodChoice::Day(_)) => Ok(day),
+            Ok(month @ PeriodChoice::Month(_)) => plan_err!(
+                "the column period of {name} is the day on which the period starts: write period = '{month}-01', or FROM \
+                 {name}('{month}') for the periods that start in the month"
+            ),
+            Err(error) => plan_err!("{error}"),
+        };
+        named.iter().map(day).collect()
     }
 }
 
@@ -202,6 +220,11 @@ impl TableProvider for QuantitiesTable {
             period,
             question: told.question(),
             tenants: tenants.clone(),
+            narrowed: Narrowed {
+                // Else two of the days that a filter names would mean one period, and its rows came twice.
+                starts_then: self.period.is_none(),
+                sessions_until_us: self.sessions_until_us,
+            },
             threads: if *is_spread { 1 } else { cores },
         };
         let mut scans = Vec::new();

@@ -14,6 +14,7 @@ use rating::usage::{Demand, Usage, View, Wanted};
 
 use super::charges::{self, ChargeKinds};
 use super::shares::TenantShare;
+use super::so_far;
 use super::{Answers, Asked, HELD_BYTES_MAX, QuantitiesError, UsageScan};
 use crate::lake::{Lake, TableHandle, TableSnapshot};
 use crate::rollups::{RollUps, Source};
@@ -42,7 +43,17 @@ pub struct PeriodScan {
     pub question: Question,
     /// Only these tenants; none for all.
     pub tenants: Option<BTreeSet<String>>,
+    pub narrowed: Narrowed,
     pub threads: usize,
+}
+
+/// What of a period is left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Narrowed {
+    /// All periods but those that start on the day that is named. Else a day means the period that it lies in.
+    pub starts_then: bool,
+    /// Of sessions, all that lies after this instant: one that still runs has not been used beyond it.
+    pub sessions_until_us: Option<i64>,
 }
 
 impl PeriodScan {
@@ -92,11 +103,20 @@ impl PeriodScan {
     }
 
     fn period_of(&self, terms: &Tenant) -> Result<Option<Period>, PeriodError> {
-        self.period.period(&terms.cycle, &terms.time_zone)
+        let period = self.period.period(&terms.cycle, &terms.time_zone)?;
+        Ok(period.filter(|period| !self.narrowed.starts_then || period.name == self.period.to_string()))
     }
 
-    /// Nothing for a tenant that has no such period.
+    /// What is asked of the lake; nothing for a tenant that has no such period.
     fn demand(&self, terms: &Tenant, tenant: &str) -> Result<Option<Demand>, PeriodError> {
+        let whole = self.whole_demand(terms, tenant)?;
+        Ok(whole.map(|demand| match self.narrowed.sessions_until_us {
+            Some(until_us) => so_far::narrow(&self.catalog, demand, until_us),
+            None => demand,
+        }))
+    }
+
+    fn whole_demand(&self, terms: &Tenant, tenant: &str) -> Result<Option<Demand>, PeriodError> {
         let Some(period) = self.period_of(terms)? else { return Ok(None) };
         Ok(Some(demand_of_terms(&self.catalog, terms, period, tenant, self.question)))
     }
@@ -122,6 +142,18 @@ impl PeriodScan {
                 && let Some(demand) = self.demand(terms, &terms.key)?
             {
                 answers.usages.push(Usage::unused(demand));
+            }
+        }
+        if let Some(until_us) = self.narrowed.sessions_until_us {
+            let own = self.catalog.tenants.iter().map(|terms| (terms.key.as_str(), terms));
+            let own: HashMap<&str, &Tenant> = own.collect();
+            for usage in &mut answers.usages {
+                let tenant = &usage.demand.tenant;
+                let terms = own.get(tenant.as_str()).copied().or(self.catalog.other_tenants.as_ref());
+                let whole = terms.map(|terms| self.whole_demand(terms, tenant)).transpose()?;
+                if let Some(whole) = whole.flatten() {
+                    *usage = so_far::widen(&self.catalog, usage, whole, until_us);
+                }
             }
         }
         answers.sort();

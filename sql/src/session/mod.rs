@@ -60,6 +60,7 @@ use engine::Runner;
 use information::Information;
 use tenant_table::{TenantFunction, TenantTable};
 use time_travel::TableAt;
+pub(crate) use time_travel::instant;
 
 /// The name of the catalog and of its schemas.
 const CATALOG: &str = "meterhouse";

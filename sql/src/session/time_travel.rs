@@ -52,7 +52,7 @@ impl TableFunctionImpl for TableAt {
 }
 
 /// Reads an instant; one without an offset is in UTC.
-fn instant(text: &str) -> Option<i64> {
+pub(crate) fn instant(text: &str) -> Option<i64> {
     let utc: arrow::array::timezone::Tz = "+00:00".parse().ok()?;
     Some(arrow::compute::kernels::cast_utils::string_to_datetime(&utc, text).ok()?.timestamp_micros())
 }

@@ -157,7 +157,8 @@ fn a_batch_holds_what_single_polls_hand_out() {
 }
 
 /// Partitions are assigned over and over, mostly without being given up in between, at any place, while messages
-/// wait in every queue. Each assignment must bring its messages from its very position on, one after the other.
+/// wait in every queue. (Not before the one before has brought a message of each: librdkafka stops the process when a
+/// partition that it is still stopping is assigned and taken away once more.) Each assignment must bring its messages from its very position on, one after the other.
 #[test]
 fn every_assignment_brings_its_messages_from_its_position_on() {
     let seed = rand::random();
@@ -177,10 +178,6 @@ fn every_assignment_brings_its_messages_from_its_position_on() {
             }
         }
         consumer.assign(&positions(&starts)).unwrap();
-        // Some assignments are over before anything of them came.
-        if random.random_range(0..3) == 0 {
-            continue;
-        }
         let wanted: BTreeMap<i32, i64> = starts
             .iter()
             .map(|(partition, start)| (*partition, random.random_range(*start..MESSAGES)))

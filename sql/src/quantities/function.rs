@@ -125,7 +125,8 @@ impl QuantitiesFunction {
 
     /// The table of one period.
     pub fn of_period(&self, period: PeriodChoice) -> Arc<dyn TableProvider> {
-        Arc::new(QuantitiesTable { function: self.clone(), period: Some(period), version: None })
+        let (function, period) = (self.clone(), Some(period));
+        Arc::new(QuantitiesTable { function, period, version: None, sessions_until_us: None })
     }
 }
 

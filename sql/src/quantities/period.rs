@@ -145,12 +145,10 @@ impl PeriodScan {
             }
         }
         if let Some(until_us) = self.narrowed.sessions_until_us {
-            let own = self.catalog.tenants.iter().map(|terms| (terms.key.as_str(), terms));
-            let own: HashMap<&str, &Tenant> = own.collect();
+            let terms = TenantTerms::new(&self.catalog);
             for usage in &mut answers.usages {
                 let tenant = &usage.demand.tenant;
-                let terms = own.get(tenant.as_str()).copied().or(self.catalog.other_tenants.as_ref());
-                let whole = terms.map(|terms| self.whole_demand(terms, tenant)).transpose()?;
+                let whole = terms.of(tenant).map(|terms| self.whole_demand(terms, tenant)).transpose()?;
                 if let Some(whole) = whole.flatten() {
                     *usage = so_far::widen(&self.catalog, usage, whole, until_us);
                 }

@@ -28,9 +28,10 @@ use crate::source::SourceArgs;
 use crate::sql::{self, CLUSTER_PARTS, writing};
 
 /// The columns that people look at; the other formats have them all.
-const SHOWN: [&str; 10] = [
+const SHOWN: [&str; 11] = [
     "tenant",
     "meter",
+    "only",
     "dimensions",
     "measure",
     "span_start",

@@ -4,22 +4,22 @@
 //! the usage costs the vendor, and how far the tenant's limits are used up. Does not own the arithmetic (`rating::draft`).
 //! Nothing here looks at invoices; a period that goes on is rated as if its levels stayed as they are.
 
-use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::common::exec_datafusion_err;
 use datafusion::error::Result;
 use rating::catalog::{Catalog, Limit, Quota, QuotaWindow, Tenant};
 use rating::draft::Charges;
 use rating::exact::Exact;
 use rating::line::LineItem;
 use rating::period::Span;
-use rating::quantity::{Measure, Measured};
-use rating::usage::{Usage, View, Wanted};
+use rating::quantity::Measure;
+use rating::quota;
+use rating::usage::Usage;
 use serde_json::json;
 
+use super::left_out::LeftOutTenant;
 use crate::relation::cells::{Cell, batch, decimal, instant};
 use crate::relation::{DECIMAL, RelationColumn, TEXT, column, optional, schema_of, time};
 
@@ -57,7 +57,7 @@ pub(crate) fn columns() -> Vec<RelationColumn> {
         optional(
             "billable",
             DECIMAL,
-            "what the price was applied to; for a limit, how much it allows (null: unlimited)",
+            "what the price was applied to; for a limit, how much it allows with what was bought to raise it (null: unlimited)",
         ),
         optional("unit", TEXT, "in what both count"),
         optional("currency", TEXT, "ISO 4217 code; null for limits"),
@@ -69,14 +69,19 @@ pub(super) fn batches(
     usages: &[Usage],
     catalog: &Catalog,
     projection: Option<&[usize]>,
+    left_out: &mut Vec<LeftOutTenant>,
 ) -> Result<Vec<RecordBatch>> {
     let columns = columns();
     let mut rows = Vec::new();
     for usage in usages {
         let tenant = &usage.demand.tenant;
         if let Some(terms) = catalog.tenant_terms(tenant) {
-            let of_tenant = rows_of(catalog, terms, usage);
-            rows.extend(of_tenant.map_err(|error| exec_datafusion_err!("tenant {tenant}: {error}"))?);
+            match rows_of(catalog, terms, usage) {
+                Ok(of_tenant) => rows.extend(of_tenant),
+                Err(error) => {
+                    left_out.push(LeftOutTenant { tenant: tenant.clone(), reason: error.to_string() });
+                }
+            }
         }
     }
     let project = |rows: &[Vec<Cell>]| -> Result<RecordBatch> {
@@ -106,7 +111,7 @@ fn rows_of(
     rows.extend(
         limits(catalog, terms, usage.demand.period.span)
             .into_iter()
-            .map(|(quota, limit)| limit_row(quota, limit, usage)),
+            .map(|(quota, limit)| limit_row(catalog, quota, limit, usage)),
     );
     Ok(rows)
 }
@@ -155,27 +160,9 @@ pub(super) fn limits<'c>(catalog: &'c Catalog, terms: &'c Tenant, period: Span) 
     limits
 }
 
-pub(super) fn wanted(quota: &Quota, period: Span) -> Wanted {
-    Wanted {
-        view: view(quota),
-        spans: vec![period],
-        measures: BTreeSet::from([quota.usage.measure]),
-        transactions: false,
-    }
-}
-
-fn view(quota: &Quota) -> View {
-    View { meter: quota.usage.meter.clone(), only: quota.usage.only.clone(), by: Vec::new() }
-}
-
-fn limit_row(quota: &Quota, limit: Limit, usage: &Usage) -> Vec<Cell> {
+fn limit_row(catalog: &Catalog, quota: &Quota, limit: Limit, usage: &Usage) -> Vec<Cell> {
     let period = usage.demand.period.span;
-    let series = usage.of(&view(quota), &[period]).and_then(<[_]>::first);
-    let measured =
-        series.and_then(|series| series.totals.measure(quota.usage.measure, &period)).unwrap_or_default();
-    let size = |unit: u128| Exact::from(i128::try_from(unit).unwrap_or(i128::MAX));
-    let (measured_unit, unit) = (&quota.usage.measured_unit, &quota.usage.unit);
-    let used = (&measured * &size(measured_unit.size)).checked_div(&size(unit.size)).unwrap_or_default();
+    let of_quota = quota::use_of(catalog, quota, limit, usage);
     let mut row = start_of_row(usage, "limit");
     row.extend([
         Cell::Null,
@@ -187,12 +174,9 @@ fn limit_row(quota: &Quota, limit: Limit, usage: &Usage) -> Vec<Cell> {
         json!(quota.usage.only).to_string().into(),
         instant(period.start_us),
         instant(period.end_us),
-        decimal(&used),
-        match limit {
-            Limit::Unlimited => Cell::Null,
-            Limit::Of(quantity) => decimal(&Exact::from(quantity)),
-        },
-        unit.name.as_str().into(),
+        decimal(&of_quota.used),
+        of_quota.limit.as_ref().map_or(Cell::Null, decimal),
+        quota.usage.unit.name.as_str().into(),
         Cell::Null,
         Cell::Null,
     ]);

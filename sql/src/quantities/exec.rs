@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{internal_err, project_schema};
+use datafusion::common::{exec_err, internal_err, project_schema};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
@@ -24,6 +24,7 @@ use rating::usage::Usage;
 
 use super::charges;
 use super::function::Told;
+use super::left_out::{LeftOut, LeftOutTenant};
 use super::period::PeriodScan;
 use super::shares::TenantShare;
 use super::table::QuantityRows;
@@ -153,14 +154,27 @@ impl Answer {
         let roll_ups = RollUps::open(&self.lake).await.map_err(external)?;
         let found = RollUps::answer(roll_ups.as_ref(), &scan, Source::Auto).await.map_err(external)?;
         let answers = self.scan.complete_share(found.answers, &share).map_err(external)?;
-        if let Some(failure) = answers.failed.into_iter().next() {
-            return Err(DataFusionError::External(Box::new(failure)));
-        }
+        let mut left_out: Vec<LeftOutTenant> = answers.failed.into_iter().map(Into::into).collect();
         let (usages, catalog) = (&answers.usages, &self.scan.catalog);
-        match self.told {
+        let batches = match self.told {
             Told::Quantities => batches(usages, catalog, self.projection.as_deref()),
-            Told::Charges => charges::batches(usages, catalog, self.projection.as_deref()),
+            Told::Charges => charges::batches(usages, catalog, self.projection.as_deref(), &mut left_out),
+        }?;
+        self.leave_out(left_out)?;
+        Ok(batches)
+    }
+
+    /// The rows of all others are worth having, unless the query asks for that very tenant or nobody would tell of it.
+    fn leave_out(&self, left_out: Vec<LeftOutTenant>) -> Result<()> {
+        let told = self.context.session_config().get_extension::<LeftOut>();
+        for one in left_out {
+            let is_asked_for = self.scan.tenants.as_ref().is_some_and(|asked| asked.contains(&one.tenant));
+            match &told {
+                Some(told) if !is_asked_for => told.note(one),
+                _ => return exec_err!("{one}"),
+            }
         }
+        Ok(())
     }
 }
 

@@ -17,7 +17,6 @@ use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
-use rating::catalog::Catalog;
 use rating::period::PeriodChoice;
 
 use super::charges::CHARGES;
@@ -26,7 +25,7 @@ use super::period::{Narrowed, PeriodScan, Question};
 use super::shares::TenantShare;
 use super::table::QUANTITIES;
 use crate::lake::{Lake, LakeError, Table, TableSnapshot};
-use crate::session::instant;
+use crate::session::{SessionCatalogs, instant};
 
 /// What is told of the usage of a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +65,7 @@ pub struct QuantitiesFunction {
     pub lake: Lake,
     /// None while the table does not exist.
     pub snapshot: Option<Arc<TableSnapshot>>,
-    pub catalog: Arc<Catalog>,
+    pub(crate) catalogs: Arc<SessionCatalogs>,
     /// Whether the tenants are spread over processes, rather than over the cores of one.
     pub is_spread: bool,
 }
@@ -179,7 +178,7 @@ impl TableProvider for QuantitiesTable {
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let snapshot = self.snapshot().await?;
-        let QuantitiesFunction { told, lake, catalog, is_spread, .. } = &self.function;
+        let QuantitiesFunction { told, lake, catalogs, is_spread, .. } = &self.function;
         let table = lake.table(Table::UsageEvents);
         let cores = state.config().target_partitions();
         let tenants = texts_of(filters, "tenant");
@@ -190,10 +189,10 @@ impl TableProvider for QuantitiesTable {
         } else {
             vec![TenantShare::default()]
         };
-        let scan_of = |period| PeriodScan {
+        let scan_of = |period, catalog| PeriodScan {
             table: table.clone(),
             snapshot: Arc::clone(&snapshot),
-            catalog: Arc::clone(catalog),
+            catalog,
             period,
             question: told.question(),
             tenants: tenants.clone(),
@@ -206,7 +205,8 @@ impl TableProvider for QuantitiesTable {
         };
         let mut scans = Vec::new();
         for period in self.periods(filters)? {
-            let (scan, shares) = (scan_of(period), TenantShare::rows(&shares)?);
+            let scan = scan_of(period, catalogs.of_period(period).await?);
+            let shares = TenantShare::rows(&shares)?;
             let scan = QuantitiesExec::new(*told, lake.clone(), scan, projection.cloned(), shares)?;
             scans.push(Arc::new(scan) as Arc<dyn ExecutionPlan>);
         }

@@ -179,7 +179,7 @@ pub(crate) fn demand_of_terms(
     let mut demand = Charges::new(catalog, terms, period).demand(tenant, options);
     if question == Question::Charges {
         for (quota, _) in charges::limits(catalog, terms, span) {
-            demand.ask(charges::wanted(quota, span));
+            quota::ask(&mut demand, catalog, quota);
         }
     }
     if question == Question::Everything {

@@ -3,6 +3,9 @@
 //! `Batcher` runs on the thread that reads messages. It decodes each one straight into columns and hands
 //! full columns on to the encoder; `seal` ends the batch, which is then committed as one.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -12,20 +15,22 @@ use crossbeam_channel::Sender;
 use rating::catalog::Catalog;
 use sql::lake::Table;
 
-use crate::columns::{RejectedColumns, UsageColumns};
+use crate::columns::RejectedColumns;
 use crate::day_file::FileKind;
 use crate::decode::{Decoded, Decoder};
+use crate::open_days::OpenDays;
 use crate::raw_message::{Coordinates, Headers, RawMessage};
 use crate::settings::IngestSettings;
 use crate::timestamp::day_of;
 use crate::unfinished::{StoredRejects, Unfinished};
 
-/// Columns are handed to the encoder when they hold this many rows: few enough that they are still in the
-/// processor's cache then, and that the allocator gives their memory out again without clearing it.
-const CHUNK_ROWS: usize = 2 * 1024;
-/// All days together hand on their columns when they hold this many rows.
+/// All days together hand on their columns when they hold this many rows,
 const OPEN_ROWS_MAX: usize = 64 * 1024;
-/// Rejects keep whole messages, so their columns are bounded by bytes too.
+/// or so many bytes of text.
+const OPEN_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Rejects are handed on when they are so many,
+const REJECTED_CHUNK_ROWS: usize = 2 * 1024;
+/// or so many bytes: they keep whole messages.
 const REJECTED_CHUNK_BYTES: usize = 8 * 1024 * 1024;
 
 /// What the topic of a message out of a file begins with.
@@ -102,10 +107,11 @@ impl Stretch {
         self.end.max(self.rejects_expected.unwrap_or(0))
     }
 
-    /// What the reject table says of `Unfinished::rounds` after this batch, if it records rejects behind the
-    /// position of that table.
+    /// What the reject table says of `Unfinished::rounds` after this batch, if it begins behind the position of that
+    /// table and records rejects. It does so wherever it ends: another owner may have begun at the same place and ended
+    /// before that position, which then has not moved.
     pub fn rounds_next(&self) -> Option<i64> {
-        let is_behind = self.rejects_expected == Some(self.rejects_next());
+        let is_behind = self.rejects_expected.is_some_and(|settled| settled > self.start);
         is_behind.then(|| self.rounds_expected.unwrap_or(0) + 1)
     }
 }
@@ -120,9 +126,13 @@ pub enum ToEncoder {
         rows: RecordBatch,
     },
     Seal(Seal),
-    /// Forget the rows since the last seal.
-    Discard,
+    /// Forget the rows since the last seal; what comes then is counted here.
+    Discard(EncodedBytes),
 }
+
+/// What the encoder holds of a batch, in bytes. Each batch has a counter of its own: one that is full already when
+/// the next batch begins would end that one after a single message.
+pub type EncodedBytes = Arc<AtomicUsize>;
 
 /// The end of a batch.
 #[derive(Debug)]
@@ -134,6 +144,8 @@ pub struct Seal {
     pub opened: Instant,
     /// Told when the batch is committed or dropped.
     pub done: Option<Sender<()>>,
+    /// What comes then is counted here.
+    pub next_bytes: EncodedBytes,
 }
 
 /// Where a partition's reading stands.
@@ -227,25 +239,9 @@ pub struct Batcher {
     /// The last message's partition, because the next one's is mostly the same.
     last: usize,
     counts: Counts,
-    rows_in_columns: usize,
     opened: Option<Instant>,
     encoder: Sender<ToEncoder>,
-    /// What the encoder holds in memory, in bytes.
-    encoded_bytes: Arc<AtomicUsize>,
-}
-
-/// The columns of each day that the batch has rows of. They are few, and the next row's day is mostly the last.
-#[derive(Debug, Default)]
-struct OpenDays(Vec<(i32, UsageColumns)>);
-
-impl OpenDays {
-    fn columns(&mut self, day: i32) -> &mut UsageColumns {
-        let at = self.0.iter().rposition(|(open, _)| *open == day).unwrap_or_else(|| {
-            self.0.push((day, UsageColumns::default()));
-            self.0.len() - 1
-        });
-        &mut self.0[at].1
-    }
+    encoded_bytes: EncodedBytes,
 }
 
 /// The columns of a batch while a message is put into them.
@@ -261,24 +257,30 @@ struct OpenRows<'b> {
     rejects_recorded: u64,
     /// A day whose columns are full.
     full_day: Option<i32>,
+    open_days_max: usize,
+    encoder: &'b Sender<ToEncoder>,
+    /// Whether the encoder took all that was handed on meanwhile.
+    handed_on: Result<(), EncoderStopped>,
 }
 
 impl OpenRows<'_> {
     fn keep(&mut self, decoded: Decoded<'_>) {
         match decoded {
             Decoded::Event(event) => {
-                let day = day_of(event.time_us);
                 let is_correction = event.is_correction();
                 let days = if is_correction { &mut *self.corrections } else { &mut *self.days };
-                let columns = days.columns(day);
-                let before = columns.rows();
-                columns.push(&event, self.meters, self.message.at, self.arrival_us);
+                // One message may hold thousands of events, each of another day, and each day takes its room.
+                if days.count() >= self.open_days_max && !days.has(day_of(event.time_us)) {
+                    self.handed_on = self.handed_on.and_then(|()| days.hand_on(self.encoder));
+                    days.clear();
+                }
+                let (rows, full_day) = days.push(&event, self.meters, self.message.at, self.arrival_us);
                 self.counts.events += 1;
                 self.counts.unmetered += u64::from(event.readings.is_empty());
-                self.counts.rows += (columns.rows() - before) as u64;
+                self.counts.rows += rows as u64;
                 // Corrections are few, and wait until all days are handed on.
-                if columns.rows() >= CHUNK_ROWS && !is_correction {
-                    self.full_day = Some(day);
+                if full_day.is_some() && !is_correction {
+                    self.full_day = full_day;
                 }
             }
             Decoded::Rejected(reject) => {
@@ -305,20 +307,19 @@ impl Batcher {
         catalog: &Catalog,
         settings: &IngestSettings,
         encoder: Sender<ToEncoder>,
-        encoded_bytes: Arc<AtomicUsize>,
+        encoded_bytes: EncodedBytes,
     ) -> Self {
         Self {
             decoder: Decoder::new(catalog, settings.limits),
             meters: catalog.meters.iter().map(|meter| meter.key.clone()).collect(),
             settings: settings.clone(),
-            days: OpenDays::default(),
-            corrections: OpenDays::default(),
+            days: OpenDays::new(FileKind::Arrived),
+            corrections: OpenDays::new(FileKind::Corrections),
             rejected: RejectedColumns::default(),
             rejected_bytes: 0,
             partitions: Vec::new(),
             last: 0,
             counts: Counts::default(),
-            rows_in_columns: 0,
             opened: None,
             encoder,
             encoded_bytes,
@@ -370,6 +371,10 @@ impl Batcher {
             counts: Counts { messages: 1, skipped_offsets, ..Counts::default() },
             rejects_recorded: 0,
             full_day: None,
+            // More than end a batch after a message.
+            open_days_max: 2 * self.settings.open_days_max.max(1),
+            encoder: &self.encoder,
+            handed_on: Ok(()),
         };
         match slot.stored_rejects(message.at.offset) {
             None => self.decoder.decode(message, arrival_us, &mut |decoded| rows.keep(decoded)),
@@ -380,49 +385,33 @@ impl Batcher {
                 });
             }
         }
-        let OpenRows { counts, rejects_recorded, full_day, .. } = rows;
-        self.rows_in_columns += counts.rows as usize;
+        let OpenRows { counts, rejects_recorded, full_day, handed_on, .. } = rows;
         self.counts.add(counts);
         self.partitions[at].extend(message.at.offset, counts, rejects_recorded);
+        handed_on?;
         self.hand_on(full_day, day_of(arrival_us))
     }
 
     /// Gives full columns to the encoder; waits if it is behind, which bounds memory.
     fn hand_on(&mut self, full_day: Option<i32>, today: i32) -> Result<(), EncoderStopped> {
         if let Some(day) = full_day {
-            self.hand_on_day(day)?;
+            self.days.hand_on_day(day, &self.encoder)?;
         }
         // Rows spread over many days are handed on before any day is full.
-        if self.rows_in_columns >= OPEN_ROWS_MAX {
+        let (rows, bytes) =
+            (self.days.rows() + self.corrections.rows(), self.days.bytes() + self.corrections.bytes());
+        if rows >= OPEN_ROWS_MAX || bytes >= OPEN_BYTES_MAX {
             self.hand_on_days()?;
         }
-        if self.rejected.rows() >= CHUNK_ROWS || self.rejected_bytes >= REJECTED_CHUNK_BYTES {
+        if self.rejected.rows() >= REJECTED_CHUNK_ROWS || self.rejected_bytes >= REJECTED_CHUNK_BYTES {
             self.hand_on_rejected(today)?;
         }
         Ok(())
     }
 
     fn hand_on_days(&mut self) -> Result<(), EncoderStopped> {
-        let days: Vec<i32> = self.days.0.iter().map(|(day, _)| *day).collect();
-        days.into_iter().try_for_each(|day| self.hand_on_day(day))?;
-        let mut corrections = std::mem::take(&mut self.corrections.0);
-        for (day, columns) in corrections.iter_mut().filter(|(_, columns)| columns.rows() > 0) {
-            self.rows_in_columns -= columns.rows();
-            let rows = columns.finish();
-            let kind = FileKind::Corrections;
-            self.send(ToEncoder::Rows { table: Table::UsageEvents, day: *day, kind, rows })?;
-        }
-        Ok(())
-    }
-
-    fn hand_on_day(&mut self, day: i32) -> Result<(), EncoderStopped> {
-        let columns = self.days.columns(day);
-        if columns.rows() == 0 {
-            return Ok(());
-        }
-        self.rows_in_columns -= columns.rows();
-        let rows = columns.finish();
-        self.send(ToEncoder::Rows { table: Table::UsageEvents, day, kind: FileKind::Arrived, rows })
+        self.days.hand_on(&self.encoder)?;
+        self.corrections.hand_on(&self.encoder)
     }
 
     fn hand_on_rejected(&mut self, today: i32) -> Result<(), EncoderStopped> {
@@ -447,7 +436,7 @@ impl Batcher {
     /// Whether the batch should be committed for its size; cheap enough to ask after each message.
     pub fn is_full(&self) -> bool {
         self.counts.rows as usize >= self.settings.flush_rows
-            || self.days.0.len() > self.settings.open_days_max
+            || self.days.count() + self.corrections.count() > self.settings.open_days_max
             || self.encoded_bytes.load(Ordering::Relaxed) >= self.settings.file_size_bytes
     }
 
@@ -463,23 +452,31 @@ impl Batcher {
         }
         self.hand_on_days()?;
         self.hand_on_rejected(today)?;
-        self.days.0.clear();
+        self.days.clear();
+        self.corrections.clear();
         let stretches = self.partitions.iter_mut().filter_map(PartitionSlot::seal).collect();
         let opened = self.opened.take().unwrap_or_else(Instant::now);
         let counts = std::mem::take(&mut self.counts);
-        self.send(ToEncoder::Seal(Seal { generation, stretches, counts, opened, done }))
+        let next_bytes = self.count_anew();
+        self.send(ToEncoder::Seal(Seal { generation, stretches, counts, opened, done, next_bytes }))
+    }
+
+    /// The counter of the batch that begins now.
+    fn count_anew(&mut self) -> EncodedBytes {
+        self.encoded_bytes = EncodedBytes::default();
+        Arc::clone(&self.encoded_bytes)
     }
 
     /// Drops the batch and gives all partitions up: its messages will be read again, here or elsewhere.
     pub fn discard(&mut self) -> Result<(), EncoderStopped> {
         self.partitions.clear();
-        self.days.0.clear();
-        self.corrections.0.clear();
-        self.rows_in_columns = 0;
+        self.days.clear();
+        self.corrections.clear();
         let _ = self.rejected.finish();
         self.rejected_bytes = 0;
         self.counts = Counts::default();
         self.opened = None;
-        self.send(ToEncoder::Discard)
+        let next_bytes = self.count_anew();
+        self.send(ToEncoder::Discard(next_bytes))
     }
 }

@@ -35,7 +35,7 @@ pub enum Outcome {
         counts: Counts,
         ends: Vec<(PartitionName, i64)>,
     },
-    /// Another writer owns some of the partitions now: read the positions anew.
+    /// Another writer owns some of the partitions now, or the batch waited for too long: read the positions anew.
     Fenced(CommitError),
     Failed(CommitError),
 }
@@ -88,7 +88,7 @@ impl Committer {
                         .collect(),
                 }
             }
-            Err(error @ CommitError::Fenced { .. }) => Outcome::Fenced(error),
+            Err(error) if error.is_overtaken() => Outcome::Fenced(error),
             Err(error) => Outcome::Failed(error),
         }
     }
@@ -104,11 +104,14 @@ impl Committer {
         crash_point("after_upload");
         let upload = started.elapsed();
         let started = Instant::now();
+        let usage = usage_commit(batch);
         if !batch.rejected.is_empty() {
+            // If somebody else reads these messages by now, they may take for usage what we refused.
+            logs.usage.check(&usage).await?;
             logs.rejected.commit(&rejected_commit(batch)).await?;
             crash_point("between_commits");
         }
-        let usage = logs.usage.commit(&usage_commit(batch)).await?;
+        let usage = logs.usage.commit(&usage).await?;
         crash_point("after_commits");
         Ok(CommittedBatch { usage, upload, commit: started.elapsed() })
     }

@@ -20,7 +20,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPrope
 use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::schema::types::ColumnPath;
 use serde_json::{Map, Value, json};
-use sql::lake::Table;
+use sql::lake::{DataFile, Table};
 use uuid::Uuid;
 
 /// Rows per row group: small enough to decode in cache-sized steps, large enough to compress well.
@@ -133,6 +133,8 @@ impl std::fmt::Debug for DayFileWriter {
 pub struct FinishedFile {
     /// What it holds, in pieces.
     pub pieces: Vec<Bytes>,
+    /// Days since 1970-01-01.
+    pub day: i32,
     pub rows: usize,
     pub add: Add,
 }
@@ -182,18 +184,30 @@ impl FinishedFile {
     ) -> Self {
         pieces.push(open.into());
         let rows = metadata.file_metadata().num_rows() as usize;
-        let day = day_text(day);
+        let text = day_text(day);
         let column = table.partition_column();
         let add = Add {
-            path: format!("{column}={day}/{}-{}.parquet", kind.prefix(), Uuid::new_v4()),
-            partition_values: HashMap::from([(column.to_owned(), Some(day))]),
+            path: format!("{column}={text}/{}-{}.parquet", kind.prefix(), Uuid::new_v4()),
+            partition_values: HashMap::from([(column.to_owned(), Some(text))]),
             size: pieces.iter().map(Bytes::len).sum::<usize>() as i64,
             modification_time: now_ms,
             data_change: kind != FileKind::Sorted,
             stats: Some(log_statistics(table, rows, metadata).to_string()),
             ..Add::default()
         };
-        Self { pieces, rows, add }
+        Self { pieces, day, rows, add }
+    }
+
+    /// As the table has it once it is committed.
+    pub fn data_file(&self) -> DataFile {
+        DataFile {
+            path: self.add.path.clone(),
+            size_bytes: self.add.size as u64,
+            rows: self.rows as u64,
+            day: self.day,
+            modified_at_ms: self.add.modification_time,
+            statistics: self.add.stats.clone(),
+        }
     }
 }
 

@@ -53,6 +53,16 @@ impl Reading<'_> {
     /// The place of no meter: the reading says which event is corrected.
     pub const NO_METER: usize = usize::MAX;
 
+    /// When the session ended that this reading tells whole.
+    pub fn ended_at_us(&self) -> Option<i64> {
+        let (Some(Signal::Complete), Some(start_us), Some(length)) =
+            (self.signal, self.signal_time_us, self.value)
+        else {
+            return None;
+        };
+        Some(i64::try_from(i128::from(start_us) + length / 1_000).unwrap_or(i64::MAX))
+    }
+
     /// Borrows from nothing any more.
     pub fn into_owned<'o>(self) -> Reading<'o> {
         Reading { resource: self.resource.map(|resource| Cow::Owned(resource.into_owned())), ..self }

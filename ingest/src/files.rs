@@ -4,17 +4,22 @@
 //! the same identity and are taken out when their day is compacted, as any duplicate is.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::batch::{FILE_PREFIX, PartitionName, PartitionState};
 use crate::committer::Outcome;
-use crate::pipeline::{IngestError, IngestReport, IngestRun, Pipeline, now_us};
+use crate::lines::{Lines, Next};
+use crate::pipeline::{IngestError, IngestReport, IngestRun, Pipeline};
 use crate::raw_message::{Coordinates, RawMessage};
 
 /// A line longer than this is not read into memory whole; it is a reject, with its beginning kept.
-const LINE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-const BUFFER_BYTES: usize = 1024 * 1024;
+const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long one waits for a line; batches and stops are looked after in between,
+const WAIT: Duration = Duration::from_millis(50);
+/// and once in this many lines.
+const LINES_PER_LOOK: u32 = 512;
 
 /// Where lines come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,10 +38,10 @@ impl FileSource {
         }
     }
 
-    fn open(&self) -> std::io::Result<Box<dyn BufRead>> {
+    fn open(&self) -> std::io::Result<Box<dyn Read + Send>> {
         Ok(match self {
-            Self::Path(path) => Box::new(BufReader::with_capacity(BUFFER_BYTES, open(path)?)),
-            Self::StandardInput => Box::new(BufReader::with_capacity(BUFFER_BYTES, std::io::stdin())),
+            Self::Path(path) => Box::new(open(path)?),
+            Self::StandardInput => Box::new(std::io::stdin()),
         })
     }
 }
@@ -49,59 +54,90 @@ fn open(path: &Path) -> std::io::Result<File> {
     Ok(file)
 }
 
+/// Where a run was stopped from outside, with more to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoppedAt {
+    pub file: String,
+    /// The last line that was taken; 0 if none was.
+    pub line: i64,
+}
+
+/// What a run did, and whether it came to the end of its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesReport {
+    pub report: IngestReport,
+    pub stopped_at: Option<StoppedAt>,
+}
+
 /// Reads files into the lake, one after the other. `progress` is told how many bytes of a file were read.
 pub fn ingest_files(
     run: &IngestRun,
     sources: &[FileSource],
     mut progress: impl FnMut(u64),
-) -> Result<IngestReport, IngestError> {
+) -> Result<FilesReport, IngestError> {
     let mut pipeline = Pipeline::start(run)?;
-    let result = sources.iter().try_for_each(|source| read_file(&mut pipeline, source, &mut progress));
-    pipeline.finish(result)
+    // What is cut is longer than any message that is accepted.
+    let line_bytes_max = LINE_BYTES_MAX.max(run.settings.limits.message_bytes_max.saturating_add(1));
+    let mut stopped_at = None;
+    let mut read = || {
+        for source in sources {
+            stopped_at = read_file(&mut pipeline, source, line_bytes_max, &mut progress)?;
+            if stopped_at.is_some() {
+                break;
+            }
+        }
+        Ok(())
+    };
+    let result = read();
+    let report = pipeline.finish(result)?;
+    Ok(FilesReport { report, stopped_at })
 }
 
 fn read_file(
     pipeline: &mut Pipeline,
     source: &FileSource,
+    line_bytes_max: usize,
     progress: &mut impl FnMut(u64),
-) -> Result<(), IngestError> {
+) -> Result<Option<StoppedAt>, IngestError> {
     let name = source.name();
     let failed = |source| IngestError::File { name: name.clone(), source };
-    let mut reader = source.open().map_err(failed)?;
+    let mut lines = Lines::of(source.open().map_err(failed)?, line_bytes_max);
     pipeline.seal()?;
     let partition = PartitionName { topic: name.as_str().into(), partition: 0 };
     let state = PartitionState::starting_at(1);
     pipeline.batcher.assign([(partition, state)]);
-    let mut line = Vec::new();
-    let mut arrival_us = now_us();
-    for number in 1.. {
-        line.clear();
-        let read = reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(failed)?;
-        if read == 0 || pipeline.should_stop() {
-            break;
+    let (mut offset, mut until_look) = (0, LINES_PER_LOOK);
+    loop {
+        if pipeline.should_stop() && !lines.has_ended().map_err(failed)? {
+            return Ok(Some(StoppedAt { file: name, line: offset }));
         }
-        progress(read as u64);
-        if number % 512 == 0 {
-            arrival_us = now_us();
+        match lines.next(WAIT).map_err(failed)? {
+            Next::Line(line) => {
+                progress(line.bytes_read);
+                offset += 1;
+                let message = RawMessage {
+                    at: Coordinates { topic: &name, partition: 0, offset },
+                    stamped_at_us: None,
+                    key: None,
+                    payload: (!line.bytes.is_empty()).then_some(line.bytes),
+                    headers: Vec::new(),
+                };
+                pipeline.batcher.take(&message, line.arrival_us)?;
+                until_look -= 1;
+            }
+            Next::Nothing => until_look = 0,
+            Next::End => return Ok(None),
+        }
+        if until_look == 0 {
+            until_look = LINES_PER_LOOK;
             look_at_outcomes(pipeline)?;
             if pipeline.batcher.is_due() {
                 pipeline.seal()?;
             }
-        }
-        let payload = line.trim_ascii();
-        let message = RawMessage {
-            at: Coordinates { topic: &name, partition: 0, offset: number },
-            stamped_at_us: None,
-            key: None,
-            payload: (!payload.is_empty()).then_some(payload),
-            headers: Vec::new(),
-        };
-        pipeline.batcher.take(&message, arrival_us)?;
-        if pipeline.batcher.is_full() {
+        } else if pipeline.batcher.is_full() {
             pipeline.seal()?;
         }
     }
-    Ok(())
 }
 
 fn look_at_outcomes(pipeline: &mut Pipeline) -> Result<(), IngestError> {

@@ -10,6 +10,7 @@ pub mod settings;
 
 pub mod files;
 pub mod kafka;
+mod lines;
 pub mod raw_message;
 
 pub mod decimal;
@@ -25,6 +26,7 @@ pub mod commit;
 pub mod committer;
 pub mod day_file;
 pub mod encoder;
+mod open_days;
 pub mod sorted_file;
 pub mod unfinished;
 

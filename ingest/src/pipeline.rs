@@ -5,7 +5,7 @@
 //! ingest lags behind: whoever is slowest makes the others wait.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use rating::catalog::Catalog;
 use sql::lake::{Lake, Table};
 use tokio::sync::Mutex;
 
-use crate::batch::{Batcher, Counts, EncoderStopped};
+use crate::batch::{Batcher, Counts, EncodedBytes, EncoderStopped};
 use crate::commit::{CommitError, TableLog};
 use crate::committer::{Committer, LakeLogs, Outcome};
 use crate::encoder::encode;
@@ -105,14 +105,16 @@ impl Pipeline {
             Ok::<_, CommitError>(Arc::new(Mutex::new(LakeLogs { usage, rejected })))
         })?;
         let generation = Arc::new(AtomicU64::new(0));
-        let encoded_bytes = Arc::new(AtomicUsize::new(0));
+        let encoded_bytes = EncodedBytes::default();
         let (to_encoder, from_batcher) = bounded(CHUNKS_WAITING);
         let (to_committer, from_encoder) = bounded(1);
         // A source may be slow to look, and the committer must never wait for it.
         let (to_source, outcomes) = unbounded();
         let encoder = {
             let encoded_bytes = Arc::clone(&encoded_bytes);
-            spawn("encode", move || encode(&from_batcher, &to_committer, &encoded_bytes))
+            // Each day may have a file of usage and one of corrections.
+            let open_files_max = 2 * run.settings.open_days_max.max(1);
+            spawn("encode", move || encode(&from_batcher, &to_committer, encoded_bytes, open_files_max))
         };
         let committer = Committer {
             logs: Arc::clone(&logs),

@@ -24,10 +24,20 @@ pub struct RawMessage<'m> {
     pub headers: Headers<'m>,
 }
 
+/// Stands last among the headers of a message in which the name of a header is not UTF-8. No header of Kafka's is
+/// called that: its client library ends names at this character.
+pub const UNREADABLE_HEADER: &str = "\0";
+
 /// Header names and values in the order in which they came.
 pub type Headers<'m> = Vec<(&'m str, Option<&'m [u8]>)>;
 
 impl<'m> RawMessage<'m> {
+    /// Whether the names of all headers could be read.
+    #[inline]
+    pub fn has_readable_headers(&self) -> bool {
+        self.headers.last().is_none_or(|(name, _)| *name != UNREADABLE_HEADER)
+    }
+
     /// The first header of this name, compared without regard to case, as text.
     #[inline]
     pub fn header(&self, name: &str) -> Option<&'m [u8]> {

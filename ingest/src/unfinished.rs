@@ -23,8 +23,8 @@ use crate::stored_rows::StoredRows;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unfinished {
     pub rejects: StoredRejects,
-    /// How often rejects were stored behind the reject table's position. It is a position of its own, because
-    /// the other does not move then, and of two owners at once only one must succeed.
+    /// How often rejects were stored by batches that began behind the reject table's position. It is a position of its
+    /// own, because the other need not move then, and of two owners at once only one must succeed.
     pub rounds: Option<i64>,
 }
 

@@ -1,12 +1,17 @@
 //! From a real Kafka producer through the real consumer into a lake, on librdkafka's own mock cluster.
 
+mod raw_produce;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use ingest::decode::DecodeLimits;
 use ingest::kafka::{AcceptedGap, KafkaSource, ingest_kafka};
 use ingest::metrics::Metrics;
-use ingest::pipeline::{IngestError, IngestReport, IngestRun};
+use ingest::pipeline::{IngestError, IngestReport, IngestRun, now_us};
+use ingest::rejects::{RejectFilter, RejectQuery, RejectSample, rejects};
+use ingest::replay::{ReplayRequest, replay};
 use ingest::settings::IngestSettings;
 use rating::catalog::Catalog;
 use rdkafka::mocking::MockCluster;
@@ -83,6 +88,15 @@ impl World {
         self.runtime.block_on(self.lake().table(table).snapshot(None)).unwrap()
     }
 
+    /// The one reject that there is.
+    fn only_reject(&self) -> RejectSample {
+        let query = RejectQuery { samples: 2, preview_characters: 1_000, ..RejectQuery::default() };
+        let mut summaries = self.runtime.block_on(rejects(&self.lake(), &query)).unwrap();
+        assert_eq!((summaries.len(), summaries[0].count), (1, 1), "{summaries:?}");
+        assert_eq!(summaries[0].reason, "invalid_utf8");
+        summaries.remove(0).samples.remove(0)
+    }
+
     fn rows(&self, table: Table) -> u64 {
         self.snapshot(table).files.iter().map(|file| file.rows).sum()
     }
@@ -147,4 +161,36 @@ fn a_topic_made_anew_stops_ingest_until_the_gap_is_accepted() {
     for gaps in [vec![flag.parse().unwrap()], vec![]] {
         assert_eq!(world.ingest(&["usage"], gaps).unwrap(), IngestReport::default());
     }
+}
+
+/// A name that is not text panics in the library that reads it.
+#[test]
+fn a_header_whose_name_is_not_text_makes_a_reject() {
+    let world = World::new(&[("usage", 1)]);
+    let content_type = (&b"content-type"[..], &b"application/cloudevents+json"[..]);
+    let broker = world.cluster.bootstrap_servers();
+    let produce = |headers: &[(&[u8], &[u8])], id| {
+        raw_produce::produce(&broker, "usage", 0, headers, event(id).as_bytes());
+    };
+    produce(&[content_type], 0);
+    produce(&[(b"x-\xff", b"1"), content_type], 1);
+    produce(&[content_type], 2);
+    let report = world.ingest(&["usage"], vec![]).unwrap();
+    assert_eq!((report.counts.messages, report.counts.events, report.counts.rejected), (3, 2, 1));
+
+    let sample = world.only_reject();
+    assert_eq!((sample.offset, sample.preview.as_str()), (1, event(1).replace('\n', "\\n").as_str()));
+    assert_eq!(sample.detail, "the name of one of the message's headers is not UTF-8");
+    // It is kept with what could be read of its headers, and a replay comes to the same end.
+    let request = ReplayRequest {
+        filter: RejectFilter::default(),
+        include_uncommitted: false,
+        dry_run: false,
+        limits: DecodeLimits::default(),
+        now_us: now_us(),
+    };
+    let catalog = Catalog::parse(CATALOG, "test.yaml").unwrap();
+    let replayed = world.runtime.block_on(replay(&world.lake(), &catalog, &request, |_| ())).unwrap();
+    assert_eq!((replayed.selected, replayed.events), (1, 0));
+    assert_eq!(world.only_reject(), sample);
 }

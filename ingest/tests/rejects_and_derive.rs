@@ -95,6 +95,81 @@ fn deriving_gives_what_ingest_would_have_given() {
     });
 }
 
+/// Read again, a file's lines have the same coordinates; only their arrival tells the copies apart, of which compaction takes
+/// whole events.
+#[test]
+fn of_a_file_that_was_read_twice_both_copies_are_derived() {
+    let (world, oracle) = (World::new(), World::new());
+    for _ in 0..2 {
+        world.ingest("events.ndjson", FIRST, &events());
+        oracle.ingest("events.ndjson", LATER, &events());
+    }
+    let copies = "SELECT \"offset\", meter, value, count(*) AS rows, count(DISTINCT arrival) AS arrivals \
+                  FROM usage_events GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+    world.block_on(async {
+        // Parts so small that the copies of an event do not always fall into the same.
+        let request = DeriveRequest { rows_remembered: 7, ..DeriveRequest::default() };
+        let report = derive(&world.lake(), &catalog(LATER), &request, |_| ()).await.unwrap();
+        assert_eq!(report.rows_in_all(), 2 * (26 + 3 * 41));
+        assert_eq!(world.table(copies).await, oracle.table(copies).await);
+        assert_eq!(world.count("SELECT count(*) FROM usage_events WHERE meter = 'seen'").await, 82);
+        assert_eq!(derive_all(&world, LATER).await.rows_in_all(), 0);
+    });
+}
+
+/// Voids and amendments of `events`: some of meters that come later, some that feed none.
+fn corrections() -> Vec<String> {
+    let amended = |id: u32, target: u32, event_type: &str, data: &str, more: &str| {
+        let data =
+            format!(r#"{{"source":"/test","id":"{target}","type":"{event_type}","data":{data}{more}}}"#);
+        event("meterhouse.amend", id, &data)
+    };
+    let mut corrections = vec![
+        amended(501, 1, "stored", r#"{"bytes":7,"files":3,"folder":"g","class":"cold"}"#, ""),
+        amended(502, 2, "stored", r#"{"bytes":8}"#, ""),
+        amended(503, 103, "ping", "null", ""),
+        amended(504, 204, "seen", r#"{"device":"x","times":9}"#, r#","time":"2026-05-01T00:00:00Z""#),
+        amended(505, 305, "unmetered", r#"{"wanted":"yes"}"#, ""),
+        amended(506, 406, "unknown", r#"{"any":"other"}"#, ""),
+        event("meterhouse.void", 507, r#"{"source":"/test","id":"7"}"#),
+    ];
+    corrections.push(corrections[0].clone());
+    corrections
+}
+
+/// An amended event counts by what its amendment says, so that has to be derived as well.
+#[test]
+fn amendments_are_derived_as_the_events_that_they_amend() {
+    let (world, oracle) = (World::new(), World::new());
+    let all = [events(), corrections()].concat();
+    world.ingest("events.ndjson", FIRST, &all);
+    oracle.ingest("events.ndjson", LATER, &all);
+    world.block_on(async {
+        let preview = DeriveRequest { dry_run: true, ..DeriveRequest::default() };
+        let foreseen = derive(&world.lake(), &catalog(LATER), &preview, |_| ()).await.unwrap();
+        // Those without a time of their own may be about any day.
+        let first_day = DeriveRequest {
+            meters: Some(vec!["seen_twice".to_owned(), "pings".to_owned()]),
+            days: Some(20_574..=20_574),
+            ..DeriveRequest::default()
+        };
+        let first = derive(&world.lake(), &catalog(LATER), &first_day, |_| ()).await.unwrap();
+        let of_amendments = world.cells(AMENDED_ROWS).await;
+        assert_eq!(of_amendments, ["501 stored", "501 stored", "502 stored", "503 pings", "504 seen_twice"]);
+        let rest = derive_all(&world, LATER).await;
+        assert_eq!(first.rows_in_all() + rest.rows_in_all(), foreseen.rows_in_all());
+        assert_eq!(world.cells(AMENDED_ROWS).await.len(), 9);
+        assert_eq!(world.table(ROWS).await, oracle.table(ROWS).await);
+
+        let version = world.version(Table::UsageEvents).await;
+        assert_eq!(derive_all(&world, LATER).await.rows_in_all(), 0);
+        assert_eq!(world.version(Table::UsageEvents).await, version);
+    });
+}
+
+const AMENDED_ROWS: &str = "SELECT id, meter FROM usage_events
+    WHERE event_type = 'meterhouse.amend' AND meter IS NOT NULL ORDER BY id, meter";
+
 #[test]
 fn only_the_asked_meters_and_days_are_derived() {
     let (world, oracle) = (World::new(), World::new());
@@ -426,20 +501,24 @@ fn every_mode_is_replayed_as_it_came_and_conflicts_never() {
     let (first, second, conflict) = (good(1), good(2), good(3));
     let batch = format!("[{}, {}, {}, [1]]", good(4), event("stored", 5, "{}"), good(6));
     let bare_batch = format!("[{}]", good(7));
+    // A single event that is sent as a batch: ingest refuses it, and so does a replay.
+    let no_batch = good(8);
     let messages = vec![
         rejected(RejectReason::ValueMissing, 0, 0, r#"{"size":3}"#, binary),
         rejected(RejectReason::ValueMissing, 1, 0, &first, batch_type.clone()),
         rejected(RejectReason::ValueMissing, 1, 2, &second, batch_type.clone()),
         rejected(RejectReason::TooLarge, 2, 0, &batch, batch_type.clone()),
         rejected(RejectReason::TooLarge, 3, 0, &bare_batch, vec![]),
-        rejected(RejectReason::NotACloudEvent, 4, 0, &bare_batch, batch_type),
+        rejected(RejectReason::NotACloudEvent, 4, 0, &bare_batch, batch_type.clone()),
         rejected(RejectReason::Conflict, 5, 0, &conflict, vec![]),
+        rejected(RejectReason::NotACloudEvent, 6, 0, &no_batch, batch_type.clone()),
+        rejected(RejectReason::TooLarge, 7, 0, &no_batch, batch_type),
     ];
     world.block_on(async {
         store(&world, &messages, Some(100)).await;
         let report = replay_all(&world, &request()).await;
-        assert_eq!((report.selected, report.conflicts, report.events), (7, 1, 6));
-        let still = BTreeMap::from([("value_missing", 1), ("not_a_cloudevent", 2)]);
+        assert_eq!((report.selected, report.conflicts, report.events), (9, 1, 6));
+        let still = BTreeMap::from([("value_missing", 1), ("not_a_cloudevent", 4)]);
         assert_eq!(report.still_rejected, still);
         let rows = "SELECT id, \"offset\", batch_index, time_given FROM usage_events ORDER BY 2, 3";
         assert_eq!(
@@ -447,7 +526,14 @@ fn every_mode_is_replayed_as_it_came_and_conflicts_never() {
             ["binary 0 0 false", "1 1 0 true", "2 1 2 true", "4 2 0 true", "6 2 2 true", "7 3 0 true"]
         );
         let left = "SELECT reason, \"offset\", batch_index FROM rejected_messages ORDER BY 2, 3";
-        let expected = ["value_missing 2 1", "not_a_cloudevent 2 3", "not_a_cloudevent 4 0", "conflict 5 0"];
+        let expected = [
+            "value_missing 2 1",
+            "not_a_cloudevent 2 3",
+            "not_a_cloudevent 4 0",
+            "conflict 5 0",
+            "not_a_cloudevent 6 0",
+            "not_a_cloudevent 7 0",
+        ];
         assert_eq!(world.cells(left).await, expected);
         let again = replay_all(&world, &request()).await;
         assert_eq!((again.events, world.cells(left).await), (0, expected.map(str::to_owned).to_vec()));

@@ -6,7 +6,7 @@ mod price;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -15,7 +15,7 @@ use rating::catalog::{Catalog, diff};
 use rating::exact::Exact;
 
 use crate::book::Book;
-use crate::cli::{Exit, Globals, read_catalog, runtime};
+use crate::cli::{Exit, Globals, parse_catalog, read_catalog, runtime};
 use crate::config::Config;
 use crate::output::{Format, Rows};
 use crate::runs::instant;
@@ -205,9 +205,7 @@ async fn apply(
     by: &str,
     dry_run: bool,
 ) -> Result<()> {
-    let content = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the catalog {}", path.display()))?;
-    let catalog = Catalog::parse(&content, &path.display().to_string())?;
+    let (catalog, content) = parse_catalog(path)?;
     warn(&catalog, path);
     let book = if dry_run { Book::existing_of(config).await? } else { Some(Book::of(config).await?) };
     let Some(book) = book else {

@@ -142,10 +142,8 @@ pub struct TryAgain;
 
 /// Marks an error as one that passes if it only says that another job committed first.
 pub fn try_again_if_overtaken(error: anyhow::Error) -> anyhow::Error {
-    let is_overtaken = error.chain().any(|cause| {
-        let cause = cause.downcast_ref::<CommitError>();
-        matches!(cause, Some(CommitError::Fenced { .. } | CommitError::RemovedTwice(_)))
-    });
+    let is_overtaken =
+        error.chain().any(|cause| cause.downcast_ref::<CommitError>().is_some_and(CommitError::is_overtaken));
     if is_overtaken { error.context(TryAgain) } else { error }
 }
 
@@ -214,9 +212,16 @@ pub fn read_catalog(path: &std::path::Path) -> Result<Catalog> {
 /// The same, with its text.
 pub fn parse_catalog(path: &std::path::Path) -> Result<(Catalog, String)> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the catalog {name}"))?;
+    let text = std::fs::read_to_string(path).with_context(|| {
+        let is_default = path == std::path::Path::new(config::DEFAULT_CATALOG);
+        format!("cannot read the catalog {name}{}", if is_default { HOW_TO_NAME_A_CATALOG } else { "" })
+    })?;
     Ok((Catalog::parse(&text, &name)?, text))
 }
+
+/// For whoever starts in a folder in which nothing is set yet.
+const HOW_TO_NAME_A_CATALOG: &str = " (`catalog` in meterhouse.toml or METERHOUSE_CATALOG names another; `meterhouse \
+                                     config init` writes settings to start from)";
 
 fn start_logging(level: &str) -> Result<()> {
     // The libraries' own progress reports are noise beside our one line per commit; what fails in them

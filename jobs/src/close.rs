@@ -155,6 +155,7 @@ pub async fn close(
         book: Some(book.clone()),
         catalog_file: chosen.file.clone(),
         look_back: config.issuer.correct_periods,
+        grace: request.grace,
         corrections_by: config.issuer.corrections,
     };
     let rated = rate_as_run(book, lake, config, &chosen.catalog, &rating, &|_| ())

@@ -26,8 +26,8 @@ pub use issuer::IssuerConfig;
 pub use reader::{Environment, Setting};
 pub use serve_sql::{PasswordSource, ServeSqlConfig, SqlUserConfig};
 pub use settings::{
-    BookConfig, Config, DEFAULT_FILE, IdentityConfig, IngestConfig, KafkaConfig, MetricsConfig,
-    ScheduleConfig, StripeConfig,
+    BookConfig, Config, DEFAULT_CATALOG, DEFAULT_FILE, IdentityConfig, IngestConfig, KafkaConfig,
+    MetricsConfig, ScheduleConfig, StripeConfig,
 };
 pub use value::duration;
 

@@ -24,7 +24,8 @@ Examples:
 For each event, rows are added for the meters that read it and have none yet; rows that are there never change. \
 Running it again adds nothing. The lake keeps an event's source, id, type, tenant, time and data: a meter that reads \
 anything else cannot be derived, and the command says so before it changes anything. Events in which a meter \
-finds no usable value are reported (exit code 3).")]
+finds no usable value are reported (exit code 3). Amendments are read as well, also with --from and --to those that name \
+no time: they count on the day of their event.")]
 pub struct DeriveArgs {
     /// Derive this meter; may be given several times [default: every meter of the catalog]
     #[arg(long, value_name = "METER")]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::ingest::decode::DecodeLimits;
-use ::ingest::files::{FileSource, ingest_files};
+use ::ingest::files::{FileSource, FilesReport, StoppedAt, ingest_files};
 use ::ingest::kafka::{AcceptedGap, KafkaSource, ingest_kafka};
 use ::ingest::metrics::Metrics;
 use ::ingest::pipeline::{IngestError, IngestReport, IngestRun};
@@ -37,7 +37,8 @@ lake itself, in the same commit as the rows, so a crash at any moment neither lo
 many processes as you like: the consumer group shares the partitions out among them.
 
 Files hold one CloudEvent (JSON) per line; reading a file twice does no harm, because events are known by their \
-source and id. Exit code 3 says that some messages were rejected: see `meterhouse rejects`.")]
+source and id. Exit code 3 says that some messages were rejected: see `meterhouse rejects`. Exit code 75 says that a \
+signal came before the end of a file: the rest is still to be read.")]
 pub struct IngestArgs {
     /// Read from these brokers (host:port,…) [default: `brokers` in the settings]
     #[arg(long, value_name = "BROKERS")]
@@ -81,6 +82,7 @@ pub fn run(args: &IngestArgs, globals: &Globals) -> Result<Exit> {
     let progress = Progress::start(&run.metrics, Work::of(args), &read_bytes);
     let result = if args.file.is_empty() {
         ingest_kafka(&run, &kafka_source(args, &config)?)
+            .map(|report| FilesReport { report, stopped_at: None })
     } else {
         let sources: Vec<FileSource> = args.file.iter().map(|path| file_source(path)).collect();
         ingest_files(&run, &sources, |bytes| {
@@ -88,14 +90,21 @@ pub fn run(args: &IngestArgs, globals: &Globals) -> Result<Exit> {
         })
     };
     progress.finish();
-    let report = match result {
-        Ok(report) => report,
+    let FilesReport { report, stopped_at } = match result {
+        Ok(read) => read,
         Err(error @ (IngestError::Commit(_) | IngestError::Kafka { .. })) => {
             return Err(anyhow::Error::new(error).context(TryAgain));
         }
         Err(error) => return Err(error.into()),
     };
     eprintln!("{}", summary(&report));
+    if let Some(StoppedAt { file, line }) = stopped_at {
+        eprintln!(
+            "stopped after line {line} of {file}, before its end; run the same command again to read the rest: what \
+             was read already counts once"
+        );
+        return Ok(Exit::TryAgain);
+    }
     Ok(if report.counts.rejected > 0 { Exit::DoneWithRejects } else { Exit::Done })
 }
 

@@ -45,5 +45,6 @@ pub mod simulate;
 pub mod source;
 pub mod sql;
 pub mod stripe;
+mod threads;
 pub mod vacuum;
 pub mod verify;

@@ -2,13 +2,17 @@
 //!
 //! Kept are the newest version's files with their identity filters, those of every version that was the
 //! newest within the retention, and those of versions that are pinned: by --keep-version, and by every issued invoice,
-//! as the book knows (DESIGN.md 3.10), and by the roll-ups. The log itself stays whole: it is small, and every pinned
-//! version needs it.
+//! as the book knows (DESIGN.md 3.10), and by the roll-ups. The entries of the log all stay: they are small, and every
+//! version can be read from them. Of its checkpoints, each of which names every file, those stay that the versions which
+//! are kept are read from.
+//!
+//! Kept is also what somebody stored within the retention and has not committed yet. Whoever sleeps for longer between the
+//! two is refused when it commits: the log says from which instant on files may be added (`VACUUMED_BEFORE`).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
-use ::ingest::commit::ForeignEntry;
+use ::ingest::commit::{Commit, ForeignEntry, Position, TableLog, VACUUMED_BEFORE};
 use anyhow::{Context, Result, bail};
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
@@ -27,8 +31,10 @@ use crate::output::{Format, Rows};
 use crate::rate::columns::DRAFT;
 use crate::run::{RunSpec, with_run};
 
-/// Shorter than this, a commit under way could lose files that it has stored already.
-const RETENTION_MIN: SignedDuration = SignedDuration::from_hours(1);
+/// Shorter than this, a writer that works long, or whose machine slept, could commit files that are deleted already.
+const RETENTION_MIN: SignedDuration = SignedDuration::from_hours(24);
+/// So many checkpoints stay in any case: readers that just looked for the newest may be about to read it.
+const CHECKPOINTS_MIN: usize = 2;
 
 /// Delete files of the lake that no readable version needs any more
 #[derive(Debug, Clone, Args)]
@@ -44,6 +50,9 @@ pub struct VacuumArgs {
     /// How long a version stays readable after it was replaced
     #[arg(long, value_name = "DURATION", default_value = "7 days", value_parser = retention)]
     retain: SignedDuration,
+    /// Allow --retain below 1 day: only while nothing writes to this lake
+    #[arg(long)]
+    nothing_writes: bool,
     /// Keep every file of this version of usage_events
     #[arg(long, value_name = "VERSION")]
     keep_version: Vec<u64>,
@@ -66,8 +75,11 @@ pub struct Garbage {
 }
 
 pub fn run(args: &VacuumArgs, globals: &Globals) -> Result<Exit> {
-    if args.retain < RETENTION_MIN {
-        bail!("--retain must be at least 1 hour, because commits may be under way");
+    if args.retain < RETENTION_MIN && !args.nothing_writes {
+        bail!(
+            "--retain must be at least 1 day: what ingest, compact, derive or replay has stored and not committed yet \
+             would be deleted. If nothing writes to this lake now, add --nothing-writes"
+        );
     }
     let config = globals.load_config()?;
     let lake = Lake::open(&config.lake)?;
@@ -120,18 +132,39 @@ async fn vacuum(
             }
             (Table::UsageCarried, Some(state)) => pinned.extend([state.carried_version]),
             (Table::UsageHourly, Some(state)) => pinned.extend([state.hourly_version]),
+            (Table::UsagePeriods, Some(state)) => pinned.extend([state.periods_version]),
             _ => {}
         }
-        let garbage = find_garbage(&handle, cutoff, &Vec::from_iter(pinned)).await?;
-        let bytes: u64 = garbage.files.iter().map(|file| file.size).sum();
-        if !args.dry_run {
+        let pinned = Vec::from_iter(pinned);
+        let mut garbage = find_garbage(&handle, cutoff, &pinned).await?;
+        if !args.dry_run && !garbage.files.is_empty() {
+            refuse_older(&handle, cutoff).await?;
+            // What was committed until then is in the newest version now, and nothing as old comes after it.
+            garbage = find_garbage(&handle, cutoff, &pinned).await?;
             delete(&handle, &garbage).await?;
         }
+        let bytes: u64 = garbage.files.iter().map(|file| file.size).sum();
         deleted += garbage.files.len();
         count("files_deleted", deleted);
         rows.push(vec![table.name().into(), garbage.files.len().into(), bytes.into(), garbage.kept.into()]);
     }
     Ok(rows)
+}
+
+/// From now on no commit adds a file that was stored before the cutoff: a writer that sleeps since then would add one
+/// that is deleted.
+pub async fn refuse_older(handle: &TableHandle, cutoff: Timestamp) -> Result<()> {
+    let mut log = TableLog::open(handle.clone()).await?;
+    let expected = log.positions(&[VACUUMED_BEFORE.to_owned()]).await?[VACUUMED_BEFORE];
+    let next = cutoff.as_millisecond();
+    if expected.is_some_and(|known| known >= next) {
+        return Ok(());
+    }
+    let position = Position { application: VACUUMED_BEFORE.to_owned(), expected, next };
+    let commit = Commit { operation: "VACUUM START", positions: vec![position], ..Commit::default() };
+    log.commit(&commit).await?;
+    log.settle().await;
+    Ok(())
 }
 
 /// The versions of a table that drafts were made from: once issued, they have to be verified.
@@ -182,18 +215,53 @@ pub async fn find_garbage(handle: &TableHandle, cutoff: Timestamp, pinned: &[u64
     }
     needed.extend(removed_since(handle, newest.version, cutoff).await?);
     let mut garbage = Garbage::default();
+    let mut checkpoints = Vec::new();
     let mut listed = handle.store().list(None);
     while let Some(file) = listed.try_next().await? {
         let path = file.location.as_ref();
         let is_log = path.starts_with("_delta_log/");
-        let is_young = file.last_modified.timestamp() >= cutoff.as_second();
-        if is_log || is_young || needed.contains(path) {
+        if let Some(version) = checkpoint_version(path) {
+            checkpoints.push((version, file));
+        } else if is_log || is_young(&file, cutoff) || needed.contains(path) {
             garbage.kept += 1;
         } else {
             garbage.files.push(file);
         }
     }
+    let all = checkpoints.len();
+    let old = old_checkpoints(checkpoints, cutoff, pinned);
+    garbage.kept += all - old.len();
+    garbage.files.extend(old);
     Ok(garbage)
+}
+
+fn is_young(file: &ObjectMeta, cutoff: Timestamp) -> bool {
+    file.last_modified.timestamp() >= cutoff.as_second()
+}
+
+/// The version of a checkpoint that is one file, as ours all are.
+fn checkpoint_version(path: &str) -> Option<u64> {
+    path.strip_prefix("_delta_log/")?.strip_suffix(".checkpoint.parquet")?.parse().ok()
+}
+
+/// The checkpoints that no version is read from which is kept: each is read from the newest checkpoint that is no newer.
+fn old_checkpoints(
+    mut checkpoints: Vec<(u64, ObjectMeta)>,
+    cutoff: Timestamp,
+    pinned: &[u64],
+) -> Vec<ObjectMeta> {
+    checkpoints.sort_by_key(|(version, _)| *version);
+    let first_young = checkpoints.iter().position(|(_, file)| is_young(file, cutoff));
+    // The first versions within the retention are read from the last checkpoint before it.
+    let kept_from = first_young.unwrap_or(checkpoints.len()).saturating_sub(1);
+    let kept_from = kept_from.min(checkpoints.len().saturating_sub(CHECKPOINTS_MIN));
+    let read_from = |version: &u64| {
+        let up_to = checkpoints.partition_point(|(checkpoint, _)| checkpoint <= version);
+        up_to.checked_sub(1)
+    };
+    let of_pinned: HashSet<usize> = pinned.iter().filter_map(read_from).collect();
+    let old = checkpoints.into_iter().enumerate().take(kept_from);
+    old.filter(|(place, _)| !of_pinned.contains(place)).map(|(_, (_, file))| file).collect()
 }
 
 /// Files that left the table after an instant: until then they were part of its newest version.

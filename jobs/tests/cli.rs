@@ -1,7 +1,12 @@
 //! The program as people and scripts meet it: exit codes, and what goes to stdout and what to stderr.
 
+use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 fn meterhouse(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meterhouse"));
@@ -61,6 +66,28 @@ fn errors_name_the_whole_chain_on_stderr() {
     assert_eq!(stderr(&output), expected);
 }
 
+/// Whoever starts in an empty folder has set nothing yet.
+#[test]
+fn a_missing_catalog_of_the_settings_says_how_to_name_one() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("events.ndjson"), "").unwrap();
+    for arguments in [
+        &["ingest", "--file", "events.ndjson"][..],
+        &["generate", "--dry-run"],
+        &["rate", "--period", "2026-01"],
+        &["close", "--period", "2026-01"],
+        &["catalog", "check"],
+        &["catalog", "apply"],
+    ] {
+        let output = meterhouse(folder.path(), arguments);
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
+        let expected = "error: cannot read the catalog catalog.yaml (`catalog` in meterhouse.toml or METERHOUSE_CATALOG \
+                        names another; `meterhouse config init` writes settings to start from): No such file";
+        assert!(told.contains(expected), "{arguments:?}: {told}");
+    }
+}
+
 #[test]
 fn a_first_configuration() {
     let folder = folder();
@@ -106,6 +133,59 @@ fn doctor_says_what_is_wrong_as_data() {
         findings.as_array().unwrap().iter().filter(|finding| finding["status"] == "FAIL").collect();
     assert_eq!(failed.len(), 1, "{findings:#}");
     assert_eq!(failed[0]["check"], "catalog");
+}
+
+/// What is true in less than the time that a test may wait for it.
+#[track_caller]
+fn wait_for(what: &str, mut is_true: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !is_true() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Somebody pipes an event a second into the program: each is committed soon, and none is older than it says.
+#[test]
+fn a_slow_writer_is_read_as_it_writes() {
+    let folder = folder();
+    let mut ingest = Command::new(env!("CARGO_BIN_EXE_meterhouse"))
+        .current_dir(folder.path())
+        .args(["ingest", "--file", "-"])
+        .env("METERHOUSE_LAKE", folder.path().join("lake"))
+        .env("METERHOUSE_INGEST_FUTURE_TOLERANCE", "1 s")
+        .env("METERHOUSE_INGEST_FLUSH_AGE", "50 ms")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = ingest.stdin.take().unwrap();
+    let has_version = |table: &str, version: u64| {
+        let entry = format!("lake/{table}/_delta_log/{version:020}.json");
+        folder.path().join(entry).exists()
+    };
+    let started = Instant::now();
+    for line in 1..=2 {
+        let time = jiff::Timestamp::now();
+        let event = format!(
+            r#"{{"specversion":"1.0","id":"{line}","source":"/s","type":"t","subject":"a","time":"{time}","data":{{}}}}"#
+        );
+        writeln!(input, "{event}").unwrap();
+        wait_for("a commit while nothing more comes", || has_version("usage_events", line));
+        wait_for("the time that is tolerated", || started.elapsed() > Duration::from_millis(1_500));
+    }
+    assert!(!has_version("rejected_messages", 1), "an event is taken for one of the future");
+    // The pipe stays open, so the file has not ended when the signal comes.
+    kill(Pid::from_raw(ingest.id().cast_signed()), Signal::SIGTERM).unwrap();
+    let output = ingest.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(75), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("stopped after line 2 of file:-, before its end"),
+        "{}",
+        stderr(&output)
+    );
+    drop(input);
 }
 
 /// What systemd and Kubernetes are told to run is what this program has.

@@ -15,6 +15,11 @@ mod table_log;
 pub use entry::ForeignEntry;
 pub use table_log::{Commit, CommitError, Committed, LogSettings, Position, TableLog, upload};
 
+/// How far `vacuum` has come: the instant, in milliseconds since 1970, before which a stored file that no version names may
+/// be gone. It is moved before anything is deleted, and whoever adds an older file after that is refused, however long
+/// it slept between storing the file and committing it.
+pub const VACUUMED_BEFORE: &str = "meterhouse/vacuumed-before-ms";
+
 /// The position that every commit moves by one which takes rows out of a table, so that of two owners at
 /// once only one succeeds.
 pub const MAINTENANCE: &str = "meterhouse/maintenance";

@@ -14,11 +14,14 @@ use sql::lake::{LakeError, TableHandle};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::VACUUMED_BEFORE;
 use super::entry::{ForeignEntry, write_entry};
 use crate::crash_point::crash_point;
 use crate::day_file::FinishedFile;
 
 const UPLOADS_AT_ONCE: usize = 8;
+/// By so much the clock of a writer may be ahead of the store's.
+const CLOCKS_DIFFER_MS: i64 = 5 * 60 * 1000;
 /// The longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -113,6 +116,8 @@ pub enum CommitError {
     Fenced { application: String, expected: Option<i64>, found: Option<i64> },
     #[error("the file {0} was removed by another writer")]
     RemovedTwice(String),
+    #[error("the file {0} was stored so long ago that `meterhouse vacuum` may have deleted it since")]
+    MayBeDeleted(String),
     #[error("the schema or settings of the table `{0}` changed in version {1}; start again to use them")]
     TableChanged(&'static str, u64),
     #[error("version {version} of the table `{table}` cannot be understood")]
@@ -133,6 +138,23 @@ pub enum CommitError {
     Sync(#[source] std::io::Error),
     #[error(transparent)]
     Lake(#[from] LakeError),
+}
+
+impl CommitError {
+    /// Whether others only were faster: what was to be committed is void, and the same work from its start may succeed.
+    pub fn is_overtaken(&self) -> bool {
+        matches!(self, Self::Fenced { .. } | Self::RemovedTwice(_) | Self::MayBeDeleted(_))
+    }
+}
+
+/// What stood in the log behind the version that a commit built on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CaughtUp {
+    Nothing,
+    /// Entries of others only.
+    Others,
+    /// The commit itself, as this version.
+    Ours(u64),
 }
 
 /// The log of one table as a writer follows it.
@@ -156,8 +178,9 @@ impl TableLog {
 
     pub async fn open_with(handle: TableHandle, settings: LogSettings) -> Result<Self, CommitError> {
         handle.create_if_missing().await?;
-        let (version, positions) = handle.transaction_versions(&[]).await?;
-        Ok(Self { handle, settings, version, positions, known: HashSet::new(), checkpoint: None })
+        let known = [VACUUMED_BEFORE.to_owned()];
+        let (version, positions) = handle.transaction_versions(&known).await?;
+        Ok(Self { handle, settings, version, positions, known: HashSet::from(known), checkpoint: None })
     }
 
     pub fn handle(&self) -> &TableHandle {
@@ -228,10 +251,11 @@ impl TableLog {
     /// read again: an entry that carries this commit's id is this commit.
     pub async fn commit(&mut self, commit: &Commit) -> Result<Committed, CommitError> {
         let id = Uuid::new_v4();
-        let started = Instant::now();
+        let mut at_tip_since = Instant::now();
         let mut pause = self.settings.first_pause;
         for attempts in 1.. {
             self.check_positions(commit)?;
+            self.check_ages(commit)?;
             let version = self.version + 1;
             let table = self.handle.table().name();
             let now_ms = jiff::Timestamp::now().as_millisecond();
@@ -244,26 +268,47 @@ impl TableLog {
                 self.landed(commit, version).await?;
                 return Ok(Committed { version, attempts });
             };
-            match self.read_next().await? {
-                Some(entry) if entry.is_ours(id) => {
+            match self.catch_up(commit, id).await? {
+                CaughtUp::Ours(version) => {
                     self.landed(commit, version).await?;
                     return Ok(Committed { version, attempts });
                 }
-                Some(entry) => check_removals(commit, &entry)?,
-                None if started.elapsed() > self.settings.patience => {
+                CaughtUp::Others => (at_tip_since, pause) = (Instant::now(), self.settings.first_pause),
+                CaughtUp::Nothing if at_tip_since.elapsed() > self.settings.patience => {
                     return Err(CommitError::Store {
                         what: format!("committing version {version}"),
-                        tried_for: started.elapsed(),
+                        tried_for: at_tip_since.elapsed(),
                         source: error,
                     });
                 }
-                None => {
+                CaughtUp::Nothing => {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
         }
         unreachable!("the loop only ends by returning")
+    }
+
+    /// Whether a commit could land by what the log says now.
+    pub async fn check(&mut self, commit: &Commit) -> Result<(), CommitError> {
+        while self.read_next().await?.is_some() {}
+        self.check_positions(commit)
+    }
+
+    /// Reads what stands in the log that a commit did not know of, up to its end: writing after each entry would cost
+    /// a refused attempt for each.
+    async fn catch_up(&mut self, commit: &Commit, id: Uuid) -> Result<CaughtUp, CommitError> {
+        let mut caught_up = CaughtUp::Nothing;
+        while let Some(entry) = self.read_next().await? {
+            if entry.is_ours(id) {
+                return Ok(CaughtUp::Ours(self.version));
+            }
+            check_removals(commit, &entry)?;
+            self.check_positions(commit)?;
+            caught_up = CaughtUp::Others;
+        }
+        Ok(caught_up)
     }
 
     /// Waits for a checkpoint that is still being written; call it before the runtime ends.
@@ -284,6 +329,18 @@ impl TableLog {
             }
         }
         Ok(())
+    }
+
+    /// A file that no version names yet must not be so old that a vacuum takes it for garbage.
+    fn check_ages(&self, commit: &Commit) -> Result<(), CommitError> {
+        let Some(vacuumed_before_ms) = self.positions.get(VACUUMED_BEFORE) else { return Ok(()) };
+        let young_from_ms = vacuumed_before_ms.saturating_add(CLOCKS_DIFFER_MS);
+        let is_old =
+            |action: &&Action| matches!(action, Action::Add(add) if add.modification_time < young_from_ms);
+        match commit.actions.iter().find(is_old) {
+            Some(Action::Add(add)) => Err(CommitError::MayBeDeleted(add.path.clone())),
+            _ => Ok(()),
+        }
     }
 
     async fn put_entry(&self, version: u64, text: String) -> object_store::Result<()> {

@@ -14,15 +14,16 @@ pub enum KeptBytes {
 
 impl KeptBytes {
     /// A batch that could not be taken apart is kept whole, under place 0; its first element stands there
-    /// too if it was refused on its own. They differ in how they begin, except for an element that is
-    /// itself an array: that one is no event, whereas a batch is refused whole for other reasons.
+    /// too if it was refused on its own. They differ in how they begin and why they were refused: an element that
+    /// is itself an array is no event, whereas a batch is refused whole for other reasons; and what is no array is
+    /// refused whole because no batch can be that.
     pub fn of(message: &RawMessage<'_>, batch_index: i32, reason: RejectReason) -> Self {
         let payload = message.payload.unwrap_or_default();
         let is_batch = matches!(Mode::of(message, payload), Ok(Mode::Batch));
         let is_array = payload.trim_ascii_start().first() == Some(&b'[');
-        let is_element = batch_index > 0
-            || (is_batch && !is_array)
-            || (is_batch && reason == RejectReason::NotACloudEvent);
+        let is_no_event = reason == RejectReason::NotACloudEvent;
+        let only_of_messages = matches!(reason, RejectReason::TooLarge | RejectReason::InvalidUtf8);
+        let is_element = batch_index > 0 || (is_batch && is_array == is_no_event && !only_of_messages);
         if is_element { Self::Element(batch_index) } else { Self::Message }
     }
 }

@@ -26,11 +26,14 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::envelope::{Envelope, Members};
-use super::{Decoder, EventContext, quoted};
+use super::{Decoder, EventContext, KeptEvent, KeptReading, quoted};
 use crate::event::{Identity, Reading, Readings, Signal, UsageEvent};
 use crate::json::{Kind, Scanner, Value};
 use crate::rejected::{Refusal, RejectReason};
 use crate::timestamp::parse_time;
+
+/// What the data of a correction says, by its keys.
+const NAMES: [&str; 5] = ["source", "id", "type", "time", "data"];
 
 /// What names the corrected event, and its new content.
 #[derive(Debug, Default)]
@@ -124,18 +127,67 @@ impl Decoder {
             ..envelope.clone()
         };
         let (tenant, readings) = self.plan.read(&amended, None, time_us)?;
-        for instant_us in readings.iter().filter_map(|reading| reading.signal_time_us) {
-            self.check_time(instant_us, context)?;
-        }
+        readings.iter().try_for_each(|reading| self.check_session(reading, context))?;
         if named.time.is_none()
             && self.plan.read(&amended, None, time_us.saturating_add(1_000_000))?.1 != readings
         {
-            return Err(invalid(
-                "a meter needs the time to read the amended data: name it as `time` beside `data`",
-            ));
+            return Err(needs_time());
         }
         let tenant = Cow::Owned(tenant.into_owned());
         Ok((tenant, readings.into_iter().map(Reading::into_owned).collect()))
+    }
+}
+
+/// An amendment as the lake kept it.
+#[derive(Debug)]
+pub struct KeptAmendment<'e> {
+    kept: KeptEvent<'e>,
+    named: Named<'e>,
+}
+
+impl<'e> KeptAmendment<'e> {
+    /// None if its data does not say what an amendment says.
+    pub fn of(kept: KeptEvent<'e>) -> Option<Self> {
+        let named = Named::read(kept.data?).ok()?;
+        (named.source.is_some() && named.id.is_some() && named.data.is_some()).then_some(Self { kept, named })
+    }
+
+    /// The type of the amended event.
+    pub fn event_type(&self) -> &str {
+        self.named.event_type.as_deref().unwrap_or_default()
+    }
+
+    /// The amended event, as if it had come with the new data.
+    fn event(&self) -> KeptEvent<'_> {
+        KeptEvent {
+            source: self.named.source.as_deref().unwrap_or_default(),
+            id: self.named.id.as_deref().unwrap_or_default(),
+            event_type: self.event_type(),
+            data: self.named.data.filter(|data| data.kind == Kind::Object).map(|data| data.text),
+            ..self.kept
+        }
+    }
+}
+
+impl Decoder {
+    /// What the wanted meters read from the new data of an amendment, each on its own.
+    pub fn read_amendment<'a>(
+        &self,
+        amendment: &'a KeptAmendment<'_>,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Vec<KeptReading<'a>> {
+        let event = amendment.event();
+        let mut readings = self.read_kept(&event, &wanted);
+        if !event.time_given {
+            let earlier = KeptEvent { time_us: event.time_us - 1_000_000, ..event };
+            let others = self.read_kept(&earlier, &wanted);
+            for (read, other) in readings.iter_mut().zip(others) {
+                if read.reading.is_ok() && read.reading != other.reading {
+                    read.reading = Err(needs_time());
+                }
+            }
+        }
+        readings
     }
 }
 
@@ -145,17 +197,23 @@ impl<'d> Named<'d> {
         if text.is_empty() {
             return Ok(named);
         }
+        let mut seen = [false; NAMES.len()];
         let mut scanner = Scanner::new(text);
         scanner.object::<Refusal>(|key, scanner| {
             let value = scanner.value()?;
+            let key = key.scalar().expect("a key is a string")?;
+            let Some(place) = NAMES.iter().position(|name| *name == key) else { return Ok(()) };
+            if std::mem::replace(&mut seen[place], true) {
+                let detail = format!("the data of a correction has `{key}` twice");
+                return Err(Refusal::new(RejectReason::DuplicateKey, detail));
+            }
             let text = || value.scalar().transpose();
-            match &*key.scalar().expect("a key is a string")? {
+            match &*key {
                 "source" => named.source = text()?,
                 "id" => named.id = text()?,
                 "type" => named.event_type = text()?,
                 "time" => named.time = text()?,
-                "data" => named.data = Some(value),
-                _ => {}
+                _ => named.data = Some(value),
             }
             Ok(())
         })?;
@@ -188,6 +246,10 @@ fn required<'d>(text: Option<Cow<'d, str>>, name: &str) -> Result<Cow<'d, str>, 
 fn missing(name: &str) -> Refusal {
     let detail = format!("the data of a correction names no `{name}` of the event that it corrects");
     Refusal::new(RejectReason::AttributeMissing, detail)
+}
+
+fn needs_time() -> Refusal {
+    invalid("a meter needs the time to read the amended data: name it as `time` beside `data`")
 }
 
 fn invalid(detail: &str) -> Refusal {

@@ -15,12 +15,13 @@ use std::borrow::Cow;
 
 use rating::catalog::Catalog;
 
-use crate::event::{Identity, UsageEvent};
+use crate::event::{Identity, Reading, UsageEvent};
 use crate::json::Scanner;
 use crate::raw_message::RawMessage;
 use crate::rejected::{Refusal, RejectReason, Rejected};
 use crate::timestamp::parse_time;
 pub use again::KeptBytes;
+pub use correction::KeptAmendment;
 use envelope::{Envelope, Members};
 use meters::MeterPlan;
 pub use meters::{KeptEvent, KeptReading, Underivable, underivable};
@@ -167,10 +168,7 @@ impl Decoder {
             return self.accept_correction(envelope, members, context, kind, (time_us, time_given));
         }
         let (tenant, readings) = self.plan.read(envelope, members, time_us)?;
-        // A session's own start or stop comes from the same clock as the event's time.
-        for instant_us in readings.iter().filter_map(|reading| reading.signal_time_us) {
-            self.check_time(instant_us, context)?;
-        }
+        readings.iter().try_for_each(|reading| self.check_session(reading, context))?;
         let required = |attribute: &mut Option<Cow<'m, str>>| attribute.take().expect("checked above");
         let (source, id) = (required(&mut envelope.source), required(&mut envelope.id));
         Ok(UsageEvent {
@@ -200,6 +198,12 @@ impl Decoder {
         };
         self.check_time(time_us, context)?;
         Ok((time_us, envelope.time.is_some()))
+    }
+
+    /// A session's own start, stop and end come from the same clock as the event's time.
+    fn check_session(&self, reading: &Reading<'_>, context: EventContext) -> Result<(), Refusal> {
+        let instants = reading.signal_time_us.into_iter().chain(reading.ended_at_us());
+        instants.into_iter().try_for_each(|instant_us| self.check_time(instant_us, context))
     }
 
     fn check_time(&self, time_us: i64, context: EventContext) -> Result<(), Refusal> {
@@ -239,6 +243,11 @@ impl Mode {
     /// By the content type, else by the `ce_` headers; a bare JSON text is taken for what it looks like, so
     /// that events also arrive from tools that cannot set headers.
     fn of(message: &RawMessage<'_>, payload: &[u8]) -> Result<Self, Refusal> {
+        // What such a header was to say, and so what the message means, nobody can know.
+        if !message.has_readable_headers() {
+            let detail = "the name of one of the message's headers is not UTF-8";
+            return Err(Refusal::new(RejectReason::InvalidUtf8, detail));
+        }
         let content_type = message.header("content-type").unwrap_or_default();
         // What nearly all messages say, as they mostly spell it.
         if content_type == b"application/cloudevents+json" {

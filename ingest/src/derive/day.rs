@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use futures::TryStreamExt;
-use sql::lake::{DataFile, FileRead, Table};
+use sql::lake::{DataFile, FileRead, Table, TableHandle};
 
 use super::known::{Bucket, LackingEvents};
 use super::{DeriveError, DeriveReport, DeriveRequest, Wanted};
@@ -13,8 +13,9 @@ use crate::columns::UsageColumns;
 use crate::commit::TableLog;
 use crate::day_file::FileKind;
 use crate::day_files::{DayFiles, RewriteError, StoredFile};
-use crate::decode::{Decoder, KeptReading};
+use crate::decode::Decoder;
 use crate::event::{Readings, UsageEvent};
+use crate::raw_message::Coordinates;
 use crate::stored_rows::StoredRows;
 
 const CHUNK_ROWS: usize = 16 * 1024;
@@ -23,7 +24,7 @@ const CHUNK_ROWS: usize = 16 * 1024;
 const KEY_COLUMNS: [&str; 8] =
     ["identity", "event_type", "meter", "arrival", "topic", "partition", "offset", "batch_index"];
 /// Those, and what meters read.
-const EVENT_COLUMNS: [&str; 14] = [
+pub(super) const EVENT_COLUMNS: [&str; 14] = [
     "identity",
     "source",
     "id",
@@ -58,7 +59,7 @@ pub(super) struct DayChange {
 }
 
 /// Rows on their way into files; none of it is written in a dry run.
-struct Output {
+pub(super) struct Output {
     columns: UsageColumns,
     files: Option<DayFiles>,
     day: i32,
@@ -66,10 +67,29 @@ struct Output {
 }
 
 impl Output {
-    async fn push(&mut self, row: EventRow<'_>, keys: &[String]) -> Result<(), RewriteError> {
+    pub fn new(table: &TableHandle, kind: FileKind, day: i32, dry_run: bool) -> Self {
+        let files = (!dry_run).then(|| DayFiles::new(table, kind));
+        Self { columns: UsageColumns::default(), files, day, rows_added: 0 }
+    }
+
+    pub fn rows_added(&self) -> u64 {
+        self.rows_added
+    }
+
+    async fn push_row(&mut self, row: EventRow<'_>, keys: &[String]) -> Result<(), RewriteError> {
+        let (at, arrival_us) = (row.rows.coordinates(row.row), row.rows.time_us("arrival", row.row));
+        self.push(&row.event, at, arrival_us, keys).await
+    }
+
+    pub async fn push(
+        &mut self,
+        event: &UsageEvent<'_>,
+        at: Coordinates<'_>,
+        arrival_us: i64,
+        keys: &[String],
+    ) -> Result<(), RewriteError> {
         let before = self.columns.rows();
-        let arrival_us = row.rows.time_us("arrival", row.row);
-        self.columns.push(&row.event, keys, row.rows.coordinates(row.row), arrival_us);
+        self.columns.push(event, keys, at, arrival_us);
         self.rows_added += (self.columns.rows() - before) as u64;
         if self.columns.rows() >= CHUNK_ROWS { self.flush().await } else { Ok(()) }
     }
@@ -79,6 +99,15 @@ impl Output {
         match &mut self.files {
             Some(files) => files.write(self.day, &batch).await,
             None => Ok(()),
+        }
+    }
+
+    /// What a commit must name.
+    pub async fn finish(mut self) -> Result<Vec<StoredFile>, RewriteError> {
+        self.flush().await?;
+        match self.files {
+            Some(files) => files.finish().await,
+            None => Ok(Vec::new()),
         }
     }
 }
@@ -96,8 +125,7 @@ impl DayDerivation<'_> {
         request: &DeriveRequest,
         report: &mut DeriveReport,
     ) -> Result<DayChange, DeriveError> {
-        let files = (!request.dry_run).then(|| DayFiles::new(self.log.handle(), FileKind::Arrived));
-        let mut output = Output { columns: UsageColumns::default(), files, day: self.day, rows_added: 0 };
+        let mut output = Output::new(self.log.handle(), FileKind::Arrived, self.day, request.dry_run);
         let rows: u64 = self.files.iter().map(|file| file.rows).sum();
         let count = rows.div_ceil(request.rows_remembered.max(1)).max(1) as u32;
         let mut with_unmetered = BTreeSet::new();
@@ -118,12 +146,7 @@ impl DayDerivation<'_> {
                 self.rewrite(file, &mut output).await?;
             }
         }
-        output.flush().await?;
-        let stored = match output.files {
-            Some(files) => files.finish().await?,
-            None => Vec::new(),
-        };
-        Ok(DayChange { rows_added: output.rows_added, stored, replaced })
+        Ok(DayChange { rows_added: output.rows_added, stored: output.finish().await?, replaced })
     }
 
     /// The wanted meters of the events of a type.
@@ -189,7 +212,7 @@ impl DayDerivation<'_> {
                     let readings = self.readings(rows, row, &lacks, Some(&mut *report));
                     if let Some(mut event) = event_row(rows, row, readings) {
                         event.event.data = None;
-                        output.push(event, &self.wanted.keys).await?;
+                        output.push_row(event, &self.wanted.keys).await?;
                     }
                 }
             }
@@ -230,7 +253,7 @@ impl DayDerivation<'_> {
                 stays.push(event.is_none());
                 if let Some(event) = event {
                     rows_replaced += 1;
-                    output.push(event, &self.wanted.keys).await?;
+                    output.push_row(event, &self.wanted.keys).await?;
                 }
             }
             rows_read += rows.len() as u64;
@@ -271,28 +294,13 @@ impl DayDerivation<'_> {
         rows: StoredRows<'b>,
         row: usize,
         meters: &[usize],
-        mut report: Option<&mut DeriveReport>,
+        report: Option<&mut DeriveReport>,
     ) -> Readings<'b> {
         let read = self.decoder.read_kept(&rows.kept_event(row), |meter| meters.contains(&meter));
-        let mut readings = Readings::new();
-        for KeptReading { meter, reading } in read {
-            let key = &self.wanted.keys[meter];
-            match (reading, &mut report) {
-                (Ok(reading), report) => {
-                    if let Some(report) = report {
-                        *report.rows.entry(key.clone()).or_default() += 1;
-                    }
-                    readings.push(reading);
-                }
-                (Err(refusal), Some(report)) => {
-                    let at = rows.coordinates(row);
-                    let place = format!("{} partition {} offset {}", at.topic, at.partition, at.offset);
-                    report.note_refusal(key, &place, &refusal);
-                }
-                (Err(_), None) => {}
-            }
+        match report {
+            Some(report) => report.sort(read, rows.coordinates(row), &self.wanted.keys),
+            None => read.into_iter().filter_map(|read| read.reading.ok()).collect(),
         }
-        readings
     }
 }
 

@@ -33,21 +33,18 @@ impl Bucket {
     }
 }
 
-/// The events of a bucket with, as bits, those of the wanted meters of their type that have no row.
+/// The numbers of topics in keys.
 #[derive(Debug, Default)]
-pub struct LackingEvents {
-    topics: HashMap<String, u32>,
-    lacking: HashMap<EventKey, u128>,
-}
+pub struct Topics(HashMap<String, u32>);
 
-impl LackingEvents {
+impl Topics {
     pub fn key(&mut self, identity: Identity, rows: StoredRows<'_>, row: usize) -> EventKey {
         let at = rows.coordinates(row);
-        let topic = match self.topics.get(at.topic) {
+        let topic = match self.0.get(at.topic) {
             Some(topic) => *topic,
             None => {
-                let next = self.topics.len() as u32;
-                *self.topics.entry(at.topic.to_owned()).or_insert(next)
+                let next = self.0.len() as u32;
+                *self.0.entry(at.topic.to_owned()).or_insert(next)
             }
         };
         EventKey {
@@ -58,6 +55,19 @@ impl LackingEvents {
             offset: at.offset,
             batch_index: rows.batch_index(row),
         }
+    }
+}
+
+/// The events of a bucket with, as bits, those of the wanted meters of their type that have no row.
+#[derive(Debug, Default)]
+pub struct LackingEvents {
+    topics: Topics,
+    lacking: HashMap<EventKey, u128>,
+}
+
+impl LackingEvents {
+    pub fn key(&mut self, identity: Identity, rows: StoredRows<'_>, row: usize) -> EventKey {
+        self.topics.key(identity, rows, row)
     }
 
     /// Notes a row of an event: of the meters of its type, this one is there.

@@ -9,8 +9,10 @@
 //!
 //! Each day changes in one commit. It moves the position of derivations, and that of maintenance, because
 //! it relies on the files that it read: if a compaction replaced them meanwhile, the commit is refused.
-//! What is derived already is never derived again, so a run may be stopped and repeated at will.
+//! What is derived already is never derived again, so a run may be stopped and repeated at will. Amendments, by which
+//! amended events count, are read in the same way after the days (`amendments`).
 
+mod amendments;
 mod day;
 mod known;
 
@@ -24,8 +26,11 @@ use sql::lake::{DataFile, Lake, LakeError, Table};
 
 use crate::commit::{Commit, CommitError, MAINTENANCE, Position, TableLog};
 use crate::day_files::{RewriteError, removal};
-use crate::decode::{DecodeLimits, Decoder, Underivable, underivable};
+use crate::decode::{DecodeLimits, Decoder, KeptReading, Underivable, underivable};
+use crate::event::Readings;
+use crate::raw_message::Coordinates;
 use crate::rejected::Refusal;
+use amendments::AmendmentDerivation;
 use day::{DayChange, DayDerivation};
 
 /// How many commits derived something.
@@ -150,8 +155,11 @@ pub async fn derive(
     let mut positions = log.positions(&names).await?;
     let mut days: BTreeMap<i32, Vec<DataFile>> = BTreeMap::new();
     let files = log.handle().snapshot(None).await?.files;
-    for file in files.into_iter().filter(|file| !file.is_correction()) {
-        if request.days.as_ref().is_none_or(|days| days.contains(&file.day)) {
+    let mut corrections: BTreeMap<i32, Vec<DataFile>> = BTreeMap::new();
+    for file in files {
+        if file.is_correction() {
+            corrections.entry(file.day).or_default().push(file);
+        } else if request.days.as_ref().is_none_or(|days| days.contains(&file.day)) {
             days.entry(file.day).or_default().push(file);
         }
     }
@@ -161,40 +169,69 @@ pub async fn derive(
         let change = derivation.run(request, &mut report).await?;
         report.days += 1;
         report.days_changed += u64::from(change.rows_added > 0);
-        if !change.stored.is_empty() {
-            let commit = commit(&files, &change, &names, &positions);
-            log.commit(&commit).await?;
-            positions.extend(commit.positions.into_iter().map(|at| (at.application, Some(at.next))));
-        }
+        commit(&mut log, &files, &change, &mut positions).await?;
+        progress(&report);
+    }
+    for (day, files) in corrections {
+        let derivation =
+            AmendmentDerivation { decoder: &decoder, wanted: &wanted, log: &log, files: &files, day };
+        let change = derivation.run(request, &mut report).await?;
+        commit(&mut log, &files, &change, &mut positions).await?;
         progress(&report);
     }
     log.settle().await;
     Ok(report)
 }
 
-fn commit(
+/// Commits what changes of a day, if anything does.
+async fn commit(
+    log: &mut TableLog,
     files: &[DataFile],
     change: &DayChange,
-    names: &[String; 2],
-    positions: &HashMap<String, Option<i64>>,
-) -> Commit {
+    positions: &mut HashMap<String, Option<i64>>,
+) -> Result<(), CommitError> {
+    if change.stored.is_empty() {
+        return Ok(());
+    }
     let replaced = files.iter().filter(|file| change.replaced.contains(&file.path));
     let removes = replaced.map(|file| removal(Table::UsageEvents, file));
     let adds = change.stored.iter().map(|file| Action::Add(file.add.clone()));
-    let step = |application: &String| {
-        let expected = positions[application];
-        Position { application: application.clone(), expected, next: expected.unwrap_or(0) + 1 }
+    let step = |(application, expected): (&String, &Option<i64>)| Position {
+        application: application.clone(),
+        expected: *expected,
+        next: expected.unwrap_or(0) + 1,
     };
-    Commit {
+    let commit = Commit {
         operation: if change.replaced.is_empty() { "WRITE" } else { "UPDATE" },
         parameters: HashMap::new(),
-        positions: names.iter().map(step).collect(),
+        positions: positions.iter().map(step).collect(),
         actions: removes.chain(adds).collect(),
         notes: HashMap::from([("meterhouseDerivation".to_owned(), json!({ "rows": change.rows_added }))]),
-    }
+    };
+    log.commit(&commit).await?;
+    positions.extend(commit.positions.into_iter().map(|at| (at.application, Some(at.next))));
+    Ok(())
 }
 
 impl DeriveReport {
+    /// The readings of what was read from an event that has a usable value, all of which are noted.
+    fn sort<'e>(&mut self, read: Vec<KeptReading<'e>>, at: Coordinates<'_>, keys: &[String]) -> Readings<'e> {
+        let mut readings = Readings::new();
+        for KeptReading { meter, reading } in read {
+            match reading {
+                Ok(reading) => {
+                    *self.rows.entry(keys[meter].clone()).or_default() += 1;
+                    readings.push(reading);
+                }
+                Err(refusal) => {
+                    let place = format!("{} partition {} offset {}", at.topic, at.partition, at.offset);
+                    self.note_refusal(&keys[meter], &place, &refusal);
+                }
+            }
+        }
+        readings
+    }
+
     fn note_refusal(&mut self, meter: &str, place: &str, refusal: &Refusal) {
         let refused = self.refused.entry((meter.to_owned(), refusal.reason.name())).or_default();
         if refused.count == 0 {

@@ -5,6 +5,7 @@
 //! that learned of it too late is fenced off by the commit itself.
 
 mod gaps;
+mod headers;
 mod rebalance;
 mod source;
 

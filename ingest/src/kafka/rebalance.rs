@@ -4,6 +4,7 @@
 //! last commit, so it happens in the reading loop and not inside the callback.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -44,6 +45,24 @@ impl GroupContext {
     /// From now on nobody answers requests: give partitions up at once.
     pub fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A consumer that leaves its group however it is dropped. A panic unwinds past `close`; the library would then wait
+/// for ever for an answer to the last revocation, and the process would neither work nor end.
+pub(super) struct GroupMember(pub BaseConsumer<GroupContext>);
+
+impl Deref for GroupMember {
+    type Target = BaseConsumer<GroupContext>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Drop for GroupMember {
+    fn drop(&mut self) {
+        self.0.context().close();
     }
 }
 
@@ -103,5 +122,41 @@ impl ClientContext for GroupContext {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rdkafka::ClientConfig;
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    #[test]
+    fn a_member_that_is_dropped_leaves_without_being_told_to() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("usage", 1, 1).unwrap();
+        let consumer: BaseConsumer<GroupContext> = ClientConfig::new()
+            .set("bootstrap.servers", cluster.bootstrap_servers())
+            .set("group.id", "meterhouse")
+            .create_with_context(GroupContext::new(Arc::default()))
+            .unwrap();
+        let member = GroupMember(consumer);
+        member.subscribe(&["usage"]).unwrap();
+        while member.context().next_request().is_none() {
+            let _ = member.poll(Duration::from_millis(50));
+        }
+        let mut partitions = TopicPartitionList::new();
+        partitions.add_partition_offset("usage", 0, rdkafka::Offset::Beginning).unwrap();
+        member.assign(&partitions).unwrap();
+        let (ended, end) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            drop(member);
+            ended.send(())
+        });
+        end.recv_timeout(Duration::from_secs(30))
+            .expect("the consumer waits for an answer that nobody gives");
     }
 }

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::gaps::{AcceptedGap, OffsetGap};
-use super::rebalance::{GroupContext, Request};
+use super::headers::headers_of;
+use super::rebalance::{GroupContext, GroupMember, Request};
 use crate::batch::{PartitionName, PartitionState};
 use crate::commit::CommitError;
 use crate::committer::{LakeLogs, Outcome};
@@ -49,8 +50,14 @@ pub fn ingest_kafka(run: &IngestRun, source: &KafkaSource) -> Result<IngestRepor
         consumer_settings(source).create_with_context(context).map_err(kafka("cannot make a consumer"))?;
     let topics: Vec<&str> = source.topics.iter().map(String::as_str).collect();
     consumer.subscribe(&topics).map_err(kafka("cannot subscribe"))?;
-    let mut reader =
-        Reader { source, consumer, pipeline, ends: HashMap::new(), assigned: false, idle_since: None };
+    let mut reader = Reader {
+        source,
+        consumer: GroupMember(consumer),
+        pipeline,
+        ends: HashMap::new(),
+        assigned: false,
+        idle_since: None,
+    };
     let result = reader.read();
     reader.close(result)
 }
@@ -91,7 +98,7 @@ fn kafka(what: &str) -> impl FnOnce(KafkaError) -> IngestError {
 
 struct Reader<'s> {
     source: &'s KafkaSource,
-    consumer: BaseConsumer<GroupContext>,
+    consumer: GroupMember,
     pipeline: Pipeline,
     /// The partitions that we read, and where each ends.
     ends: HashMap<PartitionName, PartitionEnd>,
@@ -419,13 +426,12 @@ fn take_message(
     pipeline: &mut Pipeline,
     arrival_us: i64,
 ) -> Result<(), IngestError> {
-    let headers = message.headers().map(|headers| headers.iter().map(|it| (it.key, it.value)).collect());
     let raw = RawMessage {
         at: Coordinates { topic: message.topic(), partition: message.partition(), offset: message.offset() },
-        stamped_at_us: message.timestamp().to_millis().map(|ms| ms * 1_000),
+        stamped_at_us: message.timestamp().to_millis().map(|ms| ms.saturating_mul(1_000)),
         key: message.key(),
         payload: message.payload(),
-        headers: headers.unwrap_or_default(),
+        headers: headers_of(message),
     };
     Ok(pipeline.batcher.take(&raw, arrival_us)?)
 }

@@ -42,6 +42,9 @@ pub struct Replay {
     committed: HashMap<PartitionName, Option<i64>>,
     request: ReplayRequest,
     report: ReplayReport,
+    /// When the next row arrives. Each does at an instant of its own: a message whose rejects are stored twice (as a
+    /// file leaves them that was read twice) would otherwise become rows that look like one event's.
+    next_arrival_us: i64,
 }
 
 /// The rejects of a file, sorted by what becomes of them.
@@ -65,6 +68,7 @@ impl Replay {
             rejected,
             maintenance,
             committed: HashMap::new(),
+            next_arrival_us: request.now_us,
             request,
             report: ReplayReport::default(),
         })
@@ -240,7 +244,7 @@ impl Replay {
         Ok(())
     }
 
-    async fn usage_files(&self, file: &DataFile) -> Result<(Vec<StoredFile>, u64), ReplayError> {
+    async fn usage_files(&mut self, file: &DataFile) -> Result<(Vec<StoredFile>, u64), ReplayError> {
         let mut files = UsageFiles::new(self.usage.handle());
         let read = FileRead { batch_rows: Some(PAYLOAD_ROWS), ..file_columns(&REJECTED_COLUMNS) };
         let mut batches = self.rejected.handle().read_file(file, read).await?;
@@ -258,7 +262,7 @@ impl Replay {
     }
 
     /// Returns how many bytes of payload were decoded.
-    fn decode_usage(&self, rows: StoredRows<'_>, days: &mut OpenDays) -> Result<usize, ReplayError> {
+    fn decode_usage(&mut self, rows: StoredRows<'_>, days: &mut OpenDays) -> Result<usize, ReplayError> {
         let mut payload_bytes = 0;
         for row in 0..rows.len() {
             let headers = headers_of(rows, row);
@@ -267,11 +271,13 @@ impl Replay {
             let kept = reason
                 .map_or(KeptBytes::Message, |reason| KeptBytes::of(&message, rows.batch_index(row), reason));
             let mut refused = None;
+            let arrival_us = self.next_arrival_us;
+            self.next_arrival_us += 1;
             self.decoder.decode_again(&message, kept, self.request.now_us, &mut |_, decoded| match decoded {
                 Decoded::Event(event) => {
                     let day = (event.is_correction(), day_of(event.time_us));
                     let columns = days.entry(day).or_default();
-                    columns.push(&event, &self.meters, message.at, self.request.now_us);
+                    columns.push(&event, &self.meters, message.at, arrival_us);
                 }
                 Decoded::Rejected(rejected) => refused = Some(rejected.why.detail),
                 Decoded::Tombstone => refused = Some("it has no payload".to_owned()),

@@ -12,7 +12,7 @@
 //! was taken in does not depend on what would decode by then. Whoever rewrites rejects otherwise must leave
 //! `replaying-…` files alone. Conflicts are never replayed: their event counts already, with other content.
 //!
-//! A replayed row arrives now, not when its message first did: what was counted in the meantime stays
+//! A replayed event arrives now, each a microsecond after the one before, and not when its message first did: what was counted in the meantime stays
 //! counted, also if it shares an identity with the replayed event.
 
 mod job;

@@ -11,7 +11,7 @@ use ingest::batch::{PartitionName, PartitionState};
 use ingest::files::{FileSource, ingest_files};
 use ingest::metrics::Metrics;
 use ingest::pipeline::{IngestError, IngestReport, IngestRun, Pipeline, now_us};
-use ingest::raw_message::{Coordinates, RawMessage};
+use ingest::raw_message::{Coordinates, Headers, RawMessage};
 use ingest::settings::IngestSettings;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -88,7 +88,7 @@ fn ingest_until_it_starts(
     let deadline = Instant::now() + BOUND;
     loop {
         let error = match ingest_files(run, std::slice::from_ref(source), |_| ()) {
-            Ok(report) => return report,
+            Ok(read) => return read.report,
             Err(error) => error,
         };
         assert!(Instant::now() < deadline, "ingest never starts: {error:?}");
@@ -170,4 +170,37 @@ pub fn wait_behind_a_failed_commit(lake: &Lake) -> Result<IngestReport, IngestEr
     let waited = pipeline.seal_and_wait();
     letting_go.join().unwrap();
     pipeline.finish(waited.map_err(IngestError::from))
+}
+
+/// Two processes own a partition at once. The clock of the first stands for a refusal; the second accepts the same
+/// message and is faster. Returns the rows of usage and of rejects.
+pub fn rows_after_two_owners(lake: &Lake) -> (u64, u64) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let name = PartitionName { topic: "usage".into(), partition: 0 };
+    let applications = [name.application().unwrap()];
+    let owner = |arrival_us| {
+        let mut pipeline = Pipeline::start(&run_into(lake, &runtime)).unwrap();
+        let logs = Arc::clone(&pipeline.logs);
+        runtime.block_on(async {
+            let mut logs = logs.lock().await;
+            logs.usage.positions(&applications).await.unwrap();
+            logs.rejected.positions(&applications).await.unwrap();
+        });
+        pipeline.batcher.assign([(name.clone(), PartitionState::starting_at(0))]);
+        let at = Coordinates { topic: "usage", partition: 0, offset: 0 };
+        let payload = Some(&br#"{"specversion":"1.0","id":"1","source":"/","type":"other","subject":"acme","time":"2026-05-01T00:00:00Z","data":{}}"#[..]);
+        let message = RawMessage { at, stamped_at_us: None, key: None, payload, headers: Headers::default() };
+        pipeline.batcher.take(&message, arrival_us).unwrap();
+        pipeline
+    };
+    let late = owner(now_us() / 2);
+    let report = owner(now_us()).finish(Ok(())).unwrap();
+    assert_eq!((report.counts.events, report.counts.rejected), (1, 0));
+    let report = late.finish(Ok(())).unwrap();
+    assert_eq!(report, IngestReport::default());
+    let rows = |table| {
+        let files = runtime.block_on(lake.table(table).snapshot(None)).unwrap().files;
+        files.iter().map(|file| file.rows).sum()
+    };
+    (rows(Table::UsageEvents), rows(Table::RejectedMessages))
 }

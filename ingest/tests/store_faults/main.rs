@@ -158,6 +158,35 @@ async fn an_entry_that_lands_after_its_writer_gave_up() {
     }
 }
 
+/// Whoever was away for long reads what the others wrote, and writes once after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_was_away_catches_up_before_it_writes_again() {
+    let lake = lake_on(Arc::new(InMemory::new()));
+    let open = || TableLog::open_with(lake.table(Table::UsageEvents), settings_for_tests());
+    let (mut away, mut fenced, mut busy) =
+        (open().await.unwrap(), open().await.unwrap(), open().await.unwrap());
+    let application = "meterhouse/kafka/away/0".to_owned();
+    let position = |expected, next| vec![Position { application: application.clone(), expected, next }];
+    fenced.positions(std::slice::from_ref(&application)).await.unwrap();
+    busy.positions(std::slice::from_ref(&application)).await.unwrap();
+    for number in 0..40 {
+        let moved = position((number > 0).then_some(number), number + 1);
+        busy.commit(&commit_of(&file_of(&[(0, number)]), moved)).await.unwrap();
+    }
+    let file = file_of(&[(1, 0)]);
+    let committed = away.commit(&commit_of(&file, vec![])).await.unwrap();
+    assert_eq!((committed.version, committed.attempts), (41, 2));
+    let error = fenced.commit(&commit_of(&file, position(None, 7))).await.unwrap_err();
+    assert!(matches!(error, CommitError::Fenced { found: Some(1), .. }), "{error:?}");
+}
+
+/// A message that somebody else has taken for usage does not end among the rejects as well.
+#[test]
+fn rejects_of_an_owner_that_is_late_are_refused_with_its_usage() {
+    let lake = lake_on(Arc::new(InMemory::new()));
+    assert_eq!(files::rows_after_two_owners(&lake), (1, 0));
+}
+
 #[test]
 fn file_ingest_over_a_failing_store() {
     let seed = seed("file_ingest_over_a_failing_store");

@@ -76,7 +76,7 @@ pub fn file_of(messages: &[(usize, i64)]) -> FinishedFile {
         stats: Some(json!({ "numRecords": messages.len() }).to_string()),
         ..Add::default()
     };
-    FinishedFile { pieces: vec![bytes], rows: messages.len(), add }
+    FinishedFile { pieces: vec![bytes], day: 20_574, rows: messages.len(), add }
 }
 
 pub fn commit_of(file: &FinishedFile, positions: Vec<Position>) -> Commit {

@@ -146,6 +146,13 @@ table!(invoice_line, "book_invoice_lines" {
     cause: Option<String>,
 });
 
+table!(unfinished_period, "book_unfinished_periods" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    period: String,
+    with_papers: i64,
+    since_us: i64,
+});
+
 table!(credit_account, "book_credit_accounts" {
     #[sea_orm(primary_key, auto_increment = false)]
     tenant: String,
@@ -250,6 +257,7 @@ mod tests {
         compare::<super::invoice_sequence::Entity>(&mut compared);
         compare::<super::invoice::Entity>(&mut compared);
         compare::<super::invoice_line::Entity>(&mut compared);
+        compare::<super::unfinished_period::Entity>(&mut compared);
         compare::<super::credit_account::Entity>(&mut compared);
         compare::<super::credit_entry::Entity>(&mut compared);
         compare::<super::outbox::Entity>(&mut compared);

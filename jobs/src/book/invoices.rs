@@ -75,7 +75,8 @@ pub struct NewDocument {
 pub struct IssuedLine {
     pub key: LineKey,
     pub amount: Amount,
-    /// Why an adjustment was made: `late_event`, `amended_event`, `catalog_change`. None for a line of its own period.
+    /// Why an adjustment was made: `late_event`, `amended_event`, `catalog_change`, or several of them with `+` in between.
+    /// None for a line of its own period.
     pub cause: Option<String>,
 }
 
@@ -84,6 +85,16 @@ pub struct IssuedLine {
 pub struct IssuedDocument {
     pub issued_at_us: i64,
     pub document: NewDocument,
+}
+
+/// What stands on an issued document, and its digest, without what else the index keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrintedDocument {
+    pub name: DocumentName,
+    pub is_credit_note: bool,
+    pub printed_number: String,
+    pub digest: String,
+    pub issued_at_us: i64,
 }
 
 impl Writing {
@@ -145,6 +156,13 @@ impl Writing {
 
     /// Another series with the same prefix would print its numbers again, and people and Stripe know documents by them.
     async fn refuse_numbers_in_use(&self, documents: &[NewDocument]) -> Result<(), BookError> {
+        let mut printed = BTreeMap::new();
+        for document in documents {
+            if let Some(other) = printed.insert(&document.printed_number, &document.issuer) {
+                let (printed, issuer) = (document.printed_number.clone(), other.clone());
+                return Err(BookError::NumberInUse { printed, issuer });
+            }
+        }
         for some in documents.chunks(10_000) {
             let printed = some.iter().map(|document| document.printed_number.as_str());
             let query = invoice::Entity::find().filter(invoice::Column::PrintedNumber.is_in(printed));
@@ -259,6 +277,27 @@ impl Book {
         let names: Vec<(String, String)> =
             query.into_tuple().all(&self.connection).await.in_step("read what was issued")?;
         Ok(names.into_iter().map(|(tenant, occasion)| DocumentName { tenant, occasion }).collect())
+    }
+
+    /// The same with what stands on each document.
+    pub async fn documents_printed(&self, period: &str) -> Result<Vec<PrintedDocument>, BookError> {
+        use invoice::Column as C;
+        let query = invoice::Entity::find()
+            .select_only()
+            .columns([C::Tenant, C::Occasion, C::Kind, C::PrintedNumber, C::Digest, C::IssuedAtUs])
+            .filter(C::Period.eq(period))
+            .order_by_asc(C::Issuer)
+            .order_by_asc(C::Number);
+        let rows: Vec<(String, String, String, String, String, i64)> =
+            query.into_tuple().all(&self.connection).await.in_step("read what was issued")?;
+        let printed = |(tenant, occasion, kind, printed_number, digest, issued_at_us)| PrintedDocument {
+            name: DocumentName { tenant, occasion },
+            is_credit_note: kind == DocumentKind::CreditNote.name(),
+            printed_number,
+            digest,
+            issued_at_us,
+        };
+        Ok(rows.into_iter().map(printed).collect())
     }
 
     /// Under what the numbers of an issuer's documents are counted: credit notes apart from invoices.

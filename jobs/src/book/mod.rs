@@ -25,6 +25,7 @@ mod runs;
 mod schedule;
 mod schema;
 mod transfer;
+mod unfinished;
 mod writing;
 
 use std::sync::Arc;
@@ -46,7 +47,7 @@ pub use clock::Clock;
 pub use credits::{CreditAccount, CreditEntry, CreditKind, NewCreditEntry};
 pub use error::BookError;
 pub use introspect::Shape;
-pub use invoices::{DocumentKind, DocumentName, IssuedDocument, IssuedLine, NewDocument};
+pub use invoices::{DocumentKind, DocumentName, IssuedDocument, IssuedLine, NewDocument, PrintedDocument};
 pub use lease::{Fence, Lease};
 pub use migrate::Making;
 pub use outbox::BookOutbox;

@@ -152,6 +152,17 @@ impl Book {
         rows.into_iter().map(from_row).collect()
     }
 
+    /// The runs of a job about a period, the newest first.
+    pub async fn runs_of_period(&self, job: &str, period: &str) -> Result<Vec<Run>, BookError> {
+        let query = run::Entity::find()
+            .filter(run::Column::Job.eq(job))
+            .filter(run::Column::Period.eq(period))
+            .order_by_desc(run::Column::StartedAtUs)
+            .order_by_desc(run::Column::RunId);
+        let rows = query.all(&self.connection).await.in_step("read runs")?;
+        rows.into_iter().map(from_row).collect()
+    }
+
     /// The runs whose id begins with a text.
     pub async fn runs_named(&self, start: &str) -> Result<Vec<Run>, BookError> {
         let query = run::Entity::find().filter(run::Column::RunId.starts_with(start)).limit(10);

@@ -141,6 +141,7 @@ create table book_invoices (
 
 create unique index book_invoices_once on book_invoices (tenant, period, kind, occasion);
 create index book_invoices_by_period on book_invoices (period, issuer, number);
+create index book_invoices_by_printed_number on book_invoices (printed_number);
 
 -- Lines of issued documents. `period` is the one the line's key names: on an adjustment line an earlier one than its
 -- document's.
@@ -158,6 +159,14 @@ create table book_invoice_lines (
 );
 
 create index book_invoice_lines_by_period on book_invoice_lines (tenant, period);
+
+-- Periods whose issued documents are not all marked in the lake yet or, where that is wanted, have not all of their papers.
+create table book_unfinished_periods (
+    period code not null,
+    with_papers integer not null,
+    since_us instant not null,
+    primary key (period)
+);
 
 -- The balance of each tenant and currency, changed together with its entries.
 create table book_credit_accounts (

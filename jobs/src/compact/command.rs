@@ -2,7 +2,6 @@
 
 use std::io::IsTerminal;
 
-use ::ingest::commit::CommitError;
 use anyhow::Result;
 use clap::Args;
 use indicatif::ProgressBar;
@@ -119,7 +118,7 @@ async fn compact_in(run: &RunContext, lake: &Lake, settings: CompactSettings) ->
             }
             Ok(report)
         }
-        Err(CompactError::Commit(error @ (CommitError::Fenced { .. } | CommitError::RemovedTwice(_)))) => {
+        Err(CompactError::Commit(error)) if error.is_overtaken() => {
             let what = "another compaction is at work on this lake; nothing was counted twice";
             Err(anyhow::Error::new(error).context(what).context(TryAgain))
         }

@@ -18,8 +18,8 @@ use xorf::{BinaryFuse32, Descriptor, Filter};
 
 use super::identity::{Elsewhere, identity_of, prefix, share_of};
 use super::rows::{ArrivalColumns, ArrivalKey, IDENTITY_COLUMNS, fetch, portions};
-use super::threads::on_threads;
-use super::{CompactError, CompactSettings, blocking};
+use super::{CompactError, CompactSettings};
+use crate::threads::{blocking, on_threads};
 
 /// Making a filter takes about 25 bytes of memory for each event of it.
 const PART_EVENTS: usize = 4_000_000;
@@ -248,7 +248,7 @@ fn ask(
             let held = asked.iter().filter(|identity| filter.contains(prefix(**identity)));
             held.map(|identity| (*day, *identity)).collect::<Vec<_>>()
         };
-        Ok(filters.iter().flat_map(of_filter).collect::<Vec<_>>())
+        Ok::<_, CompactError>(filters.iter().flat_map(of_filter).collect::<Vec<_>>())
     })?;
     let mut candidates: BTreeMap<i32, HashSet<u128>> = BTreeMap::new();
     for (day, identity) in found.into_iter().flatten() {

@@ -11,10 +11,10 @@ use super::filter::DayFilter;
 use super::identity::{Identities, RowSet, lost_rows};
 use super::rows::{columns_error, fetch};
 use super::sort::{sorted_day, without};
-use super::threads::both;
 use super::whole::WholeRows;
 use super::write::encode_days;
-use super::{Attempt, CompactError, Compactor, Group, NewDays, blocking, size};
+use super::{Attempt, CompactError, Compactor, Group, NewDays, size};
+use crate::threads::{blocking, both};
 
 /// A group's rows, with what can be found out about them before it is known which events count.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 //! share of the rows is kept.
 //!
 //! First come rounds over shares of all identities, which find the rows that are lost. Then each day is
-//! written in stretches of its order: those rows between one tenant, meter and time and another. It ends
+//! written in stretches of its order: those rows between one tenant, meter, time and arrival and another. It ends
 //! in the same single commit, so nobody can tell afterwards how a day was compacted.
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,14 +16,17 @@ use super::conflict::{CONTENT_COLUMNS, ConflictRejects, judge};
 use super::filter::DayFilter;
 use super::identity::{Identities, LostEvent, Place, RowSet, Share, lost_rows};
 use super::rows::{FindRow, IDENTITY_COLUMNS, RowId, SourceFile, fetch, portions};
-use super::size::IDENTITY_BYTES;
+use super::size::{IDENTITY_BYTES, ROW_BYTES};
 use super::sort::sorted_day;
 use super::whole::{FileRows, WholeRows};
 use super::write::encode_days;
-use super::{Attempt, CompactError, CompactSettings, Compactor, Group, NewDays, NewFile, blocking};
+use super::{Attempt, CompactError, CompactSettings, Compactor, Group, NewDays, NewFile};
+use crate::threads::blocking;
 
 /// So many rows of a day are looked at to find out where to cut it into stretches.
 const SAMPLE_ROWS: u64 = 100_000;
+/// What of them: by what rows are ordered, and what may be large.
+const SAMPLED_COLUMNS: [&str; 6] = ["tenant", "meter", "time", "arrival", "id", "data"];
 
 impl Compactor {
     pub(super) async fn rewrite_in_rounds(
@@ -59,9 +62,7 @@ impl Compactor {
         }
         let mut files = Vec::new();
         for day in group.days {
-            let rows: u64 = group.of_day(*day).map(|(_, file)| file.rows).sum();
-            let stretches = (rows * row_bytes).div_ceil(budget);
-            files.extend(self.write_day(group, *day, stretches, &lost).await?);
+            files.extend(self.write_day(group, *day, row_bytes, &lost).await?);
         }
         Ok(Attempt::Done(Box::new(NewDays {
             files,
@@ -135,11 +136,11 @@ impl Compactor {
         &self,
         group: &Group<'_>,
         day: i32,
-        stretches: u64,
+        row_bytes: u64,
         lost: &RowSet,
     ) -> Result<Vec<NewFile>, CompactError> {
         let mut files = Vec::new();
-        for stretch in self.stretches(group, day, stretches).await? {
+        for stretch in self.stretches(group, day, row_bytes).await? {
             let mut batches = Vec::new();
             let add = |source: &SourceFile, first: RowId, batch: RecordBatch| {
                 let order = OrderColumns::of(&batch).ok_or_else(|| source.columns_error())?;
@@ -166,28 +167,59 @@ impl Compactor {
         Ok(files)
     }
 
-    /// Cuts a day's order into stretches of about as many rows each, going by a sample.
-    async fn stretches(&self, group: &Group<'_>, day: i32, count: u64) -> Result<Vec<Stretch>, CompactError> {
+    /// Cuts a day's order into stretches that take about as much memory each, and no more than the budget, going by a
+    /// sample. A row takes `row_bytes` on average, but its texts are looked at row by row: those of one tenant may be many
+    /// times as long as all others.
+    async fn stretches(
+        &self,
+        group: &Group<'_>,
+        day: i32,
+        row_bytes: u64,
+    ) -> Result<Vec<Stretch>, CompactError> {
         let rows: u64 = group.of_day(day).map(|(_, file)| file.rows).sum();
         let step = rows.div_ceil(SAMPLE_ROWS).max(1) as usize;
-        let mut sample: Vec<OrderKey<String>> = Vec::new();
-        if count > 1 {
-            let add = |source: &SourceFile, first: RowId, batch: RecordBatch| {
-                let order = OrderColumns::of(&batch).ok_or_else(|| source.columns_error())?;
-                let offset = (step - first.row() % step) % step;
-                sample.extend((offset..batch.num_rows()).step_by(step).map(|row| order.key(row).to_owned()));
-                Ok(())
-            };
-            self.scan(group.of_day(day), Some(&["tenant", "meter", "time"]), add).await?;
+        let mut sample: Vec<(OrderKey<String>, u64)> = Vec::new();
+        let add = |source: &SourceFile, first: RowId, batch: RecordBatch| {
+            let order = OrderColumns::of(&batch).ok_or_else(|| source.columns_error())?;
+            let texts = TextColumns::of(&batch).ok_or_else(|| source.columns_error())?;
+            let offset = (step - first.row() % step) % step;
+            let rows = (offset..batch.num_rows()).step_by(step);
+            sample.extend(rows.map(|row| (order.key(row).to_owned(), texts.bytes(row))));
+            Ok(())
+        };
+        self.scan(group.of_day(day), Some(&SAMPLED_COLUMNS), add).await?;
+        let text_bytes: u64 = sample.iter().map(|(_, bytes)| bytes).sum();
+        let rest_bytes = row_bytes.saturating_sub(text_bytes / (sample.len() as u64).max(1)).max(ROW_BYTES);
+        for (_, bytes) in &mut sample {
+            *bytes = step as u64 * (*bytes + rest_bytes);
         }
         sample.sort_unstable();
-        let cut = |at: u64| sample.get((at * sample.len() as u64 / count) as usize).cloned();
-        let mut cuts: Vec<OrderKey<String>> = (1..count).filter_map(cut).collect();
-        cuts.dedup();
+        let cuts = cuts(sample, self.settings.budget());
         let starts = std::iter::once(None).chain(cuts.iter().cloned().map(Some));
         let ends = cuts.iter().cloned().map(Some).chain([None]);
         Ok(starts.zip(ends).map(|(start, end)| Stretch { start, end }).collect())
     }
+}
+
+/// Where to cut a sample in its order, so that what stands for its rows takes the budget at most between two cuts, and
+/// about as much everywhere. Rows of the same key stay together.
+fn cuts<K: Ord>(sample: Vec<(K, u64)>, budget: u64) -> Vec<K> {
+    let total: u64 = sample.iter().map(|(_, bytes)| bytes).sum();
+    let share = total.div_ceil(total.div_ceil(budget).max(1));
+    let mut cuts: Vec<K> = Vec::new();
+    let mut held = 0;
+    let mut rows = sample.into_iter().peekable();
+    while let Some((key, mut bytes)) = rows.next() {
+        while let Some((_, more)) = rows.next_if(|(next, _)| *next == key) {
+            bytes += more;
+        }
+        if held > 0 && held + bytes > share {
+            cuts.push(key);
+            held = 0;
+        }
+        held += bytes;
+    }
+    cuts
 }
 
 /// Cuts lost events into slices that have, with those that count in their place, about so many rows.
@@ -241,6 +273,7 @@ struct OrderKey<T> {
     tenant: T,
     meter: Option<T>,
     time_us: i64,
+    arrival_us: i64,
 }
 
 impl OrderKey<&str> {
@@ -249,13 +282,15 @@ impl OrderKey<&str> {
             tenant: self.tenant.to_owned(),
             meter: self.meter.map(str::to_owned),
             time_us: self.time_us,
+            arrival_us: self.arrival_us,
         }
     }
 }
 
 impl OrderKey<String> {
     fn as_ref(&self) -> OrderKey<&str> {
-        OrderKey { tenant: &self.tenant, meter: self.meter.as_deref(), time_us: self.time_us }
+        let Self { tenant, meter, time_us, arrival_us } = self;
+        OrderKey { tenant, meter: meter.as_deref(), time_us: *time_us, arrival_us: *arrival_us }
     }
 }
 
@@ -278,6 +313,7 @@ struct OrderColumns<'b> {
     tenants: (&'b [i32], &'b arrow::array::StringArray),
     meters: (&'b arrow::array::Int32Array, &'b arrow::array::StringArray),
     times: &'b [i64],
+    arrivals: &'b [i64],
 }
 
 impl<'b> OrderColumns<'b> {
@@ -288,6 +324,10 @@ impl<'b> OrderColumns<'b> {
             tenants: (tenants.keys().values(), tenants.values().as_string_opt::<i32>()?),
             meters: (meters.keys(), meters.values().as_string_opt::<i32>()?),
             times: batch.column_by_name("time")?.as_primitive_opt::<TimestampMicrosecondType>()?.values(),
+            arrivals: batch
+                .column_by_name("arrival")?
+                .as_primitive_opt::<TimestampMicrosecondType>()?
+                .values(),
         })
     }
 
@@ -297,6 +337,41 @@ impl<'b> OrderColumns<'b> {
             tenant: self.tenants.1.value(self.tenants.0[row] as usize),
             meter: keys.is_valid(row).then(|| meters.value(keys.value(row) as usize)),
             time_us: self.times[row],
+            arrival_us: self.arrivals[row],
+        }
+    }
+}
+
+/// The columns of a batch whose texts may be long and seldom repeat.
+struct TextColumns<'b>([&'b arrow::array::StringArray; 2]);
+
+impl<'b> TextColumns<'b> {
+    fn of(batch: &'b RecordBatch) -> Option<Self> {
+        let column = |name| batch.column_by_name(name)?.as_string_opt::<i32>();
+        Some(Self([column("id")?, column("data")?]))
+    }
+
+    fn bytes(&self, row: usize) -> u64 {
+        self.0.iter().map(|column| u64::from(column.value_length(row).unsigned_abs())).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stretches_are_cut_by_what_their_rows_take() {
+        for (name, sample, budget, expected) in [
+            ("nothing", vec![], 10, vec![]),
+            ("all fit", vec![(1, 4), (2, 4)], 10, vec![]),
+            ("alike", vec![(1, 5), (2, 5), (3, 5), (4, 5)], 10, vec![3]),
+            ("a large one first", vec![(1, 9), (2, 9), (3, 1), (4, 1), (5, 1)], 10, vec![2, 3]),
+            ("a large one last", vec![(1, 1), (2, 1), (3, 1), (4, 9), (5, 9)], 10, vec![4, 5]),
+            ("larger than all", vec![(1, 1), (2, 30), (3, 1)], 10, vec![2, 3]),
+            ("the same key stays together", vec![(1, 4), (1, 4), (1, 4), (2, 4)], 8, vec![2]),
+        ] {
+            assert_eq!(cuts::<i32>(sample, budget), expected, "{name}");
         }
     }
 }

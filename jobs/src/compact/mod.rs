@@ -21,7 +21,6 @@ mod in_rounds;
 mod rows;
 mod size;
 mod sort;
-mod threads;
 mod whole;
 mod write;
 
@@ -31,8 +30,6 @@ use std::time::Instant;
 use deltalake_core::kernel::{Action, Remove};
 use ingest::commit::{Commit, CommitError, Position, TableLog};
 use ingest::day_file::{FileKind, FinishedFile};
-use object_store::ObjectStoreExt;
-use object_store::path::Path;
 use serde_json::json;
 use sql::lake::{DataFile, Lake, Table, TableSnapshot};
 
@@ -119,7 +116,8 @@ pub enum CompactError {
     RowCount { days: Vec<i32>, before: u64, after: u64, duplicates: u64, conflicts: u64 },
 }
 
-/// Compacts every day that has newly arrived files. `progress` is told of each finished day.
+/// Compacts every day that has newly arrived files. `progress` is told of each finished day. A day whose rows cannot be
+/// compacted does not hold up those after it; it is the error in the end.
 pub async fn compact(
     lake: &Lake,
     settings: CompactSettings,
@@ -127,21 +125,41 @@ pub async fn compact(
 ) -> Result<CompactReport, CompactError> {
     let mut compactor = Compactor::open(lake, settings).await?;
     let mut report = CompactReport::default();
+    let mut failed = None;
     while let Some(days) = compactor.next_days() {
-        match compactor.compact_days(&days).await? {
-            DaysOutcome::Done(done) => {
+        match compactor.compact_days(&days).await {
+            Ok(DaysOutcome::Done(done)) => {
                 report.add(done);
                 progress(&report);
             }
             // Events of other days turned out to have come later: all these days change in one commit.
-            DaysOutcome::Needs(others) => compactor.join(&days, &others),
+            Ok(DaysOutcome::Needs(others)) => compactor.join(&days, &others),
+            Err(error) if error.is_about_rows() => {
+                tracing::error!(?days, error = &error as &dyn std::error::Error, "not compacted");
+                failed.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
         }
     }
     compactor.usage.settle().await;
     if let Some(rejected) = &mut compactor.rejected {
         rejected.settle().await;
     }
-    Ok(report)
+    failed.map_or(Ok(report), Err)
+}
+
+impl CompactError {
+    /// Whether it says something about some rows, and nothing about the lake or its owner.
+    fn is_about_rows(&self) -> bool {
+        match self {
+            Self::Commit(_) | Self::Lake(_) | Self::Store { .. } => false,
+            Self::Parquet(_)
+            | Self::Arrow(_)
+            | Self::Columns { .. }
+            | Self::CannotSort { .. }
+            | Self::RowCount { .. } => true,
+        }
+    }
 }
 
 impl CompactReport {
@@ -356,11 +374,6 @@ impl Compactor {
             rejected.commit(&commit).await?;
             self.epochs.rejected = Some(commit.positions[0].next);
         }
-        // A large group takes its time, and a vacuum that keeps little may have been faster.
-        for NewFile { file, .. } in &new.files {
-            let failed = |source| CompactError::Store { path: file.add.path.clone(), source };
-            self.usage.store().head(&Path::from(file.add.path.as_str())).await.map_err(failed)?;
-        }
         let now_ms = jiff::Timestamp::now().as_millisecond();
         let removes = group.inputs.iter().map(|file| Action::Remove(remove(file, now_ms)));
         let adds = new.files.iter().map(|new| Action::Add(new.file.add.clone()));
@@ -372,28 +385,13 @@ impl Compactor {
             self.files.insert(*day, Vec::new());
         }
         for NewFile { day, file } in new.files {
-            self.files.entry(day).or_default().push(DataFile {
-                path: file.add.path,
-                size_bytes: file.add.size as u64,
-                rows: file.rows as u64,
-                day,
-                modified_at_ms: file.add.modification_time,
-                statistics: file.add.stats,
-            });
+            self.files.entry(day).or_default().push(file.data_file());
         }
         for (day, filter) in new.filters {
             let paths = self.files[&day].iter().map(|file| file.path.as_str());
             self.filters.add(day, paths, filter).await;
         }
         Ok(())
-    }
-}
-
-/// Runs work that takes long without holding up other tasks, where the runtime can.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    match tokio::runtime::Handle::current().runtime_flavor() {
-        tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
-        _ => work(),
     }
 }
 

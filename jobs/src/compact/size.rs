@@ -14,7 +14,7 @@ use super::CompactError;
 
 /// What a row takes besides its texts: numbers, dictionary keys, identity and arrival, and its place in
 /// the order.
-const ROW_BYTES: u64 = 250;
+pub const ROW_BYTES: u64 = 250;
 /// Texts take hardly ever more than this many times their compressed size.
 const COMPRESSION_MAX: u64 = 20;
 /// What a row takes while it is found out which events count, even if half of them are repeats.

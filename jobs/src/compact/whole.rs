@@ -14,7 +14,7 @@ use sql::lake::DataFile;
 
 use super::CompactError;
 use super::rows::{ColumnReader, FindRow, RowId, SourceFile, working_schema};
-use super::threads::on_threads;
+use crate::threads::on_threads;
 
 /// Columns whose numbers have the order of their texts.
 const RANKED_COLUMNS: [&str; 2] = ["tenant", "meter"];
@@ -70,8 +70,9 @@ impl WholeRows {
         }
         let schema = working_schema();
         let tasks = schema.fields().iter().map(|field| field.name().as_str()).zip(parts);
-        let arrays =
-            on_threads(threads, tasks, |(column, parts)| Ok((column, whole_column(column, parts)?)))?;
+        let arrays = on_threads(threads, tasks, |(column, parts)| {
+            Ok::<_, CompactError>((column, whole_column(column, parts)?))
+        })?;
         Ok(Self { batch: batch(arrays)?, files })
     }
 

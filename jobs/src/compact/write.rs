@@ -10,8 +10,8 @@ use ingest::sorted_file::{ColumnEncoder, EncodedColumn, ROW_GROUP_ROWS, RowGroup
 
 use super::CompactError;
 use super::rows::working_schema;
-use super::threads::on_threads;
 use super::whole::{WholeRows, in_order_of_cost};
+use crate::threads::on_threads;
 
 /// So many rows are gathered at a time, which a core's cache can hold.
 const STEP_ROWS: usize = 16 * 1024;

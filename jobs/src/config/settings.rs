@@ -18,6 +18,8 @@ use super::{kafka_properties, value};
 
 /// Where the settings are looked for unless something else is named.
 pub const DEFAULT_FILE: &str = "meterhouse.toml";
+/// Where the catalog is looked for if nothing says otherwise.
+pub const DEFAULT_CATALOG: &str = "catalog.yaml";
 
 const DUE_EXAMPLE: &str = "write minute, hour, day of month, month and day of week, and a time zone if it is another: \
                            \"30 6 1 * * Europe/Berlin\"";
@@ -154,7 +156,7 @@ impl Config {
             Ok(url) if url.scheme().len() > 1 => lake,
             _ => reader.resolve(&lake, &reader.last_origin()).display().to_string(),
         };
-        let catalog = reader.setting("", "catalog", value::TEXT, "catalog.yaml");
+        let catalog = reader.setting("", "catalog", value::TEXT, DEFAULT_CATALOG);
         let catalog = reader.resolve(&catalog, &reader.last_origin());
         let reports = reader.setting("", "reports", value::TEXT, "reports");
         let reports = reader.resolve(&reports, &reader.last_origin());

@@ -65,7 +65,7 @@ impl Corrected {
         let said = |name: &str, text: String| (name.to_owned(), text);
         let correction = [
             said("corrects", format!("invoice {} of {}", corrects.number, line.key.period)),
-            said("because of", corrects.cause.text().to_owned()),
+            said("because of", corrects.cause.text()),
             said("billed so far", format!("{} {}", corrects.old, line.currency)),
             said("comes to now", format!("{} {}", corrects.new, line.currency)),
             said("difference", format!("{} {}", line.amount, line.currency)),

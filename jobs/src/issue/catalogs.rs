@@ -10,6 +10,7 @@ use sql::lake::Lake;
 
 use super::StoredDocument;
 use crate::book::Book;
+use crate::cli::parse_catalog;
 use crate::config::Config;
 
 fn path(hash: &str) -> Path {
@@ -62,9 +63,7 @@ async fn content(book: &Book, config: &Config, hash: &str) -> Result<String> {
 
 fn from_settings(config: &Config, hash: &str) -> Result<String> {
     let shown = config.catalog.display();
-    let content = std::fs::read_to_string(&config.catalog)
-        .with_context(|| format!("cannot read the catalog {shown}"))?;
-    let catalog = Catalog::parse(&content, &shown.to_string())?;
+    let (catalog, content) = parse_catalog(&config.catalog)?;
     if catalog.hash.to_hex().as_str() != hash {
         bail!(
             "drafts were rated with the catalog {hash}, which is neither in the book nor {shown}: run `meterhouse rate` \

@@ -1,6 +1,6 @@
 //! Invoices as they lie in the lake, drafts and issued ones.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Context, Result, bail};
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
@@ -8,9 +8,10 @@ use futures::TryStreamExt;
 use jiff::civil::Date;
 use rating::invoice::Invoice;
 use rating::period::PeriodChoice;
-use sql::lake::{FileRead, Lake, LakeError, Table};
+use sql::lake::{DataFile, FileRead, Lake, LakeError, Table, TableHandle};
 
 use crate::rate::drafts::days;
+use crate::threads::of_each;
 
 /// An invoice with what stands beside it.
 #[derive(Debug, Clone)]
@@ -33,7 +34,7 @@ pub async fn stored_documents(
     tenants: Option<&BTreeSet<String>>,
 ) -> Result<Vec<StoredDocument>> {
     let documents = documents_as_they_lie(lake, period, tenants).await?;
-    documents.iter().try_for_each(check_digest)?;
+    of_each(&documents, check_digest)?;
     Ok(documents)
 }
 
@@ -52,24 +53,18 @@ pub async fn documents_as_they_lie(
     tenants: Option<&BTreeSet<String>>,
 ) -> Result<Vec<StoredDocument>> {
     let table = lake.table(Table::Invoices);
-    let files = match table.snapshot(None).await {
-        Ok(snapshot) => snapshot.files,
-        Err(LakeError::Missing(_)) => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    };
     let mut documents = Vec::new();
-    for file in files {
+    for file in newest_files(&table).await? {
         if matches!(period, Some(PeriodChoice::Month(first)) if days(first) != file.day) {
             continue;
         }
         let read = FileRead { columns: Some(&COLUMNS), ..FileRead::default() };
         let mut batches = table.read_file(&file, read).await?;
         while let Some(batch) = batches.try_next().await? {
-            for row in 0..batch.num_rows() {
-                if tenants.is_none_or(|tenants| tenants.contains(text(&batch, "tenant").value(row))) {
-                    documents.push(document(&batch, row)?);
-                }
-            }
+            let own = text(&batch, "tenant");
+            let is_asked = |row: &usize| tenants.is_none_or(|tenants| tenants.contains(own.value(*row)));
+            let rows: Vec<usize> = (0..batch.num_rows()).filter(is_asked).collect();
+            documents.extend(of_each(&rows, |row| document(&batch, *row))?);
         }
     }
     if let Some(PeriodChoice::Day(day)) = period {
@@ -78,18 +73,69 @@ pub async fn documents_as_they_lie(
     Ok(documents)
 }
 
+/// What a row says of its document without being read whole.
+#[derive(Debug, Clone)]
+pub(super) struct IssuedRow {
+    /// None as long as it is not marked.
+    pub number: Option<String>,
+    pub digest: String,
+}
+
+/// The rows of some months, by the ids of their documents.
+pub(super) async fn issued_rows(lake: &Lake, months: &BTreeSet<i32>) -> Result<HashMap<String, IssuedRow>> {
+    let mut rows = HashMap::new();
+    if months.is_empty() {
+        return Ok(rows);
+    }
+    let table = lake.table(Table::Invoices);
+    for file in newest_files(&table).await?.into_iter().filter(|file| months.contains(&file.day)) {
+        let read = FileRead { columns: Some(&["invoice", "number", "digest"]), ..FileRead::default() };
+        let mut batches = table.read_file(&file, read).await?;
+        while let Some(batch) = batches.try_next().await? {
+            let [ids, numbers, digests] = ["invoice", "number", "digest"].map(|name| text(&batch, name));
+            rows.extend((0..batch.num_rows()).map(|row| {
+                let number = numbers.is_valid(row).then(|| numbers.value(row).to_owned());
+                (ids.value(row).to_owned(), IssuedRow { number, digest: digests.value(row).to_owned() })
+            }));
+        }
+    }
+    Ok(rows)
+}
+
+/// The tenants of documents of a month that are drafts, as far as the lake knows.
+pub async fn drafts_left(lake: &Lake, month: i32) -> Result<BTreeSet<String>> {
+    let table = lake.table(Table::Invoices);
+    let mut tenants = BTreeSet::new();
+    for file in newest_files(&table).await?.into_iter().filter(|file| file.day == month) {
+        let read = FileRead { columns: Some(&["tenant", "number"]), ..FileRead::default() };
+        let mut batches = table.read_file(&file, read).await?;
+        while let Some(batch) = batches.try_next().await? {
+            let [own, numbers] = ["tenant", "number"].map(|name| text(&batch, name));
+            let drafts = (0..batch.num_rows()).filter(|row| numbers.is_null(*row));
+            tenants.extend(drafts.map(|row| own.value(row).to_owned()));
+        }
+    }
+    Ok(tenants)
+}
+
+/// The files of a table; none where it does not exist yet.
+async fn newest_files(table: &TableHandle) -> Result<Vec<DataFile>> {
+    match table.snapshot(None).await {
+        Ok(snapshot) => Ok(snapshot.files),
+        Err(LakeError::Missing(_)) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The invoices with these digests; only those rows are read whole. Their ids name their months, but digests do not, so the
 /// digests of all files are looked at.
 pub async fn documents_with(lake: &Lake, digests: &BTreeSet<String>) -> Result<Vec<StoredDocument>> {
-    let table = lake.table(Table::Invoices);
-    let files = match table.snapshot(None).await {
-        _ if digests.is_empty() => return Ok(Vec::new()),
-        Ok(snapshot) => snapshot.files,
-        Err(LakeError::Missing(_)) => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    };
     let mut documents = Vec::new();
-    for file in files {
+    if digests.is_empty() {
+        return Ok(documents);
+    }
+    let table = lake.table(Table::Invoices);
+    for file in newest_files(&table).await? {
         let read = FileRead { columns: Some(&["digest"]), ..FileRead::default() };
         let mut batches = table.read_file(&file, read).await?;
         let (mut rows, mut first) = (Vec::new(), 0);
@@ -110,7 +156,7 @@ pub async fn documents_with(lake: &Lake, digests: &BTreeSet<String>) -> Result<V
             }
         }
     }
-    documents.iter().try_for_each(check_digest)?;
+    of_each(&documents, check_digest)?;
     Ok(documents)
 }
 

@@ -2,12 +2,13 @@
 //!
 //! Owns the order in which that happens, so that it can stop anywhere: the catalog that a draft names is kept beside the
 //! lake; numbers, the index, the lines and what Stripe must be told are written in one transaction of the book, which is
-//! what makes an invoice or a credit note (`portion`); then the lake's row is marked and the papers are written. Each run
-//! first does what an earlier one left undone. It does not own rating: a draft is issued as it lies in the lake, byte for
+//! what makes an invoice or a credit note (`portion`); then the lake's row is marked and the papers are written (`finish`). Each
+//! run also does what an earlier one left undone, of whatever period. It does not own rating: a draft is issued as it lies in the lake, byte for
 //! byte.
 
 pub mod catalogs;
 mod drafts;
+mod finish;
 mod fresh;
 mod mark;
 pub mod outbox;
@@ -16,13 +17,12 @@ mod portion;
 pub mod retold;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 
 use ::sql::lake::Lake;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use ingest::crash_point::crash_point;
 use jiff::{SignedDuration, Timestamp};
-use rating::draft::document_id;
 use rating::period::PeriodChoice;
 
 use crate::book::{Book, DocumentKind, DocumentName, NewDocument};
@@ -33,12 +33,13 @@ use crate::output::{Format, Rows};
 use crate::rate::drafts::{chain, month as month_of};
 use crate::rate::stored::{DraftTables, StoredDrafts};
 use crate::run::{DRAFTS, RunContext, RunSpec, with_run};
+use crate::threads::of_each;
 
 use outbox::StripePlans;
 use portion::Numbering;
 use retold::ToldUntil;
 
-pub use drafts::{StoredDocument, documents_as_they_lie, documents_with, stored_documents};
+pub use drafts::{StoredDocument, documents_as_they_lie, documents_with, drafts_left, stored_documents};
 
 /// Issue the drafts of a period: number them for good
 #[derive(Debug, Clone, Args)]
@@ -167,14 +168,13 @@ async fn issue(
     config: &Config,
     request: &IssueRequest,
 ) -> Result<IssueReport> {
-    if !request.dry_run && config.issuer.name.is_none() {
-        bail!("who issues the invoices is not set: name the seller as `name` in [issuer] of the settings");
-    }
+    let mut report = IssueReport::default();
+    check_issuer(config, request, &mut report)?;
     // Opened before the drafts are read: whoever changes them in between is found out by `hold`.
     let tables = if request.dry_run { None } else { Some(DraftTables::open(lake).await?) };
     let documents = stored_documents(lake, Some(request.period), request.tenants.as_ref()).await?;
+    let requested = documents.iter().map(|document| document.invoice.period.name.clone()).collect();
     let book = run.book();
-    let mut report = IssueReport::default();
     let (mut due, mut billed) = (Vec::new(), BTreeMap::<String, BTreeSet<DocumentName>>::new());
     let now_us = book.now_us().await?;
     for document in documents {
@@ -208,10 +208,25 @@ async fn issue(
     }
     catalogs::keep(lake, book, config, due.iter().flat_map(catalogs::named)).await?;
     for portion in portion::portions(&due) {
-        portion::issue(run, &numbering, &plans, portion, &mut report).await?;
+        portion::issue(run, &numbering, &plans, portion, request.with_papers, &mut report).await?;
     }
-    finish(run, lake, config, request, &mut report).await?;
+    finish::finish(run, lake, config, request, (&requested, due), &mut report).await?;
     Ok(report)
+}
+
+/// Papers say who issues them. A dry run, which writes none, only tells what is missing.
+fn check_issuer(config: &Config, request: &IssueRequest, report: &mut IssueReport) -> Result<()> {
+    let name = "who issues the invoices is not set: name the seller as `name` in [issuer] of the settings";
+    let address = "the seller has no address on the papers: set `address` in [issuer] of the settings";
+    match (config.issuer.name.is_some(), request.dry_run) {
+        (false, false) => bail!(name),
+        (false, true) => report.warnings.push(format!("{name}; nothing can be issued before")),
+        (true, _) => {}
+    }
+    if config.issuer.address.is_empty() && request.dry_run {
+        report.warnings.push(address.to_owned());
+    }
+    Ok(())
 }
 
 /// Drafts as they should be: with their own lines beside them, and made with the catalog that holds for their period. The
@@ -254,8 +269,10 @@ fn name_of(document: &StoredDocument) -> DocumentName {
 /// Drafts of which Stripe can be told; the others stay drafts, each with its reason.
 fn plannable(due: Vec<StoredDocument>, plans: &StripePlans, report: &mut IssueReport) -> Vec<StoredDocument> {
     let mut kept = Vec::with_capacity(due.len());
-    for document in due {
-        match plans.try_out(&document) {
+    let planned = of_each(&due, |document| Ok::<_, Infallible>(plans.try_out(document)));
+    let planned = planned.unwrap_or_else(|never| match never {});
+    for (document, planned) in due.into_iter().zip(planned) {
+        match planned {
             Ok(records) => {
                 for record in &records {
                     *report.for_stripe.entry(record.content.kind.name()).or_default() += 1;
@@ -270,53 +287,6 @@ fn plannable(due: Vec<StoredDocument>, plans: &StripePlans, report: &mut IssueRe
         }
     }
     kept
-}
-
-/// What follows from the book: marks in the lake and papers, those that an earlier run did not get to included.
-async fn finish(
-    run: &RunContext,
-    lake: &Lake,
-    config: &Config,
-    request: &IssueRequest,
-    report: &mut IssueReport,
-) -> Result<()> {
-    let documents = stored_documents(lake, Some(request.period), request.tenants.as_ref()).await?;
-    let periods: BTreeSet<&str> =
-        documents.iter().map(|document| document.invoice.period.name.as_str()).collect();
-    let mut issued = BTreeMap::new();
-    for period in periods {
-        for index in run.book().documents(Some(period), None).await? {
-            let of = &index.document;
-            issued.insert(document_id(&of.tenant, &of.period, &of.occasion), index);
-        }
-    }
-    let mut numbers = BTreeMap::new();
-    let mut papers = Vec::new();
-    for document in documents {
-        let Some(index) = issued.remove(&document.id) else { continue };
-        if index.document.digest != document.digest {
-            report.damaged.push(format!(
-                "invoice {} of tenant {} was issued with the digest {}, but the lake holds {}: its row was changed",
-                index.document.printed_number,
-                document.invoice.tenant,
-                index.document.digest,
-                document.digest
-            ));
-            continue;
-        }
-        if document.number.as_deref() != Some(&index.document.printed_number) {
-            numbers.insert(document.id.clone(), index.document.printed_number.clone());
-        }
-        papers.push((index, document));
-    }
-    mark::as_issued(lake, &numbers).await?;
-    crash_point("after_mark");
-    if request.with_papers {
-        let written = papers::write(lake, run.book(), config, &papers).await?;
-        report.papers = written.written;
-        report.warnings.extend(written.warnings);
-    }
-    Ok(())
 }
 
 impl IssueReport {

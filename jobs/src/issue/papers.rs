@@ -1,4 +1,4 @@
-//! The papers of issued invoices, in the lake under `papers/PERIOD/`; those that lie there already are not made again.
+//! The papers of issued documents, in the lake under `papers/PERIOD/`; those that lie there already are not made again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,8 +12,9 @@ use rating::invoice::InvoiceKind;
 use rating::line::LineItem;
 use sql::lake::Lake;
 
+use super::finish::Issued;
 use super::{StoredDocument, catalogs, utc_date};
-use crate::book::{Book, IssuedDocument};
+use crate::book::{Book, PrintedDocument};
 use crate::config::Config;
 use crate::paper::{Correction, PaperFormat, PaperInvoice, PaperKind, Party, Seller, issued_name, render};
 
@@ -23,12 +24,38 @@ pub struct PapersWritten {
     pub warnings: Vec<String>,
 }
 
-/// Writes what is missing of the papers of these invoices.
-pub async fn write(
+/// The documents of each period of which not all papers lie in the lake.
+pub(super) async fn missing(
+    lake: &Lake,
+    issued: BTreeMap<String, Vec<PrintedDocument>>,
+) -> Result<Vec<PrintedDocument>> {
+    let mut missing = Vec::new();
+    for (period, documents) in issued {
+        let folder = folder(&period);
+        let listed = lake.store().list(Some(&folder)).map_ok(|object| object.location);
+        let lying: BTreeSet<Path> = listed.try_collect().await?;
+        missing.extend(documents.into_iter().filter(|printed| {
+            let kind = if printed.is_credit_note { PaperKind::CreditNote } else { PaperKind::Invoice };
+            let name = issued_name(kind, &printed.printed_number);
+            let is_there = |format: &PaperFormat| {
+                lying.contains(&folder.clone().join(format!("{name}.{}", format.extension())))
+            };
+            !PaperFormat::ALL.iter().all(is_there)
+        }));
+    }
+    Ok(missing)
+}
+
+fn folder(period: &str) -> Path {
+    Path::from(format!("papers/{period}"))
+}
+
+/// Writes the papers of these documents.
+pub(super) async fn write(
     lake: &Lake,
     book: &Book,
     config: &Config,
-    issued: &[(IssuedDocument, StoredDocument)],
+    issued: &[Issued],
 ) -> Result<PapersWritten> {
     let mut report = PapersWritten::default();
     if issued.is_empty() {
@@ -36,28 +63,15 @@ pub async fn write(
     }
     let (press, seller) = (config.issuer.press()?, config.issuer.seller()?);
     let mut catalogs: BTreeMap<String, Catalog> = BTreeMap::new();
-    let mut present: BTreeMap<String, BTreeSet<Path>> = BTreeMap::new();
-    for (index, document) in issued {
+    for (printed, document) in issued {
         let hash = &document.invoice.provenance.catalog_hash;
         if !catalogs.contains_key(hash) {
             let catalog = catalogs::load(lake, hash).await?;
             let missing = || format!("the catalog {hash} is not in the lake; the book is {}", book.place());
             catalogs.insert(hash.clone(), catalog.with_context(missing)?);
         }
-        let folder = Path::from(format!("papers/{}", document.invoice.period.name));
-        if !present.contains_key(folder.as_ref()) {
-            let listed = lake.store().list(Some(&folder)).map_ok(|object| object.location);
-            present.insert(folder.to_string(), listed.try_collect().await?);
-        }
-        let lying = &present[folder.as_ref()];
-        let name = issued_name(kind(document), &index.document.printed_number);
-        let is_there = |format: &PaperFormat| {
-            lying.contains(&folder.clone().join(format!("{name}.{}", format.extension())))
-        };
-        if PaperFormat::ALL.iter().all(is_there) {
-            continue;
-        }
-        let paper = paper(index, document, &catalogs[hash], config, &seller)?;
+        let folder = folder(&document.invoice.period.name);
+        let paper = paper(printed, document, &catalogs[hash], config, &seller)?;
         let made = tokio::task::block_in_place(|| render(&press, &paper, &PaperFormat::ALL))?;
         for (name, bytes) in made.files {
             lake.store()
@@ -73,7 +87,7 @@ pub async fn write(
 }
 
 fn paper(
-    index: &IssuedDocument,
+    printed: &PrintedDocument,
     document: &StoredDocument,
     catalog: &Catalog,
     config: &Config,
@@ -83,14 +97,14 @@ fn paper(
     let terms = catalog
         .tenant_terms(tenant)
         .with_context(|| format!("tenant {tenant} is not in the catalog that its invoice names"))?;
-    let issue_date = utc_date(index.issued_at_us)?;
+    let issue_date = utc_date(printed.issued_at_us)?;
     let mut buyer = Party::of_tenant(terms);
     if catalog.tenants.iter().all(|terms| terms.key != *tenant) {
         buyer.name.clone_from(tenant);
     }
     Ok(PaperInvoice {
         kind: kind(document),
-        number: Some(index.document.printed_number.clone()),
+        number: Some(printed.printed_number.clone()),
         issue_date: Some(issue_date),
         due_date: config.issuer.due_date(issue_date).filter(|_| kind(document) == PaperKind::Invoice),
         payment_terms: config.issuer.payment_terms.clone(),
@@ -118,7 +132,7 @@ fn corrections(document: &StoredDocument) -> Vec<Correction> {
             number: corrects.number.clone(),
             old: corrects.old,
             new: corrects.new,
-            cause: corrects.cause.text().to_owned(),
+            cause: corrects.cause.text(),
         })
     };
     lines.filter_map(correction).collect()

@@ -16,7 +16,7 @@ use crate::config::IssuerConfig;
 use crate::run::RunContext;
 
 /// Documents that get their numbers in one transaction, but for the rest of a tenant's.
-const PORTION: usize = 250;
+const PORTION: usize = 1000;
 
 /// Drafts in portions; those of one tenant, which stand side by side, are never parted.
 pub(super) fn portions(due: &[StoredDocument]) -> Vec<&[StoredDocument]> {
@@ -71,7 +71,7 @@ impl<'i> Numbering<'i> {
         let line = |line: &rating::line::LineItem| IssuedLine {
             key: line.key.clone(),
             amount: line.amount,
-            cause: line.corrects.as_ref().map(|corrects| corrects.cause.name().to_owned()),
+            cause: line.corrects.as_ref().map(|corrects| corrects.cause.name()),
         };
         NewDocument {
             issuer: Book::series(&self.issuer.key, kind),
@@ -133,6 +133,7 @@ pub(super) async fn issue(
     numbering: &Numbering<'_>,
     plans: &StripePlans,
     portion: &[StoredDocument],
+    with_papers: bool,
     report: &mut IssueReport,
 ) -> Result<()> {
     let writing = run.begin().await?;
@@ -154,6 +155,8 @@ pub(super) async fn issue(
     if !used.is_empty() {
         writing.enter_credits(&used).await?;
     }
+    let periods = documents.iter().map(|issued| issued.period.as_str()).collect();
+    writing.note_unfinished(&periods, with_papers).await?;
     crash_point("before_issue");
     writing.commit().await?;
     crash_point("after_issue");

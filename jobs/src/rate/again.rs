@@ -10,7 +10,7 @@ use ::sql::lake::{Lake, TableSnapshot};
 use anyhow::{Context, Result, anyhow};
 use rating::catalog::Catalog;
 use rating::draft::{DemandOptions, RatedLines};
-use rating::invoice::{AdjustedPeriod, Adjustment, Cause, Invoice, adjustments};
+use rating::invoice::{AdjustedPeriod, Adjustment, Cause, Causes, Invoice, adjustments};
 use rating::line::{LineItem, LineKey};
 use rating::period::PeriodChoice;
 
@@ -20,7 +20,7 @@ use super::tenants::RatedTenants;
 use crate::issue::{StoredDocument, catalogs, documents_with};
 
 /// The tenants of one period, each rated again or with the reason why not.
-type RatedAgain = BTreeMap<String, Result<RatedLines, String>>;
+pub(super) type RatedAgain = BTreeMap<String, Result<RatedLines, String>>;
 
 /// What the corrections of some issued documents are made from, all read once: documents that were billed before, and the
 /// periods rated again. All of the documents pin the same version of usage events.
@@ -68,7 +68,8 @@ impl PinnedCorrections {
         let invoice = &document.invoice;
         let cause_of = |key: &LineKey| {
             let own = invoice.lines.iter().find(|line| line.key == *key);
-            own.and_then(|line| line.corrects.as_ref()).map_or(Cause::LateEvent, |corrects| corrects.cause)
+            let corrects = own.and_then(|line| line.corrects.as_ref());
+            corrects.map_or_else(|| Cause::LateEvent.into(), |corrects| corrects.cause.clone())
         };
         let mut corrections = Vec::new();
         for adjusted in &invoice.inputs.adjusted {
@@ -152,7 +153,7 @@ pub fn difference(
     number: &str,
     billed: &[&StoredDocument],
     again: &[LineItem],
-    cause_of: &dyn Fn(&LineKey) -> Cause,
+    cause_of: &dyn Fn(&LineKey) -> Causes,
 ) -> Result<Vec<LineItem>, String> {
     let old: Vec<LineItem> = billed.iter().flat_map(|document| lines_of(document, period)).cloned().collect();
     let currencies: BTreeSet<_> = old.iter().chain(again).map(|line| line.currency).collect();

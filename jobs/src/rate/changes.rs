@@ -17,6 +17,7 @@ const LOG_ENTRIES_MAX: u64 = 20_000;
 const DAY_US: i64 = 86_400_000_000;
 
 /// What changed between earlier versions and the one that is rated.
+#[derive(Debug)]
 pub struct Changes<'c> {
     table: TableHandle,
     now: Option<&'c TableSnapshot>,
@@ -95,6 +96,12 @@ impl<'c> Changes<'c> {
 }
 
 impl ChangedSince {
+    /// What was touched of the days before an instant, each by itself; voids and amendments are of no day.
+    pub fn days_before(&self, end_us: i64) -> impl Iterator<Item = (i32, &Touch)> {
+        let is_before = move |day: i32| day != EVERY_DAY && i64::from(day) * DAY_US < end_us;
+        self.days.iter().map(|(day, touch)| (*day, touch)).filter(move |(day, _)| is_before(*day))
+    }
+
     /// Whether an event of the tenant was voided or amended.
     pub fn is_amended(&self, tenant: &str) -> bool {
         self.days.get(&EVERY_DAY).is_some_and(|touch| touch.is_of(tenant))
@@ -102,9 +109,16 @@ impl ChangedSince {
 
     /// Whether something changed that may count in the span, or in what was carried into it.
     pub fn may_count(&self, tenant: &str, span: Span) -> bool {
-        self.days.iter().any(|(day, touch)| {
-            (self.tells_later || i128::from(*day) * i128::from(DAY_US) < i128::from(span.end_us))
-                && touch.is_of(tenant)
-        })
+        self.days.iter().any(|(day, touch)| self.reaches(*day, span) && touch.is_of(tenant))
+    }
+
+    /// The same without what was voided or amended.
+    pub fn has_new_rows(&self, tenant: &str, span: Span) -> bool {
+        let mut days = self.days.iter().filter(|(day, _)| **day != EVERY_DAY);
+        days.any(|(day, touch)| self.reaches(*day, span) && touch.is_of(tenant))
+    }
+
+    fn reaches(&self, day: i32, span: Span) -> bool {
+        self.tells_later || i128::from(day) * i128::from(DAY_US) < i128::from(span.end_us)
     }
 }

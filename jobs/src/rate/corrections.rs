@@ -13,12 +13,13 @@ use ::sql::lake::{Lake, TableSnapshot};
 use anyhow::Result;
 use jiff::ToSpan as _;
 use rating::catalog::{Catalog, Tenant};
-use rating::invoice::{AdjustedPeriod, Cause};
+use rating::invoice::{AdjustedPeriod, Causes};
 use rating::line::{LineItem, LineKey};
-use rating::period::{Period, PeriodChoice};
+use rating::period::{Period, PeriodChoice, Span};
 
 use super::again::{difference, lines_of, rate_again};
 use super::apart::PeriodCorrection;
+use super::causes::{BilledLast, Steps};
 use super::changes::Changes;
 use super::tenants::RatedTenants;
 use crate::book::{Book, DocumentKind, IssuedDocument};
@@ -42,10 +43,20 @@ struct Suspect {
     tenant: String,
     /// The period's name and the number of its invoice.
     period: String,
-    start_us: i64,
+    span: Span,
     number: String,
     /// Of the catalog that holds for it now.
     catalog_hash: String,
+}
+
+/// What is known of the periods before the one that is rated.
+#[derive(Debug)]
+pub struct Earlier<'s> {
+    /// By tenant.
+    pub corrections: BTreeMap<String, TenantCorrections>,
+    /// Every document that was issued of them.
+    pub documents: Vec<IssuedDocument>,
+    pub changes: Changes<'s>,
 }
 
 /// The period in which a tenant's corrections are billed, and how far back they reach.
@@ -68,16 +79,16 @@ pub struct CorrectionSearch<'s> {
     pub threads: usize,
 }
 
-impl CorrectionSearch<'_> {
+impl<'s> CorrectionSearch<'s> {
     /// Corrections of tenants, each in its own period: of those that are rated, and of those that were billed before and
-    /// are not any more. `passed_over` are looked at in no case.
+    /// are not any more. `passed_over` are looked at in no case. Also what else was read of the earlier periods.
     pub async fn find(
         &self,
         catalog: &Arc<Catalog>,
         tenants: &RatedTenants<'_>,
         rated: impl Iterator<Item = (&str, &Period)>,
         passed_over: &BTreeSet<&str>,
-    ) -> Result<BTreeMap<String, TenantCorrections>> {
+    ) -> Result<Earlier<'s>> {
         let mut windows: BTreeMap<String, Window> = BTreeMap::new();
         for (tenant, period) in rated {
             let Some(charges) = tenants.charges(tenant) else { continue };
@@ -95,10 +106,12 @@ impl CorrectionSearch<'_> {
         let until_us = ends.max().unwrap_or(i64::MIN);
         let mut changes = Changes::new(self.lake, self.snapshot.map(Arc::as_ref), catalog, until_us);
         let suspects = self.suspects(&mut changes, &windows, &documents).await?;
-        if suspects.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        self.correct(suspects, &mut changes, &windows, &documents).await
+        let corrections = if suspects.is_empty() {
+            BTreeMap::new()
+        } else {
+            self.correct(suspects, &mut changes, &windows, &documents).await?
+        };
+        Ok(Earlier { corrections, documents, changes })
     }
 
     fn window(&self, terms: &Tenant, period: Period) -> Window {
@@ -185,7 +198,7 @@ impl CorrectionSearch<'_> {
             suspects.push(Suspect {
                 tenant: document.tenant.clone(),
                 period: document.period.clone(),
-                start_us: document.span.start_us,
+                span: document.span,
                 number: document.printed_number.clone(),
                 catalog_hash: new_catalog.map_or(pinned, |found| &found.catalog_hash).clone(),
             });
@@ -225,6 +238,7 @@ impl CorrectionSearch<'_> {
             let catalog = Arc::new(self.catalog(&hash).await?);
             let mut again =
                 rate_again(self.lake, &catalog, self.snapshot, &period, &names, self.threads).await?;
+            let mut unclear: BTreeMap<BilledLast, BTreeSet<String>> = BTreeMap::new();
             for suspect in suspects {
                 let own = found.entry(suspect.tenant.clone()).or_insert_with(|| TenantCorrections {
                     period: windows[&suspect.tenant].period.clone(),
@@ -232,31 +246,52 @@ impl CorrectionSearch<'_> {
                     problems: Vec::new(),
                 });
                 if let Some(number) = missing.get(&suspect.tenant) {
-                    own.problems.push(format!(
-                        "invoice {} of {period} is not corrected: {number} is not in the lake as it was issued",
-                        suspect.number
-                    ));
+                    own.cannot(&suspect, &format!("{number} is not in the lake as it was issued"));
                     continue;
                 }
                 let billed = stored.get(suspect.tenant.as_str()).map_or(&[][..], Vec::as_slice);
                 let billing: Vec<&StoredDocument> =
                     billed.iter().filter(|document| !lines_of(document, &period).is_empty()).collect();
-                let cause = cause(changes, &suspect, &billing).await?;
-                let result = match again.remove(&suspect.tenant) {
-                    Some(Ok(rated)) => own.add(&suspect, cause, &catalog, &rated.lines, &billing),
+                let meant = (suspect.tenant.as_str(), period.as_str(), suspect.span);
+                let last = BilledLast::find(changes, meant, &hash, &billing).await?;
+                let added = match again.remove(&suspect.tenant) {
+                    Some(Ok(rated)) => own.add(&suspect, &last.possible(), &catalog, &rated.lines, &billing),
                     Some(Err(why)) => Err(why),
                     None => Err("the tenant is not set up in the catalog any more".to_owned()),
                 };
-                if let Err(why) = result {
-                    let number = &suspect.number;
-                    own.problems.push(format!("invoice {number} of {period} is not corrected: {why}"));
+                match added {
+                    Ok(true) if !last.is_clear() => {
+                        unclear.entry(last).or_default().insert(suspect.tenant);
+                    }
+                    Ok(_) => {}
+                    Err(why) => own.cannot(&suspect, &why),
                 }
             }
+            self.tell_causes(unclear, &catalog, &mut found).await?;
         }
         for own in found.values_mut() {
             own.corrections.sort_by(|left, right| left.adjusted.period.cmp(&right.adjusted.period));
         }
         Ok(found)
+    }
+
+    /// Of each corrected line of these tenants, which of the possible causes changed it.
+    async fn tell_causes(
+        &self,
+        unclear: BTreeMap<BilledLast, BTreeSet<String>>,
+        now: &Arc<Catalog>,
+        found: &mut BTreeMap<String, TenantCorrections>,
+    ) -> Result<()> {
+        for (last, names) in unclear {
+            let then = Arc::new(self.catalog(last.catalog_hash()).await?);
+            let steps = last.steps(self.lake, (&then, now), self.snapshot, &names, self.threads).await?;
+            for name in &names {
+                if let Some(own) = found.get_mut(name) {
+                    own.tell_causes(&last.period, &steps);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// By tenant: the issued documents that may have billed something of the suspects' periods, and the number of one that
@@ -268,8 +303,8 @@ impl CorrectionSearch<'_> {
     ) -> Result<(BTreeMap<String, Vec<StoredDocument>>, BTreeMap<String, String>)> {
         let mut from: BTreeMap<&str, i64> = BTreeMap::new();
         for suspect in suspects {
-            let start_us = from.entry(&suspect.tenant).or_insert(suspect.start_us);
-            *start_us = suspect.start_us.min(*start_us);
+            let start_us = from.entry(&suspect.tenant).or_insert(suspect.span.start_us);
+            *start_us = suspect.span.start_us.min(*start_us);
         }
         let is_meant = |document: &&IssuedDocument| {
             let own = &document.document;
@@ -304,34 +339,20 @@ struct InForce {
     newest_applied_at_us: i64,
 }
 
-/// What changed since the period was billed last, by its invoice or by a correction.
-async fn cause(changes: &mut Changes<'_>, suspect: &Suspect, billing: &[&StoredDocument]) -> Result<Cause> {
-    let newest = billing.iter().max_by_key(|document| {
-        let invoice = &document.invoice;
-        (invoice.provenance.table_version, invoice.period.span.start_us)
-    });
-    let Some(newest) = newest.map(|document| &document.invoice) else { return Ok(Cause::LateEvent) };
-    let corrected = newest.inputs.adjusted.iter().find(|adjusted| adjusted.period == suspect.period);
-    let billed_with = corrected.map_or(&newest.provenance.catalog_hash, |adjusted| &adjusted.catalog_hash);
-    if *billed_with != suspect.catalog_hash {
-        return Ok(Cause::CatalogChange);
-    }
-    let since = changes.since(newest.provenance.table_version).await?;
-    Ok(if since.is_amended(&suspect.tenant) { Cause::AmendedEvent } else { Cause::LateEvent })
-}
-
 impl TenantCorrections {
+    /// Adds what a period is corrected by, if it is; each line with all causes that are possible.
     fn add(
         &mut self,
         suspect: &Suspect,
-        cause: Cause,
+        possible: &Causes,
         catalog: &Arc<Catalog>,
         again: &[LineItem],
         billing: &[&StoredDocument],
-    ) -> Result<(), String> {
-        let lines = difference(&suspect.period, &suspect.number, billing, again, &|_: &LineKey| cause)?;
+    ) -> Result<bool, String> {
+        let causes = |_: &LineKey| possible.clone();
+        let lines = difference(&suspect.period, &suspect.number, billing, again, &causes)?;
         if lines.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let mut documents: Vec<String> = billing.iter().map(|document| document.digest.clone()).collect();
         documents.sort_unstable();
@@ -341,6 +362,23 @@ impl TenantCorrections {
             documents,
         };
         self.corrections.push(PeriodCorrection { lines, adjusted, catalog: Arc::clone(catalog) });
-        Ok(())
+        Ok(true)
+    }
+
+    fn cannot(&mut self, suspect: &Suspect, why: &str) {
+        let Suspect { number, period, .. } = suspect;
+        self.problems.push(format!("invoice {number} of {period} is not corrected: {why}"));
+    }
+
+    /// Leaves each line of a period the causes that changed it.
+    fn tell_causes(&mut self, period: &str, steps: &Steps) {
+        let corrections = self.corrections.iter_mut().filter(|own| own.adjusted.period == period);
+        for line in corrections.flat_map(|correction| &mut correction.lines) {
+            if let Some(corrects) = &mut line.corrects
+                && let Some(causes) = steps.causes(&line.key, corrects)
+            {
+                corrects.cause = causes;
+            }
+        }
     }
 }

@@ -40,6 +40,8 @@ pub struct RunInputs {
     pub corrections: BTreeMap<String, TenantCorrections>,
     pub corrections_by: CorrectionsBy,
     pub credits: BTreeMap<String, OpeningCredits>,
+    /// Earlier periods that are on no invoice.
+    pub unbilled_before: Vec<Problem>,
 }
 
 impl RunInputs {
@@ -365,6 +367,11 @@ impl Rated {
 pub fn month(period: &Period) -> i32 {
     let start: Date = period.name.parse().expect("a period's name is its first day");
     days(start.first_of_month())
+}
+
+/// The same of a period's name; none where it is none.
+pub fn month_of_name(period: &str) -> Option<i32> {
+    Some(days(period.parse::<Date>().ok()?.first_of_month()))
 }
 
 pub fn days(date: Date) -> i32 {

@@ -1,13 +1,14 @@
 //! `meterhouse rate`: drafts of a period's invoices, from what the lake holds at one version.
 //!
 //! Owns the run: who is rated (`tenants`), rating on all cores (`drafts`), the rows (`columns`) and replacing what stands
-//! in the lake (`stored`), what issued invoices are corrected by (`corrections`, `again`) and on which document (`apart`),
+//! in the lake (`stored`), what issued invoices are corrected by and why (`corrections`, `again`, `causes`) and on which document (`apart`),
 //! and the credits that may pay (`credits`). Does not own the arithmetic (`rating`) nor counting (`sql::quantities`). A run
 //! compares what should be with what is: it writes only drafts that differ, and the same inputs change nothing (DESIGN.md
 //! 3.9, 3.10).
 
 pub mod again;
 pub mod apart;
+mod causes;
 mod changes;
 pub mod columns;
 pub mod corrections;
@@ -15,6 +16,7 @@ pub mod credits;
 pub mod drafts;
 pub mod stored;
 pub mod tenants;
+mod unbilled;
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
@@ -27,10 +29,11 @@ use ::sql::rollups::Source;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use jiff::SignedDuration;
 use rating::catalog::Catalog;
 use rating::draft::{DemandOptions, document_id};
 use rating::invoice::Provenance;
-use rating::period::{Period, PeriodChoice};
+use rating::period::PeriodChoice;
 
 use crate::book::Book;
 use crate::catalog::chosen::ChosenCatalog;
@@ -45,6 +48,7 @@ use corrections::CorrectionSearch;
 use drafts::{Problem, ProblemKind, Rated, RunInputs, chain, month};
 use stored::{DraftTables, Replaced, StoredDrafts};
 use tenants::{RatedTenants, threads, usage_snapshot};
+use unbilled::UnbilledSearch;
 
 /// Rate a period: write drafts of its invoices
 #[derive(Debug, Clone, Args)]
@@ -60,7 +64,8 @@ The catalog is the one that `meterhouse catalog apply` made hold at the end of t
 as none was applied. Issued invoices of the `correct_periods` periods before (3 by default) are looked at, too: where \
 late, voided or amended events or an applied catalog changed them, the difference stands on this draft, or as a draft of \
 a credit note beside it: where `corrections` in [issuer] says so, where the tenant owes nothing else, or where the invoice \
-would come to less than nothing. \
+would come to less than nothing. Earlier periods of which somebody has something to be billed and no invoice are \
+listed, with the command that bills them. \
 A month means, for each tenant, the period that starts in that month of its own calendar; a day means the period that \
 it lies in. Drafts go to the tables invoices and invoice_lines, where those of the same tenant and period are \
 replaced; a run that changes nothing writes nothing. Tenants that fail are listed, and the others are rated (exit code \
@@ -104,6 +109,8 @@ pub struct RateRequest {
     pub catalog_file: String,
     /// So many earlier periods are corrected, where they were issued and have changed since.
     pub look_back: u32,
+    /// So long after their end, earlier periods without an invoice are told.
+    pub grace: SignedDuration,
     pub corrections_by: CorrectionsBy,
 }
 
@@ -133,6 +140,7 @@ pub fn run(args: &RateArgs, globals: &Globals) -> Result<Exit> {
         threads: threads(),
         catalog_file: String::new(),
         look_back: config.issuer.correct_periods,
+        grace: config.issuer.grace,
         corrections_by: config.issuer.corrections,
     };
     let bar = progress_bar();
@@ -190,6 +198,9 @@ pub async fn rate_as_run(
             run.input("usage_events", version);
         }
         run.input("catalog", catalog.hash.to_hex());
+        if let Some(only) = &request.tenants {
+            run.input(unbilled::ONLY_TENANTS, only.len());
+        }
         run.count("drafts", report.rated.standing.len());
         run.count("changed", report.rated.changed.len());
         run.count("problems", report.rated.problems.len());
@@ -223,21 +234,18 @@ pub async fn rate(
     let corrected = inputs.corrections.values();
     let corrections =
         corrected.clone().flat_map(|own| &own.corrections).map(|correction| correction.lines.len()).sum();
-    let periods: Vec<&Period> = tenants
-        .all_charges()
-        .map(rating::draft::Charges::period)
-        .chain(corrected.map(|own| &own.period))
-        .collect();
-    let months: BTreeSet<i32> = periods.iter().map(|period| month(period)).collect();
+    let rated_periods = tenants.all_charges().map(rating::draft::Charges::period);
+    let months: BTreeSet<i32> = rated_periods.chain(corrected.map(|own| &own.period)).map(month).collect();
     let tables = if request.dry_run { None } else { Some(DraftTables::open(lake).await?) };
     let mut stored = StoredDrafts::read(lake, tables.as_ref().map(DraftTables::versions), &months).await?;
     if let Some(book) = &request.book {
-        stored.note_issued(&issued(book, &periods).await?);
+        stored.note_issued(&issued(book, &stored.periods()).await?);
     }
     let mut rated = tokio::task::block_in_place(|| {
         let rated = |count| progress(Progress::Rated(count));
         drafts::rate_all(&tenants, &found.usages, &inputs, &stored, request.threads, &rated)
     })?;
+    rated.problems.extend(inputs.unbilled_before.iter().cloned());
     add_problems(&mut rated, &tenants, &found, request);
     let gone = gone(&stored, &rated, &tenants, &found, &inputs, request);
     let files = std::mem::take(&mut rated.files);
@@ -277,17 +285,30 @@ async fn inputs(
         };
         let rated = demands().map(|demand| (demand.tenant.as_str(), &demand.period));
         let failed = found.failed.iter().map(|failure| failure.tenant.as_str()).collect();
-        let corrections = search.find(catalog, tenants, rated, &failed).await;
-        inputs.corrections = corrections.context("cannot correct what was issued")?;
+        let earlier = search.find(catalog, tenants, rated, &failed).await;
+        let mut earlier = earlier.context("cannot correct what was issued")?;
+        let unbilled = UnbilledSearch {
+            lake,
+            book,
+            snapshot,
+            choice: request.period,
+            look_back: request.look_back,
+            only: request.tenants.as_ref(),
+            grace: request.grace,
+            threads: request.threads,
+        };
+        let unbilled = unbilled.find(catalog, &earlier.documents, &mut earlier.changes).await;
+        inputs.unbilled_before = unbilled.context("cannot look for what was never billed")?;
+        inputs.corrections = earlier.corrections;
     }
     let names = demands().map(|demand| demand.tenant.as_str());
     inputs.credits = credits::open(book, catalog, tenants, names, request.dry_run).await?;
     Ok(inputs)
 }
 
-/// Ids of the documents that the book has issued, whether or not the lake knows it already.
-async fn issued(book: &Book, periods: &[&Period]) -> Result<BTreeSet<String>> {
-    let periods: BTreeSet<&str> = periods.iter().map(|period| period.name.as_str()).collect();
+/// Ids of the documents of these periods that the book has issued, whether or not the lake knows it already. An older
+/// catalog, with other billing cycles, may have named them.
+async fn issued(book: &Book, periods: &BTreeSet<&str>) -> Result<BTreeSet<String>> {
     let mut ids = BTreeSet::new();
     for period in periods {
         let names = book.documents_named(period).await?;

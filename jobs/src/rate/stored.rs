@@ -87,6 +87,11 @@ impl StoredDrafts {
         Ok(stored)
     }
 
+    /// The names of the periods of which something stands; an id begins with its period.
+    pub fn periods(&self) -> BTreeSet<&str> {
+        self.drafts.keys().filter_map(|id| id.get(..10)).collect()
+    }
+
     /// What the book has issued is issued, even if a run ended before it could mark the lake's row.
     pub fn note_issued(&mut self, ids: &BTreeSet<String>) {
         for (id, draft) in &mut self.drafts {

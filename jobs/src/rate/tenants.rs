@@ -1,7 +1,6 @@
 //! Who is rated in a run: the tenants that the catalog names, and those that events name and `other_tenants` covers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use ::sql::lake::{Lake, LakeError, Table, TableSnapshot};
@@ -12,6 +11,8 @@ use rating::catalog::{Catalog, Tenant};
 use rating::draft::{Charges, DemandOptions};
 use rating::period::{PeriodChoice, PeriodError};
 use rating::usage::Usage;
+
+pub use crate::threads::threads;
 
 /// What each tenant of a run is charged for, in its own period.
 #[derive(Debug)]
@@ -129,8 +130,4 @@ pub async fn usage_snapshot(lake: &Lake, version: Option<u64>) -> Result<Option<
         Err(LakeError::Missing(_)) if version.is_none() => Ok(None),
         Err(error) => Err(error.into()),
     }
-}
-
-pub fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }

@@ -25,7 +25,7 @@ Examples:
   meterhouse rollup --dry-run --format json
   meterhouse rollup --from 2026-05-01
 
-Brings usage_hourly, usage_daily and usage_carried up to the newest events. Only what new commits touched is folded anew: an event \
+Brings usage_hourly, usage_daily, usage_periods and usage_carried up to the newest events. Only what new commits touched is folded anew: an event \
 that comes late changes its tenant's day, and the days after it as far as they open differently. A changed catalog \
 adds the questions that are new; other rules of a meter roll everything again. `quantities`, `rate` and `simulate` use \
 roll-ups where they answer exactly; usage_hourly is there for charts and reports.

@@ -1,7 +1,7 @@
-//! Roll-ups: `usage_hourly`, `usage_daily` and `usage_carried` brought up to the newest `usage_events`.
+//! Roll-ups: `usage_hourly`, `usage_daily`, `usage_periods` and `usage_carried` brought up to the newest `usage_events`.
 //!
 //! Owns: which tenants' days are folded anew (`due`), folding them from what the day before left (`rolling`), the rows
-//! that come of it (`rows`), and writing them (`write`, `hourly`). A touched day is folded from its own opening; the days
+//! that come of it (`rows`), periods that have ended (`periods`), and writing them (`write`, `plain`). A touched day is folded from its own opening; the days
 //! after it follow until one opens as it did before. Each table changes in one commit, `usage_daily` last, and of two runs
 //! at once the slower is refused.
 //!
@@ -11,19 +11,20 @@
 
 mod command;
 mod due;
-mod hourly;
+mod periods;
+mod plain;
 mod rolling;
 mod rows;
 mod write;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ::sql::lake::{Lake, Table};
 use ::sql::rollups::{PeriodQuestions, RollUpState, RollUps, rules_of};
 use anyhow::Result;
 use rating::catalog::Catalog;
-use rating::usage::Wanted;
+use rating::usage::{Demand, Wanted};
 
 pub use command::{RollupArgs, roll_up_as_run, run};
 use due::Due;
@@ -33,11 +34,15 @@ use write::Writer;
 /// The questions about a tenant's day.
 pub type QuestionsOf = Arc<dyn Fn(&str, i32) -> Vec<Wanted> + Send + Sync>;
 
+/// What is asked of a tenant's periods that end after one instant and not after another, one after the other.
+pub type PeriodsOf = Arc<dyn Fn(&str, i64, i64) -> Vec<Demand> + Send + Sync>;
+
 /// What is rolled, and how.
 #[derive(Clone)]
 pub struct RollUpSettings {
     pub catalog: Arc<Catalog>,
     pub questions_of: QuestionsOf,
+    pub periods_of: PeriodsOf,
     /// Changes when the questions may.
     pub questions: i64,
     /// Folds every tenant anew from this day on.
@@ -63,10 +68,14 @@ impl RollUpSettings {
         hasher.update(catalog.hash.as_bytes()).update(env!("CARGO_PKG_VERSION").as_bytes());
         let hash = hasher.finalize();
         let (head, _) = hash.as_bytes().split_first_chunk().expect("a hash has more than eight bytes");
-        let periods = PeriodQuestions::new(Arc::clone(&catalog));
+        let periods = Arc::new(PeriodQuestions::new(Arc::clone(&catalog)));
+        let days = Arc::clone(&periods);
         Self {
             catalog,
-            questions_of: Arc::new(move |tenant, day| periods.of_day(tenant, day)),
+            questions_of: Arc::new(move |tenant, day| days.of_day(tenant, day)),
+            periods_of: Arc::new(move |tenant, after_us, until_us| {
+                periods.of_periods(tenant, after_us, until_us)
+            }),
             questions: i64::from_le_bytes(*head) >> 1,
             from: None,
             threads,
@@ -81,7 +90,8 @@ pub struct RollUpReport {
     /// The version of `usage_events` that is rolled now.
     pub version: u64,
     pub days: usize,
-    pub tenants: BTreeSet<String>,
+    /// Whose days were folded, each with the first of them.
+    pub tenants: BTreeMap<String, i32>,
     pub tenant_days: usize,
     pub rows: usize,
     /// Tenants whose days cannot be folded, with the reason where this run found it.
@@ -115,9 +125,13 @@ pub async fn roll_up(
         last_day: due.last_day,
         carried_version: 0,
         hourly_version: 0,
+        periods_version: 0,
         rules: rules_of(&settings.catalog),
         questions: settings.questions,
     };
+    if let Some(roll_ups) = writer.roll_ups(state, &usage) {
+        periods::put_together(&roll_ups, settings, &report.tenants, &mut writer).await?;
+    }
     writer.commit(state, due.kept.as_ref()).await?;
     Ok(report)
 }

@@ -176,7 +176,7 @@ impl<'r> Rolling<'r> {
         let state = left.text().context("usage_carried cannot be written")?;
         rows.push_carried(share, &name, &state)?;
         self.report.tenant_days += 1;
-        self.report.tenants.insert(name.clone());
+        self.report.tenants.entry(name.clone()).or_insert(opened.day);
         let is_settled = match opened.next.get(&name) {
             Some(before) => *before == state,
             None => left == Left::Vanished,

@@ -18,6 +18,8 @@ use rating::quantity::session::SessionOddities;
 const BATCH_ROWS: usize = 4 * 1024;
 /// A file of `usage_hourly` ends at about so many rows: that is what is written anew when one of its tenants changes.
 const HOURLY_FILE_ROWS: usize = 64 * 1024;
+/// Likewise of `usage_periods`.
+const PERIODS_FILE_ROWS: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub(super) struct DayRows {
@@ -57,7 +59,11 @@ pub(super) struct Files {
 
 impl Files {
     pub fn new(table: Table, day: i32) -> Self {
-        let rows_max = if table == Table::UsageHourly { HOURLY_FILE_ROWS } else { usize::MAX };
+        let rows_max = match table {
+            Table::UsageHourly => HOURLY_FILE_ROWS,
+            Table::UsagePeriods => PERIODS_FILE_ROWS,
+            _ => usize::MAX,
+        };
         Self { table, day, rows_max, open: None, finished: Vec::new() }
     }
 

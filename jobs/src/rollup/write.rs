@@ -2,7 +2,7 @@
 //!
 //! Owns replacing what a tenant and day had before: rows of a later run count and those before it do not, and many small
 //! files of a day are put together.
-//! `usage_hourly` has no such numbers (`hourly`).
+//! `usage_hourly` and `usage_periods` have no such numbers (`plain`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -20,7 +20,7 @@ use ingest::day_files::removal;
 use serde_json::json;
 
 use super::due::Due;
-use super::hourly::{Without, without};
+use super::plain::{Without, without};
 use super::rows::{DayFiles, Files};
 
 /// Files with fewer rows are put together once a day has this many of them.
@@ -35,6 +35,8 @@ struct Part {
     /// Where the table stood when the run began.
     run: Option<i64>,
     kept: BTreeMap<i32, Vec<DataFile>>,
+    /// The files that the table will have, by day.
+    files: BTreeMap<i32, Vec<DataFile>>,
     actions: Vec<Action>,
 }
 
@@ -43,6 +45,7 @@ pub struct Writer {
     hourly: Part,
     daily: Part,
     carried: Part,
+    periods: Part,
 }
 
 impl Writer {
@@ -50,6 +53,7 @@ impl Writer {
         Ok(Writer {
             hourly: Part::open(lake.table(Table::UsageHourly), dry_run).await?,
             carried: Part::open(lake.table(Table::UsageCarried), dry_run).await?,
+            periods: Part::open(lake.table(Table::UsagePeriods), dry_run).await?,
             daily: Part::open(lake.table(Table::UsageDaily), dry_run).await?,
         })
     }
@@ -63,6 +67,7 @@ impl Writer {
         };
         self.hourly.begin(hourly.as_ref()).await?;
         self.daily.begin(kept.map(|kept| &kept.daily_files)).await?;
+        self.periods.begin(kept.map(|kept| &kept.periods_files)).await?;
         self.carried.begin(kept.map(|kept| &kept.carried_files)).await
     }
 
@@ -73,10 +78,37 @@ impl Writer {
         files: DayFiles,
         replaced: Option<&BTreeSet<String>>,
     ) -> Result<()> {
-        self.hourly.take_out_hours(day, replaced).await?;
+        self.hourly.take_out(day, replaced).await?;
         self.hourly.add(files.hourly).await?;
         self.daily.write(day, files.daily, replaced).await?;
         self.carried.write(day + 1, files.carried, replaced).await
+    }
+
+    /// The roll-ups as they will be, so far without periods; nothing in a dry run, which has written nothing.
+    pub fn roll_ups(&self, state: RollUpState, usage: &TableSnapshot) -> Option<RollUps> {
+        let (daily, daily_files) = self.daily.snapshot(usage)?;
+        let (carried, carried_files) = self.carried.snapshot(usage)?;
+        let (periods, mut periods_files) = self.periods.snapshot(usage)?;
+        periods_files.files.clear();
+        Some(RollUps { state, daily, daily_files, carried, carried_files, periods, periods_files })
+    }
+
+    /// Takes out the periods of tenants that reach to the first of their days that were folded.
+    pub async fn take_out_periods(&mut self, folded: &BTreeMap<String, i32>) -> Result<()> {
+        let days: Vec<i32> = self.periods.kept.keys().copied().collect();
+        for day in days {
+            let replaced =
+                folded.iter().filter(|(_, first)| **first <= day).map(|(tenant, _)| tenant.clone());
+            let replaced: BTreeSet<String> = replaced.collect();
+            if !replaced.is_empty() {
+                self.periods.take_out(day, Some(&replaced)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub async fn add_periods(&mut self, files: Vec<FinishedFile>) -> Result<()> {
+        self.periods.add(files).await
     }
 
     pub async fn commit(&mut self, mut state: RollUpState, kept: Option<&RollUps>) -> Result<()> {
@@ -84,6 +116,8 @@ impl Writer {
             self.hourly.commit_before(&state, kept.map(|kept| kept.state.hourly_version)).await?;
         state.carried_version =
             self.carried.commit_before(&state, kept.map(|kept| kept.state.carried_version)).await?;
+        state.periods_version =
+            self.periods.commit_before(&state, kept.map(|kept| kept.state.periods_version)).await?;
         let Some(daily) = &mut self.daily.log else { return Ok(()) };
         let before: HashMap<String, i64> =
             kept.map(|kept| kept.state.positions().into_iter().collect()).unwrap_or_default();
@@ -100,7 +134,7 @@ impl Writer {
         });
         let actions = std::mem::take(&mut self.daily.actions);
         daily.commit(&commit(positions.collect(), actions, &state)).await?;
-        for part in [&mut self.daily, &mut self.carried, &mut self.hourly] {
+        for part in [&mut self.daily, &mut self.carried, &mut self.hourly, &mut self.periods] {
             if let Some(log) = &mut part.log {
                 log.settle().await;
             }
@@ -124,7 +158,8 @@ fn commit(positions: Vec<Position>, actions: Vec<Action>, state: &RollUpState) -
 
 impl Part {
     async fn open(table: TableHandle, dry_run: bool) -> Result<Part> {
-        let mut part = Part { log: None, run: None, kept: BTreeMap::new(), actions: Vec::new() };
+        let mut part =
+            Part { log: None, run: None, kept: BTreeMap::new(), files: BTreeMap::new(), actions: Vec::new() };
         if !dry_run {
             let mut log = TableLog::open(table).await?;
             part.run = log.positions(&[RUNS.to_owned()]).await?[RUNS];
@@ -148,18 +183,31 @@ impl Part {
             }
             self.kept.entry(file.day).or_default().push(file.clone());
         }
+        self.files = self.kept.clone();
         Ok(())
+    }
+
+    /// The table as it will be, with the version and identity of another that nobody asks for.
+    fn snapshot(&self, like: &TableSnapshot) -> Option<(TableHandle, TableSnapshot)> {
+        let handle = self.log.as_ref()?.handle().clone();
+        let files = self.files.values().flatten().cloned().collect();
+        let snapshot = TableSnapshot { table: handle.table(), files, ..like.clone() };
+        Some((handle, snapshot))
     }
 
     async fn add(&mut self, files: Vec<FinishedFile>) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
         log.upload(&files).await?;
+        for file in &files {
+            self.files.entry(file.day).or_default().push(file.data_file());
+        }
         self.actions.extend(files.into_iter().map(|file| Action::Add(file.add)));
         Ok(())
     }
 
     /// Takes out a file that the run began with.
     fn remove(&mut self, file: &DataFile) {
+        self.files.entry(file.day).or_default().retain(|known| known.path != file.path);
         let is_added_back = |action: &Action| matches!(action, Action::Add(add) if add.path == file.path);
         match self.actions.iter().position(is_added_back) {
             Some(at) => drop(self.actions.remove(at)),
@@ -170,7 +218,7 @@ impl Part {
         }
     }
 
-    async fn take_out_hours(&mut self, day: i32, replaced: Option<&BTreeSet<String>>) -> Result<()> {
+    async fn take_out(&mut self, day: i32, replaced: Option<&BTreeSet<String>>) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
         let files = self.kept.remove(&day).unwrap_or_default();
         let without = match replaced {
@@ -217,14 +265,15 @@ impl Part {
     }
 }
 
-/// Puts a file back that a run took out which never ended.
+/// Puts a file back that a run took out which never ended. It is in no danger from `vacuum`, which keeps what the roll-ups
+/// pin, so its age must not matter: as a file of the table it is new.
 fn addition(table: Table, file: &DataFile) -> Add {
     let partition = (table.partition_column().to_owned(), Some(day_text(file.day)));
     Add {
         path: file.path.clone(),
         partition_values: HashMap::from([partition]),
         size: file.size_bytes as i64,
-        modification_time: file.modified_at_ms,
+        modification_time: jiff::Timestamp::now().as_millisecond(),
         data_change: true,
         stats: file.statistics.clone(),
         ..Add::default()

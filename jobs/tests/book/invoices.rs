@@ -1,5 +1,7 @@
 //! Invoice numbers and the index of what was issued.
 
+use std::collections::BTreeSet;
+
 use jobs::book::{Book, BookError, DocumentKind, IssuedLine, NewDocument};
 use rating::invoice::Provenance;
 use rating::line::LineKey;
@@ -162,6 +164,56 @@ pub async fn a_period_is_billed_once(place: &Place) {
     let twice =
         [document(number, "b", "2026-05-01", vec![]), document(number + 1, "b", "2026-05-01", vec![])];
     assert!(writing.record_issued(&twice).await.is_err());
+}
+
+pub async fn a_printed_number_stands_on_one_document(place: &Place) {
+    let book = place.open().await;
+    let first = issue(&book, "acme", "2026-05-01", vec![]).await;
+    let of_series = |issuer: &str, number: i64, tenant: &str| NewDocument {
+        issuer: issuer.to_owned(),
+        ..document(number, tenant, "2026-05-01", vec![])
+    };
+    // Another series counts from one again, so with the same prefix it prints the same numbers.
+    let writing = book.begin().await.unwrap();
+    let number = writing.next_numbers("next year", 1).await.unwrap();
+    assert_eq!(number, first.number);
+    let refused = writing.record_issued(&[of_series("next year", number, "globex")]).await.unwrap_err();
+    assert!(matches!(&refused, BookError::NumberInUse { issuer, .. } if issuer == "vendor"), "{refused}");
+    let told = refused.to_string();
+    assert!(told.contains("V-000001") && told.contains("number_prefix"), "{told}");
+    drop(writing);
+    // Invoices and credit notes with one prefix, both in the same transaction.
+    let writing = book.begin().await.unwrap();
+    let both = [of_series("new", 7, "globex"), of_series("new/credit-notes", 7, "initech")];
+    let refused = writing.record_issued(&both).await.unwrap_err();
+    assert!(matches!(refused, BookError::NumberInUse { .. }), "{refused}");
+    drop(writing);
+    let other = NewDocument { printed_number: "W-000001".to_owned(), ..of_series("next year", 1, "globex") };
+    let writing = book.begin().await.unwrap();
+    writing.record_issued(std::slice::from_ref(&other)).await.unwrap();
+    writing.commit().await.unwrap();
+    assert_eq!(book.document("W-000001").await.unwrap().unwrap().document, other);
+}
+
+pub async fn what_is_left_to_do_is_known_until_it_is_done(place: &Place) {
+    let book = place.open().await;
+    let [may, june] = ["2026-05-01", "2026-06-01"];
+    let left = async || Vec::from_iter(book.unfinished_periods().await.unwrap());
+    assert_eq!(left().await, []);
+    for (period, with_papers) in [(may, false), (june, true), (may, true), (june, false)] {
+        let writing = book.begin().await.unwrap();
+        writing.note_unfinished(&BTreeSet::from([period]), with_papers).await.unwrap();
+        writing.commit().await.unwrap();
+    }
+    // Papers that were wanted once are still wanted.
+    assert_eq!(left().await, [(may.to_owned(), true), (june.to_owned(), true)]);
+    let writing = book.begin().await.unwrap();
+    writing.note_unfinished(&BTreeSet::from(["2026-07-01"]), false).await.unwrap();
+    writing.roll_back().await.unwrap();
+    let writing = book.begin().await.unwrap();
+    writing.note_finished(&BTreeSet::from([may.to_owned(), "2026-04-01".to_owned()])).await.unwrap();
+    writing.commit().await.unwrap();
+    assert_eq!(left().await, [(june.to_owned(), true)]);
 }
 
 pub async fn documents_come_back_as_they_were(place: &Place) {

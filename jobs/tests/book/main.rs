@@ -54,6 +54,8 @@ conformance! {
     invoices {
         numbers_have_no_gaps,
         a_period_is_billed_once,
+        a_printed_number_stands_on_one_document,
+        what_is_left_to_do_is_known_until_it_is_done,
         documents_come_back_as_they_were,
         what_does_not_add_up_is_refused,
         adjustments_count_to_the_period_they_correct,

@@ -41,6 +41,7 @@ pub async fn filled(place: &Place) -> Book {
         })
         .collect();
     writing.record_issued(&documents).await.unwrap();
+    writing.note_unfinished(&std::collections::BTreeSet::from(["2026-05-01"]), true).await.unwrap();
     let records: Vec<_> = (0..24)
         .map(|at| {
             let key = format!("{}/{at}", names[at % names.len()]);
@@ -149,7 +150,7 @@ fn only_what_was_exported_is_imported_and_only_into_an_empty_book() {
                 (
                     "another schema",
                     "manifest.json",
-                    "\"schema_version\": 2",
+                    "\"schema_version\": 3",
                     "\"schema_version\": 1",
                     "schema 1",
                 ),

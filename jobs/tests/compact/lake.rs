@@ -120,7 +120,7 @@ impl Event {
         self.meters.iter().enumerate().map(|(at, meter)| row(Some(*meter), data(at))).collect()
     }
 
-    fn push(&self, columns: &mut UsageColumns) {
+    pub fn push(&self, columns: &mut UsageColumns) {
         let reading = |meter: &usize| Reading {
             meter: *meter,
             value: Some(self.value(*meter)),

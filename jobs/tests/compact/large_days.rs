@@ -49,3 +49,25 @@ fn rounds_and_memory_come_to_the_same() {
         assert!(rows.iter().all(|rows| *rows < 1_000), "{name}: stretches are about alike: {rows:?}");
     }
 }
+
+/// One tenant's events are many times as large as all others, which are more.
+#[test]
+fn stretches_take_alike_where_rows_do_not() {
+    let event = |offset: i64| {
+        let event = event(offset, &offset.to_string()).at_second(offset * 7_919 % 86_400);
+        if offset % 4 == 0 {
+            event.data(&format!("{{\"v\":\"{}\"}}", "x".repeat(4_000)))
+        } else {
+            event.tenant(&format!("other{}", offset % 5))
+        }
+    };
+    let events: Vec<Event> = (1..=2_000).map(event).collect();
+    let lake = compacted(&events, MEMORY_BYTES);
+    assert_eq!(lake.events_left(&events).len(), 2_000);
+    for file in lake.snapshot(Table::UsageEvents, None).files {
+        let rows = lake.rows_of(&file);
+        let bytes: usize = rows.iter().map(|row| 250 + row.data.as_ref().map_or(0, String::len)).sum();
+        // A quarter more than the budget for what a sample does not know.
+        assert!(bytes < MEMORY_BYTES * 5 / 4, "{} rows take {bytes} bytes", rows.len());
+    }
+}

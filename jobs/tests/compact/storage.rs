@@ -10,11 +10,11 @@ use ingest::files::{FileSource, ingest_files};
 use ingest::metrics::Metrics;
 use ingest::pipeline::IngestRun;
 use ingest::settings::IngestSettings;
-use jobs::compact::{CompactReport, CompactSettings};
+use jobs::compact::{CompactError, CompactReport, CompactSettings};
 use rating::catalog::Catalog;
 use sql::lake::Table;
 
-use crate::lake::{TestLake, event};
+use crate::lake::{FIRST_DAY, TestLake, event};
 
 /// Every file below a folder with its size and time.
 pub fn listing(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
@@ -111,6 +111,30 @@ fn filters_that_are_lost_or_damaged_are_made_anew() {
     }
 }
 
+#[test]
+fn a_day_that_cannot_be_read_does_not_hold_up_the_others() {
+    let lake = TestLake::new();
+    let all = [event(1, "a"), event(2, "b").on(1), event(3, "b").on(1), event(4, "c").on(2)];
+    lake.ingest(&all);
+    let path = |day: i32| {
+        let files = lake.snapshot(Table::UsageEvents, None).files;
+        let file = files.into_iter().find(|file| file.day == FIRST_DAY + day).unwrap();
+        lake.folder.path().join("lake/usage_events").join(file.path)
+    };
+    let (damaged, whole) = (path(0), std::fs::read(path(0)).unwrap());
+    std::fs::write(&damaged, vec![7; whole.len()]).unwrap();
+    let error = lake.compact_with(CompactSettings::default()).unwrap_err();
+    assert!(matches!(error, CompactError::Parquet(_)), "{error:?}");
+    assert_eq!(
+        lake.snapshot(Table::UsageEvents, None).files.iter().filter(|file| file.is_sorted()).count(),
+        2
+    );
+    // Once it can be read, nothing is left to do but this day.
+    std::fs::write(&damaged, whole).unwrap();
+    assert_eq!(lake.compact().days, 1);
+    assert_eq!(lake.events_left(&all), [1, 2, 4]);
+}
+
 const CATALOG: &str = "
 catalog: test
 meters:
@@ -151,7 +175,7 @@ fn a_file_that_is_read_twice_counts_once() {
     };
     for rows_before in [1_900, 1_900] {
         for _ in 0..2 {
-            let report = ingest_files(&run, &[FileSource::Path(file.clone())], |_| ()).unwrap();
+            let report = ingest_files(&run, &[FileSource::Path(file.clone())], |_| ()).unwrap().report;
             assert_eq!((report.counts.rows, report.counts.rejected), (950, 0));
         }
         let report = lake.compact();

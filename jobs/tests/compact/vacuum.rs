@@ -5,16 +5,20 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use deltalake_core::kernel::Action;
+use ingest::columns::UsageColumns;
+use ingest::commit::{Commit, CommitError, TableLog};
+use ingest::day_file::{DayFileWriter, FileKind};
 use jiff::Timestamp;
 use jobs::book::{Book, BookAddress, DocumentKind, NewDocument};
-use jobs::vacuum::{Garbage, find_garbage};
+use jobs::vacuum::{Garbage, find_garbage, refuse_older};
 use object_store::ObjectStoreExt;
 use rating::invoice::Provenance;
 use rating::money::Amount;
 use rating::period::Span;
 use sql::lake::Table;
 
-use crate::lake::{Event, TestLake, event};
+use crate::lake::{Event, FIRST_DAY, TestLake, event};
 use crate::storage::{filters, listing};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -171,6 +175,52 @@ fn a_pinned_version_that_does_not_exist_is_an_error() {
     assert!(error.to_string().contains("pinned version 9"), "{error:#}");
 }
 
+/// A file that a writer stored so many days ago and has not committed.
+fn stored(lake: &TestLake, days: u32) -> (PathBuf, Action) {
+    let table = lake.lake.table(Table::UsageEvents);
+    let mut columns = UsageColumns::default();
+    event(77, "late").push(&mut columns);
+    let mut writer = DayFileWriter::new(Table::UsageEvents, FIRST_DAY, FileKind::Arrived).unwrap();
+    writer.write(&columns.finish()).unwrap();
+    let file = writer.finish(cutoff(days).as_millisecond()).unwrap();
+    lake.runtime.block_on(ingest::commit::upload(&table, std::slice::from_ref(&file))).unwrap();
+    let path = lake.folder.path().join("lake/usage_events").join(&file.add.path);
+    File::options().write(true).open(&path).unwrap().set_modified(days_ago(days)).unwrap();
+    (path, Action::Add(file.add))
+}
+
+#[test]
+fn a_writer_that_slept_longer_than_the_retention_is_refused() {
+    let (lake, _) = aged_lake();
+    let table = lake.lake.table(Table::UsageEvents);
+    let open = || lake.runtime.block_on(TableLog::open(table.clone())).unwrap();
+    let commit = |log: &mut TableLog, action: &Action| {
+        let commit = Commit { operation: "WRITE", actions: vec![action.clone()], ..Commit::default() };
+        lake.runtime.block_on(log.commit(&commit))
+    };
+    // One is in time, one sleeps, one has just begun.
+    let (early, early_action) = stored(&lake, 9);
+    commit(&mut open(), &early_action).unwrap();
+    let mut slept = open();
+    let (old, old_action) = stored(&lake, 9);
+    let (young, young_action) = stored(&lake, 6);
+    lake.runtime.block_on(refuse_older(&table, cutoff(7))).unwrap();
+    lake.vacuum(7, &[]);
+    assert_eq!([early.exists(), old.exists(), young.exists()], [true, false, true]);
+    // Who opens the log now knows no more about the file than who had it open before.
+    for log in [&mut slept, &mut open()] {
+        let refused = commit(log, &old_action).unwrap_err();
+        assert!(matches!(refused, CommitError::MayBeDeleted(_)) && refused.is_overtaken(), "{refused}");
+    }
+    commit(&mut slept, &young_action).unwrap();
+    let newest = lake.snapshot(Table::UsageEvents, None).version;
+    assert!(lake.can_read(newest));
+    // A vacuum that keeps more changes nothing about that.
+    lake.runtime.block_on(refuse_older(&table, cutoff(8))).unwrap();
+    assert_eq!(lake.snapshot(Table::UsageEvents, None).version, newest);
+    assert!(commit(&mut open(), &old_action).is_err());
+}
+
 #[test]
 fn what_is_young_stays_though_no_version_has_it() {
     let (lake, _) = aged_lake();
@@ -204,4 +254,51 @@ fn the_filters_of_the_newest_version_stay() {
     lake.compact();
     assert_eq!(std::fs::metadata(&kept[0]).unwrap().modified().unwrap(), before);
     assert_eq!(lake.events_left(&all), [1, 3, 4]);
+}
+
+#[test]
+fn checkpoints_stay_that_a_readable_version_is_read_from() {
+    // How many days are kept, which versions are pinned, and of which versions the checkpoints stay.
+    for (retention, pinned, expected) in [
+        (30, vec![], [true, true, true, true]),
+        // The first version within the retention is read from the last checkpoint before it.
+        (11, vec![], [true, true, true, true]),
+        (7, vec![], [false, true, true, true]),
+        (7, vec![1], [true, true, true, true]),
+        (2, vec![], [false, false, true, true]),
+        (2, vec![2], [false, true, true, true]),
+    ] {
+        let (lake, all) = aged_lake();
+        let handle = lake.lake.table(Table::UsageEvents);
+        let path = |version: u64| {
+            let log = lake.folder.path().join("lake/usage_events/_delta_log");
+            log.join(format!("{version:020}.checkpoint.parquet"))
+        };
+        for (version, days) in [(1, 20), (2, 10), (3, 3), (4, 3)] {
+            lake.runtime.block_on(handle.checkpoint(version)).unwrap();
+            File::options().write(true).open(path(version)).unwrap().set_modified(days_ago(days)).unwrap();
+        }
+        lake.vacuum(retention, &pinned);
+        let found = [1, 2, 3, 4].map(|version| path(version).exists());
+        assert_eq!(found, expected, "{retention} days, pinned {pinned:?}");
+        // Each version is named by the log as before, and the newest is whole.
+        assert!((1..=4).all(|version| lake.snapshot(Table::UsageEvents, Some(version)).version == version));
+        assert_eq!(lake.events_left(&all), [1, 3, 4]);
+    }
+}
+
+#[test]
+fn a_short_retention_has_to_be_meant() {
+    let (lake, _) = aged_lake();
+    let vacuum = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meterhouse"));
+        command.env("METERHOUSE_LAKE", lake.folder.path().join("lake")).current_dir(lake.folder.path());
+        let output =
+            command.args(["vacuum", "--dry-run", "--retain", "23 h"]).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, message) = vacuum(&[]);
+    assert_eq!(code, Some(1), "{message}");
+    assert!(message.contains("--retain must be at least 1 day"), "{message}");
+    assert_eq!(vacuum(&["--nothing-writes"]).0, Some(0));
 }

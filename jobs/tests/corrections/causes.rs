@@ -205,3 +205,133 @@ fn a_draft_by_another_catalog_is_no_invoice() {
         "{told}"
     );
 }
+
+fn apply_dearer(world: &World) {
+    let dearer = CATALOG.replace("price: 0.5", "price: 0.7").replace("flat: 10", "flat: 11");
+    std::fs::write(world.path().join("dearer.yaml"), dearer).unwrap();
+    world.run(&["catalog", "apply", "dearer.yaml", "--effective-from", "2026-01-10"], 0);
+}
+
+fn void(id: &str, target: &str) -> serde_json::Value {
+    event(id, "meterhouse.void", "acme", "2026-02-02T00:00:00Z", json!({ "source": "/s", "id": target }))
+}
+
+#[test]
+fn of_a_late_and_a_voided_event_each_line_names_its_own() {
+    let mut world = world();
+    // 351 calls are 4 packages; the disk is gone.
+    world.ingest(&[called("4", "2026-01-31T23:59:59Z", 101), void("v", "3")]);
+    world.bill("2026-02");
+    assert_eq!(
+        world.corrections("acme", "2026-02"),
+        [
+            "2026-01-01 calls 000001 1.50 2.00 0.50 late_event",
+            "2026-01-01 storage 000001 0.80 0.00 -0.80 amended_event",
+        ]
+    );
+    // Now both of one line: without 100 of the calls, and with 200 others, 451 are 5 packages.
+    world.ingest(&[called("5", "2026-01-30T00:00:00Z", 200), void("w", "2")]);
+    world.run(&["compact"], 0);
+    world.bill("2026-03");
+    let both = "2026-01-01 calls 000001 2.00 2.50 0.50 late_event+amended_event";
+    assert_eq!(world.corrections("acme", "2026-03"), [both]);
+    let (text, _) = world.run(&["explain", "--tenant", "acme", "--period", "2026-03", "1"], 0);
+    assert!(text.contains("late event and amended event"), "{text}");
+    world.verify(&["2026-01", "2026-02", "2026-03"]);
+    let kept = world.csv("SELECT count(*) AS n FROM usage_events WHERE meter IS NOT NULL");
+    assert_eq!(kept, "n\n5\n");
+}
+
+#[test]
+fn a_catalog_is_the_cause_where_the_same_events_come_to_more() {
+    let mut world = world();
+    // The fourth package is the late event's; what each costs, and the base fee, is the catalog's.
+    world.ingest(&[called("4", "2026-01-31T23:59:59Z", 101)]);
+    apply_dearer(&world);
+    world.bill("2026-02");
+    assert_eq!(
+        world.corrections("acme", "2026-02"),
+        [
+            "2026-01-01 base 000001 10.00 11.00 1.00 catalog_change",
+            "2026-01-01 calls 000001 1.50 2.80 1.30 late_event+catalog_change",
+        ]
+    );
+    let other = "2026-01-01 base 000002 10.00 11.00 1.00 catalog_change";
+    assert_eq!(world.corrections("globex", "2026-02"), [other]);
+    world.verify(&["2026-01", "2026-02"]);
+}
+
+#[test]
+fn a_late_event_that_changes_no_amount_is_no_cause() {
+    let mut world = world();
+    // 300 calls are 3 packages, as 250 were.
+    world.ingest(&[called("4", "2026-01-31T23:59:59Z", 50)]);
+    apply_dearer(&world);
+    world.bill("2026-02");
+    assert_eq!(
+        world.corrections("acme", "2026-02"),
+        [
+            "2026-01-01 base 000001 10.00 11.00 1.00 catalog_change",
+            "2026-01-01 calls 000001 1.50 2.10 0.60 catalog_change",
+        ]
+    );
+    world.verify(&["2026-01", "2026-02"]);
+}
+
+#[test]
+fn a_line_may_have_every_cause() {
+    let mut world = world();
+    // 351 calls would be 4 packages; without the first event they are 201 and 3; and each is dearer.
+    world.ingest(&[called("4", "2026-01-31T23:59:59Z", 101), void("v", "1")]);
+    apply_dearer(&world);
+    world.bill("2026-02");
+    assert_eq!(
+        world.corrections("acme", "2026-02"),
+        [
+            "2026-01-01 base 000001 10.00 11.00 1.00 catalog_change",
+            "2026-01-01 calls 000001 1.50 2.10 0.60 late_event+amended_event+catalog_change",
+        ]
+    );
+    world.verify(&["2026-01", "2026-02"]);
+}
+
+/// Both meters draw from one allowance of 100, `calls` first.
+const POOLED: &str = "
+catalog: pooled
+currency: EUR
+meters:
+  calls: { kind: delta, event_type: called, value: $.n, unit: request }
+  pings: { kind: delta, event_type: pinged, value: $.n, unit: request }
+plans:
+  basic:
+    pools: { all: { quantity: 100, unit: request } }
+    prices:
+      base: { description: Basic plan, flat: 10 }
+      calls: { description: Calls, meter: calls, included: { pool: all }, per_unit: 1 }
+      pings: { description: Pings, meter: pings, included: { pool: all }, per_unit: 1 }
+tenants:
+  acme: { subscriptions: [{ plan: basic, from: 2026-01-01 }] }
+";
+
+#[test]
+fn a_late_event_is_the_cause_on_lines_of_other_meters_too() {
+    let mut world = World::new(POOLED);
+    let used =
+        |id: &str, kind: &str, n: u32| event(id, kind, "acme", "2026-01-05T00:00:00Z", json!({ "n": n }));
+    // 60 of the allowance go to the calls, 40 to the pings.
+    world.ingest(&[used("1", "called", 60), used("2", "pinged", 60)]);
+    world.bill("2026-01");
+    // Now the calls draw 90, so 10 are left for the pings, of which there are as many as before.
+    world.ingest(&[used("3", "called", 30)]);
+    std::fs::write(world.path().join("dearer.yaml"), POOLED.replace("flat: 10", "flat: 11")).unwrap();
+    world.run(&["catalog", "apply", "dearer.yaml", "--effective-from", "2026-01-10"], 0);
+    world.bill("2026-02");
+    assert_eq!(
+        world.corrections("acme", "2026-02"),
+        [
+            "2026-01-01 base 000001 10.00 11.00 1.00 catalog_change",
+            "2026-01-01 pings 000001 20.00 50.00 30.00 late_event",
+        ]
+    );
+    world.verify(&["2026-01", "2026-02"]);
+}

@@ -6,4 +6,7 @@ mod credit_notes;
 mod credits;
 mod meanwhile;
 mod random;
+mod unbilled;
+mod unfinished;
+mod vacuumed;
 mod world;

@@ -110,6 +110,51 @@ fn an_event_that_comes_again_counts_once() {
     sum("compacted again");
 }
 
+/// Its rejects are stored each time, because a file has no position that could say they are known.
+#[test]
+fn rejects_of_a_file_that_came_twice_count_once_when_they_are_replayed() {
+    let folder = folder(&CATALOG.replace("value: $.v, unit: request", "value: $.size, unit: request"));
+    let folder = folder.path();
+    let (amended, amendment) = (
+        event("2", "called", "acme", "2026-03-06T00:00:00", "9"),
+        r#"{"specversion":"1.0","id":"a","source":"/s","type":"meterhouse.amend","subject":"acme","data":{"source":"/s","id":"2","type":"called","time":"2026-03-06T00:00:00Z","data":{"v":2}},"time":"2026-03-07T00:00:00Z"}"#,
+    );
+    let lines =
+        [event("1", "called", "acme", "2026-03-05T00:00:00", "5"), amended, amendment.to_owned()].join("\n");
+    std::fs::write(folder.join("first.ndjson"), lines).unwrap();
+    for _ in 0..2 {
+        run(folder, &["ingest", "--file", "first.ndjson"], 3);
+    }
+    assert_eq!(counted(folder, "2026-03", "acme"), [""; 0]);
+    std::fs::write(folder.join("catalog.yaml"), CATALOG).unwrap();
+    run(folder, &["replay"], 0);
+    let sum = ["acme sum 7 2 0.000000000000 request", "acme count 2 2 0.000000000000 event"];
+    assert_eq!(counted(folder, "2026-03", "acme")[..2], sum, "as it was replayed");
+    run(folder, &["compact"], 0);
+    assert_eq!(counted(folder, "2026-03", "acme")[..2], sum, "compacted");
+    let (lines, _) =
+        run(folder, &["sql", "SELECT count(*) AS n FROM usage_events WHERE id = '1'", "--format", "csv"], 0);
+    assert_eq!(lines, "n\n1\n");
+}
+
+#[test]
+fn a_meter_that_came_later_counts_an_amended_event_as_amended() {
+    let folder = folder(CATALOG);
+    let folder = folder.path();
+    let amendment = r#"{"specversion":"1.0","id":"a","source":"/s","type":"meterhouse.amend","subject":"acme","data":{"source":"/s","id":"1","type":"called","data":{"v":5}},"time":"2026-03-07T00:00:00Z"}"#;
+    let first = event("1", "called", "acme", "2026-03-05T00:00:00", "4");
+    ingest(folder, "first.ndjson", &[first, amendment.to_owned()]);
+    let later = CATALOG.replace(
+        "tenants:",
+        "  again: { kind: delta, event_type: called, value: $.v, unit: request }\ntenants:",
+    );
+    std::fs::write(folder.join("catalog.yaml"), later).unwrap();
+    run(folder, &["derive"], 0);
+    let sum = "acme sum 5 1 0.000000000000 request";
+    let march = counted(folder, "2026-03", "acme");
+    assert_eq!((march[0].as_str(), march[4].as_str(), march.len()), (sum, sum, 8));
+}
+
 #[test]
 fn a_month_with_a_missing_hour_is_an_hour_shorter() {
     let folder = folder(CATALOG);

@@ -83,8 +83,16 @@ struct Case {
 impl Case {
     fn settings(&self, threads: usize) -> RollUpSettings {
         let (catalog, demands) = (Arc::clone(&self.catalog), Arc::clone(&self.demands));
+        let of_periods = Arc::clone(&self.demands);
         RollUpSettings {
             catalog: Arc::clone(&self.catalog),
+            periods_of: Arc::new(move |tenant, after_us, until_us| {
+                let is_asked = |demand: &&Demand| {
+                    let end_us = demand.period.span.end_us;
+                    demand.tenant == tenant && after_us < end_us && end_us <= until_us
+                };
+                of_periods.iter().filter(is_asked).cloned().collect()
+            }),
             questions_of: Arc::new(move |tenant, day| {
                 let own = demands.iter().filter(|demand| demand.tenant == tenant);
                 day_questions(&catalog, own, day)
@@ -135,6 +143,12 @@ impl Case {
             // The meter of complete sessions tells of earlier days, so a tenant that asks for it cannot do without events.
             let without = self.without("jobs").scan().await;
             let found = RollUps::answer(roll_ups.as_ref(), &without, Source::RollUps).await.unwrap();
+            let days = roll_ups.clone().map(without_periods);
+            let of_days = RollUps::answer(days.as_ref(), &without, Source::RollUps).await.unwrap();
+            let (all, what_of_days) = (|_: &Quantity| true, format!("{what}, from days"));
+            assert_same(&quantities(&of_days.answers, all), &quantities(&found.answers, all), &what_of_days);
+            assert_eq!(oddities(&of_days.answers), oddities(&found.answers), "{what_of_days}");
+            assert_eq!(tenants(&of_days.answers), tenants(&found.answers), "{what_of_days}");
             assert_eq!(found.answers.failed, [], "{what}");
             assert_eq!(found.event_tenants, 0, "{what}");
             let composes = |quantity: &Quantity| quantity.measure.composes() && quantity.meter != "jobs";
@@ -169,6 +183,12 @@ impl Case {
             held_bytes_max: self.held_bytes_max,
         }
     }
+}
+
+/// The same roll-ups, in which all is put together from days.
+fn without_periods(mut roll_ups: RollUps) -> RollUps {
+    roll_ups.periods_files.files.clear();
+    roll_ups
 }
 
 fn assert_same(rolled: &[Quantity], events: &[Quantity], what: &str) {
@@ -208,7 +228,7 @@ fn rounds() -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn roll_ups_say_what_events_say() {
     let catalog = Arc::new(Catalog::parse(CATALOG, "random.yaml").unwrap());
-    let mut rolled = 0;
+    let (mut rolled, mut periods) = (0, 0);
     for round in 0..rounds() {
         let mut random = Random::new(seed() + round);
         let mut events = random.events();
@@ -255,6 +275,8 @@ async fn roll_ups_say_what_events_say() {
         case.roll_up(1).await;
         rolled += case.check(true, &place("at last")).await;
         case.check_hours(&place("hours at last")).await;
+        let roll_ups = RollUps::open(&case.world.lake).await.unwrap().unwrap();
+        periods += roll_ups.periods_files.files.iter().map(|file| file.rows).sum::<u64>();
         let (by_steps, anew) = (case.rolled().await, RollUpSettings { from: Some(0), ..case.settings(2) });
         roll_up(&case.world.lake, &anew, |_| ()).await.unwrap();
         let at_once = case.rolled().await;
@@ -262,5 +284,6 @@ async fn roll_ups_say_what_events_say() {
         case.check_hours(&place("hours made at once")).await;
         case.check(true, &place("made at once")).await;
     }
+    assert!(periods > 10 * rounds(), "only {periods} rows of periods");
     assert!(rolled > 3 * rounds() as usize, "only {rolled} tenants were rolled");
 }

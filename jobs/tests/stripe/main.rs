@@ -13,5 +13,4 @@ mod outboxes;
 mod pool;
 mod pushes;
 mod reconciled;
-mod speed;
 mod world;

@@ -46,6 +46,17 @@ async fn sides_that_agree_have_no_differences() {
     assert_eq!(compare_ours(&issued(&world), &records), []);
     let reading = Reading::new(world.fake.client());
     assert_eq!(compare_stripe(&reading, &records).await.unwrap(), []);
+    // What an item used in another of its billing periods is no part of this one.
+    let recorded = records.iter().filter(|record| record.content.kind == RecordKind::UsageRecord);
+    let recorded: Vec<_> = recorded.map(|record| (&record.content.meter, &record.content.usage)).collect();
+    assert!(!recorded.is_empty());
+    for (item, usage) in recorded {
+        let (item, at_s) = (item.clone().unwrap(), usage.as_ref().unwrap().at_s);
+        for other_s in [at_s - 31 * 86_400, at_s + 31 * 86_400] {
+            world.fake.state().usage.insert((item.clone(), other_s), 99);
+        }
+    }
+    assert_eq!(compare_stripe(&reading, &records).await.unwrap(), []);
 }
 
 #[tokio::test]

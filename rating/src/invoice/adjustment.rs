@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::cause::Causes;
 use crate::exact::{Exact, NotADecimal};
 use crate::line::{LineError, LineItem, LineKey, LineRequest};
 use crate::money::{Amount, Currency, MoneyRounding};
@@ -24,37 +25,6 @@ pub struct Adjustment {
     pub difference: Amount,
 }
 
-/// Why an issued line has another amount now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Cause {
-    /// An event of the period arrived after its invoice was rated.
-    LateEvent,
-    /// An event of the tenant was voided or amended since.
-    AmendedEvent,
-    /// A catalog was applied that holds for the period.
-    CatalogChange,
-}
-
-impl Cause {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::LateEvent => "late_event",
-            Self::AmendedEvent => "amended_event",
-            Self::CatalogChange => "catalog_change",
-        }
-    }
-
-    /// For people.
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::LateEvent => "late event",
-            Self::AmendedEvent => "amended event",
-            Self::CatalogChange => "catalog change",
-        }
-    }
-}
-
 /// What an adjustment line corrects; its amount is `new - old`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Corrects {
@@ -63,7 +33,7 @@ pub struct Corrects {
     /// What was billed so far for the line's key: on that invoice, and by adjustments of later ones.
     pub old: Amount,
     pub new: Amount,
-    pub cause: Cause,
+    pub cause: Causes,
 }
 
 /// An earlier period that an invoice corrects, with all that the correction was made from, beside the events of the
@@ -115,7 +85,7 @@ impl Adjustment {
         description: &str,
         currency: Currency,
         number: &str,
-        cause: Cause,
+        cause: impl Into<Causes>,
     ) -> Result<LineItem, LineError> {
         let amount = self.difference;
         let terms = PriceTerms::of(PriceModel::Flat(FlatPrice { amount, prorated: false }));
@@ -132,7 +102,8 @@ impl Adjustment {
             commitment: None,
         };
         let mut line = LineItem::rate(request, &mut PoolBalances::default())?;
-        line.corrects = Some(Corrects { number: number.to_owned(), old: self.old, new: self.new, cause });
+        let (number, cause) = (number.to_owned(), cause.into());
+        line.corrects = Some(Corrects { number, old: self.old, new: self.new, cause });
         Ok(line)
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod adjustment;
 pub mod canonical;
+mod cause;
 pub mod credit;
 mod inputs;
 mod kind;
@@ -23,7 +24,8 @@ use canonical::CanonicalError;
 use credit::{Credit, CreditUse};
 use tax::{TaxLine, TaxRule};
 
-pub use adjustment::{AdjustedPeriod, Adjustment, Cause, Corrects, adjustments};
+pub use adjustment::{AdjustedPeriod, Adjustment, Corrects, adjustments};
+pub use cause::{Cause, Causes};
 pub use inputs::InvoiceInputs;
 pub use kind::InvoiceKind;
 pub use provenance::Provenance;

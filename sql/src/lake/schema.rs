@@ -18,17 +18,19 @@ pub enum Table {
     InvoiceLines,
     UsageHourly,
     UsageDaily,
+    UsagePeriods,
     UsageCarried,
 }
 
 impl Table {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::UsageEvents,
         Self::RejectedMessages,
         Self::Invoices,
         Self::InvoiceLines,
         Self::UsageHourly,
         Self::UsageDaily,
+        Self::UsagePeriods,
         Self::UsageCarried,
     ];
 
@@ -40,6 +42,7 @@ impl Table {
             Self::InvoiceLines => "invoice_lines",
             Self::UsageHourly => "usage_hourly",
             Self::UsageDaily => "usage_daily",
+            Self::UsagePeriods => "usage_periods",
             Self::UsageCarried => "usage_carried",
         }
     }
@@ -51,6 +54,7 @@ impl Table {
             Self::RejectedMessages => "rejected_day",
             Self::Invoices | Self::InvoiceLines => "period_month",
             Self::UsageHourly | Self::UsageDaily | Self::UsageCarried => "usage_day",
+            Self::UsagePeriods => "last_day",
         }
     }
 
@@ -65,6 +69,7 @@ impl Table {
             | Self::InvoiceLines
             | Self::UsageHourly
             | Self::UsageDaily
+            | Self::UsagePeriods
             | Self::UsageCarried => None,
         }
     }
@@ -83,6 +88,10 @@ impl Table {
                 "roll-ups: a row per tenant, day, question and its part of the day, and one per tenant and day that says \
                  what is there; of each tenant and day only the highest generation counts"
             }
+            Self::UsagePeriods => {
+                "roll-ups: what each tenant's billing periods came to that have ended, put together from its days; a row per \
+                 question and span, and one per tenant and period that says what is there"
+            }
             Self::UsageCarried => {
                 "what each tenant's day opens with; of each tenant and day only the highest generation counts"
             }
@@ -97,7 +106,7 @@ impl Table {
             Self::RejectedMessages => &["arrival"],
             Self::Invoices | Self::InvoiceLines => &["tenant", "invoice"],
             Self::UsageHourly => &["tenant", "meter", "hour"],
-            Self::UsageDaily | Self::UsageCarried => &["tenant"],
+            Self::UsageDaily | Self::UsagePeriods | Self::UsageCarried => &["tenant"],
         }
     }
 
@@ -110,6 +119,7 @@ impl Table {
             Self::InvoiceLines => INVOICE_LINES,
             Self::UsageHourly => USAGE_HOURLY,
             Self::UsageDaily => USAGE_DAILY,
+            Self::UsagePeriods => USAGE_PERIODS,
             Self::UsageCarried => USAGE_CARRIED,
         }
     }
@@ -382,6 +392,45 @@ const USAGE_DAILY: &[Column] = &[
     optional("timed_out", ColumnKind::Long, "session, of the whole meter: ended without a stop"),
     optional("resource_hours", ColumnKind::Long, "unique: distinct pairs of resource and clock hour"),
     optional("resources", ColumnKind::Text, "unique: the resources that were seen, as a JSON array"),
+];
+
+const USAGE_PERIODS: &[Column] = &[
+    column("last_day", ColumnKind::Date, "the UTC day in which the period ends; the table's partition"),
+    column("tenant", ColumnKind::Text, "whose usage it is"),
+    optional(
+        "questions",
+        ColumnKind::Text,
+        "only in the row that says what is there: the questions that are answered, as a JSON object, each with what \
+         should not happen to sessions, if anything did",
+    ),
+    optional("meter", ColumnKind::Text, "the meter; null in the row that says what is there"),
+    optional(
+        "view",
+        ColumnKind::Text,
+        "how the meter is looked at, as JSON: which values only, and by which dimensions",
+    ),
+    optional("dimensions", ColumnKind::Text, "the dimensions' values as a JSON object; {} for all together"),
+    column("segment_start", ColumnKind::Time, "from when the row counts; the period's start, or a span's"),
+    column("segment_end", ColumnKind::Time, "until when; not included"),
+    column("samples", ColumnKind::Long, "how many samples"),
+    optional("first_sample", ColumnKind::Time, "the first of them"),
+    optional("last_sample", ColumnKind::Time, "the last of them"),
+    optional("opening", ColumnKind::Value, "gauge: the level that is carried in"),
+    optional("closing", ColumnKind::Value, "gauge: the level at the end"),
+    optional("highest", ColumnKind::Value, "gauge: the highest level"),
+    optional("lowest", ColumnKind::Value, "gauge: the lowest level"),
+    optional("integral", ColumnKind::Value, "gauge: level times time, in units times microseconds"),
+    optional("negative_samples", ColumnKind::Long, "gauge, cumulative: samples below zero"),
+    optional("sum", ColumnKind::Value, "delta: all values added"),
+    optional("max", ColumnKind::Value, "delta: the highest value"),
+    optional("busiest_hour", ColumnKind::Value, "delta: the highest sum of one clock hour"),
+    optional("increase", ColumnKind::Value, "cumulative: growth, resets seen through"),
+    optional("largest_step", ColumnKind::Value, "cumulative: the highest growth between two samples"),
+    optional("resets", ColumnKind::Long, "cumulative: how often a counter dropped"),
+    optional("billed_us", ColumnKind::Long, "session: billed time in microseconds"),
+    optional("started", ColumnKind::Long, "session: how many began"),
+    optional("resource_hours", ColumnKind::Long, "unique: distinct pairs of resource and clock hour"),
+    optional("distinct_resources", ColumnKind::Long, "unique: how many resources were seen"),
 ];
 
 const USAGE_CARRIED: &[Column] = &[

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use rating::usage::{DAY_US, Demand, Usage};
 
-use super::part::Part;
-use super::plan::{Answered, Keys, Plan};
+use super::part::answer_plans;
+use super::plan::{Answered, Keys, Plan, usage_of};
 use super::{DayMarkers, RollUpState, RollUps, Touch, touched};
 use crate::quantities::{
     Answers, Asked, QuantitiesError, TenantFailure, TenantProblem, UsageScan, signals_in_order,
@@ -158,31 +158,10 @@ impl Work {
         }
     }
 
-    /// The rolled days that questions reach into, and those that tell who was there when periods end.
-    fn days(&self, first_day: i32, last_day: i32) -> Option<(i32, i32)> {
-        let spans = || self.plans.values().flat_map(Plan::rolled_spans);
-        let ends = || self.plans.values().map(|plan| plan.last_day().min(last_day.into()));
-        let first =
-            spans().map(|span| span.start_us.div_euclid(DAY_US)).chain(ends().map(|day| day - 1)).min()?;
-        let last = spans().map(|span| (span.end_us - 1).div_euclid(DAY_US)).chain(ends()).max()?;
-        let (first, last) = (first.max(first_day.into()), last.min(last_day.into()));
-        (first <= last).then_some((first as i32, last as i32))
-    }
-
-    /// Answers all plans from the days of the roll-ups, parts of the tenants at once.
+    /// Answers all plans from roll-ups.
     async fn put_together(&mut self, roll_ups: &RollUps, scan: &UsageScan) -> Result<(), QuantitiesError> {
-        let days = self.days(roll_ups.state.first_day, roll_ups.state.last_day);
-        let mut plans = std::mem::take(&mut self.plans).into_iter();
-        let part_size = plans.len().div_ceil(scan.threads.max(1)).max(1);
-        let mut tasks = Vec::new();
-        while plans.len() > 0 {
-            let part = Part::new(plans.by_ref().take(part_size), self.keys.clone());
-            let (roll_ups, catalog) = (roll_ups.clone(), Arc::clone(&scan.catalog));
-            tasks.push(tokio::spawn(async move { part.answer(&roll_ups, &catalog, days).await }));
-        }
-        for task in tasks {
-            self.answered.extend(task.await.map_err(QuantitiesError::Stopped)??);
-        }
+        let plans = std::mem::take(&mut self.plans);
+        self.answered = answer_plans(roll_ups, &scan.catalog, plans, &self.keys, scan.threads).await?;
         Ok(())
     }
 
@@ -199,7 +178,7 @@ impl Work {
         let mut unclear = self.unclear;
         for (tenant, answered) in self.answered {
             let (usage, open) = match answered {
-                Answered::Usage(usage, open) => (usage, open),
+                Answered::Questions(demand, found) => usage_of(demand, found),
                 Answered::NotSeen => continue,
                 Answered::Unclear => {
                     unclear.insert(tenant);

@@ -1,22 +1,21 @@
-//! The rows of `usage_hourly`, `usage_daily` and `usage_carried` in the making, and those of `usage_daily` read back.
+//! The rows of `usage_hourly`, `usage_daily`, `usage_periods` and `usage_carried` in the making.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayBuilder, ArrayRef, AsArray, Decimal128Builder, DictionaryArray, Int64Builder, RecordBatch,
-    StringBuilder, TimestampMicrosecondBuilder,
+    ArrayBuilder, ArrayRef, Decimal128Builder, Int64Builder, RecordBatch, StringBuilder,
+    TimestampMicrosecondBuilder,
 };
-use arrow::datatypes::{Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
-use rating::period::{MICROSECONDS_PER_HOUR, Span};
+use rating::period::Span;
+use rating::quantity::Dimensions;
 use rating::quantity::gauge::GaugeTotals;
-use rating::quantity::rollup::{CumulativeRollup, DeltaRollup, GaugeRollup, HourSums};
-use rating::quantity::session::{SessionOddities, SessionTotals};
-use rating::quantity::unique::UniqueTotals;
-use rating::quantity::{Dimensions, KindName, Samples, WideSum};
-use rating::usage::{DeltaTotals, Totals, View};
+use rating::quantity::session::SessionOddities;
+use rating::usage::{DeltaTotals, SeriesSpan, Totals, View};
 
 use super::days::VANISHED;
+use super::periods::PeriodTotals;
 use crate::lake::{Table, VALUE_PRECISION, VALUE_SCALE};
 
 /// A total has more digits than the table's columns.
@@ -24,9 +23,9 @@ use crate::lake::{Table, VALUE_PRECISION, VALUE_SCALE};
 #[error("a total has more than {VALUE_PRECISION} digits")]
 pub struct TooLarge;
 
-const TEXTS: [&str; 6] = ["tenant", "questions", "meter", "view", "dimensions", "resources"];
-const TIMES: [&str; 4] = ["segment_start", "segment_end", "first_sample", "last_sample"];
-const LONGS: [&str; 10] = [
+pub(super) const TEXTS: [&str; 6] = ["tenant", "questions", "meter", "view", "dimensions", "resources"];
+pub(super) const TIMES: [&str; 4] = ["segment_start", "segment_end", "first_sample", "last_sample"];
+pub(super) const LONGS: [&str; 11] = [
     "generation",
     "samples",
     "negative_samples",
@@ -37,8 +36,9 @@ const LONGS: [&str; 10] = [
     "ends_before_start",
     "timed_out",
     "resource_hours",
+    "distinct_resources",
 ];
-const VALUES: [&str; 11] = [
+pub(super) const VALUES: [&str; 11] = [
     "opening",
     "closing",
     "highest",
@@ -198,6 +198,65 @@ impl DailyRows {
     }
 }
 
+/// The rows of `usage_periods` of some tenants.
+#[derive(Debug)]
+pub struct PeriodRows(TotalsRows);
+
+impl Default for PeriodRows {
+    fn default() -> Self {
+        // A plain table, like that of the hours.
+        Self(TotalsRows::new(Table::UsagePeriods, 0))
+    }
+}
+
+impl PeriodRows {
+    pub fn len(&self) -> usize {
+        self.0.rows
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.rows == 0
+    }
+
+    /// Adds what is there of a tenant's period. Where something does not fit, nothing that counts was added.
+    pub fn push(&mut self, totals: &PeriodTotals) -> Result<(), TooLarge> {
+        let mut pushed = BTreeSet::new();
+        for question in &totals.questions {
+            for series in &question.series {
+                // Two questions may share a span.
+                if pushed.insert((&question.view, series.span, &series.dimensions)) {
+                    self.push_series(&totals.tenant, &question.view, series)?;
+                }
+            }
+        }
+        let known = serde_json::to_string(&totals.known()).unwrap_or_default();
+        let mut row = Row::default();
+        (row.texts[0], row.texts[1]) = (Some(totals.tenant.as_str()), Some(known.as_str()));
+        (row.times[0], row.times[1]) = (Some(totals.period.start_us), Some(totals.period.end_us));
+        row.longs[1] = Some(0);
+        self.0.push(&row);
+        Ok(())
+    }
+
+    fn push_series(&mut self, tenant: &str, view: &View, series: &SeriesSpan) -> Result<(), TooLarge> {
+        let view_text = view_text(view);
+        let dimensions = serde_json::to_string(&series.dimensions).unwrap_or_default();
+        let mut row = Row::of(tenant, view, &view_text, series.span);
+        row.texts[4] = Some(&dimensions);
+        row.set_totals(&series.totals, "")?;
+        if let Totals::Unique(unique) = &series.totals {
+            row.longs[10] = long(unique.resources)?;
+        }
+        self.0.push(&row);
+        Ok(())
+    }
+
+    /// The rows so far; the builders are empty again.
+    pub fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+        self.0.finish()
+    }
+}
+
 /// The rows of a day of `usage_hourly`.
 #[derive(Debug)]
 pub struct HourlyRows(TotalsRows);
@@ -306,163 +365,6 @@ impl<'r> Row<'r> {
             }
         }
         Ok(())
-    }
-}
-
-/// Columns by whose texts rows find what they belong to; by their places in `TEXTS`.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum TextColumn {
-    Tenant = 0,
-    /// Only in the row that says what is there.
-    Questions = 1,
-    View = 3,
-}
-
-/// Rows of `usage_daily` as they were read.
-#[derive(Debug, Clone)]
-pub(super) struct DailyBatch {
-    texts: Vec<DictionaryArray<Int32Type>>,
-    times: Vec<arrow::array::TimestampMicrosecondArray>,
-    longs: Vec<arrow::array::Int64Array>,
-    values: Vec<arrow::array::Decimal128Array>,
-}
-
-impl DailyBatch {
-    /// A batch with all of the table's columns, texts as dictionaries.
-    pub fn of(batch: &RecordBatch) -> Option<Self> {
-        let columns = |names: &[&str]| -> Option<Vec<ArrayRef>> {
-            names.iter().map(|name| batch.column_by_name(name).cloned()).collect()
-        };
-        Some(Self {
-            texts: columns(&TEXTS)?.iter().map(|column| column.as_dictionary().clone()).collect(),
-            times: columns(&TIMES)?
-                .iter()
-                .map(|column| column.as_primitive::<TimestampMicrosecondType>().clone())
-                .collect(),
-            longs: columns(&LONGS)?.iter().map(|column| column.as_primitive::<Int64Type>().clone()).collect(),
-            values: columns(VALUES.split_last()?.1)?
-                .iter()
-                .map(|column| column.as_primitive::<Decimal128Type>().clone())
-                .collect(),
-        })
-    }
-
-    pub fn len(&self) -> usize {
-        self.longs[0].len()
-    }
-
-    pub fn generation(&self, row: usize) -> i64 {
-        self.longs[0].value(row)
-    }
-
-    /// What the texts of a column stand for, in the order of its dictionary.
-    pub fn dictionary(&self, column: TextColumn) -> &ArrayRef {
-        self.texts[column as usize].values()
-    }
-
-    /// The place of a row's text in the dictionary; nothing where it has none.
-    pub fn key(&self, column: TextColumn, row: usize) -> Option<usize> {
-        let column = &self.texts[column as usize];
-        column.is_valid(row).then(|| column.keys().value(row) as usize)
-    }
-
-    /// None in a row about a whole meter.
-    pub fn dimensions(&self, row: usize) -> Option<&str> {
-        self.text(4, row)
-    }
-
-    /// The resources that were seen, as a JSON array.
-    pub fn resources(&self, row: usize) -> Option<&str> {
-        self.text(5, row)
-    }
-
-    pub fn span(&self, row: usize) -> Span {
-        Span {
-            start_us: self.time(0, row).unwrap_or_default(),
-            end_us: self.time(1, row).unwrap_or_default(),
-        }
-    }
-
-    pub fn oddities(&self, row: usize) -> SessionOddities {
-        SessionOddities {
-            stops_without_start: self.count(6, row),
-            ends_before_start: self.count(7, row),
-            timed_out: self.count(8, row),
-        }
-    }
-
-    pub fn totals(&self, row: usize, kind: KindName) -> Totals {
-        let (span, samples) = (self.span(row), self.samples(row));
-        let value = |at: usize| self.value(at, row).unwrap_or_default();
-        match kind {
-            KindName::Gauge => Totals::Gauge(GaugeTotals {
-                rollup: GaugeRollup {
-                    span,
-                    opening_nano: value(0),
-                    closing_nano: value(1),
-                    highest_nano: value(2),
-                    lowest_nano: value(3),
-                    integral: WideSum::from(value(4)),
-                    samples,
-                    negative_samples: self.count(2, row),
-                },
-                p95: None,
-                sum_of_peaks: None,
-            }),
-            KindName::Delta => {
-                let hour = span.start_us.div_euclid(MICROSECONDS_PER_HOUR);
-                let hours =
-                    self.value(7, row).map_or_else(HourSums::default, |sum| HourSums::of_highest(hour, sum));
-                let max_nano = self.value(6, row);
-                let rollup = DeltaRollup { span, sum_nano: value(5), max_nano, samples, hours };
-                Totals::Delta(DeltaTotals { rollup, transactions_nano: None })
-            }
-            KindName::Cumulative => Totals::Cumulative(CumulativeRollup {
-                span,
-                increase_nano: value(8),
-                largest_step_nano: value(9),
-                resets: self.count(3, row),
-                negative_samples: self.count(2, row),
-                samples,
-            }),
-            KindName::Session => Totals::Session(SessionTotals {
-                billed_us: i128::from(self.long(4, row)),
-                samples,
-                started: self.count(5, row),
-            }),
-            KindName::Unique => Totals::Unique(UniqueTotals {
-                span,
-                resources: 0,
-                resource_hours: self.count(9, row),
-                samples,
-            }),
-        }
-    }
-
-    fn samples(&self, row: usize) -> Samples {
-        Samples { count: self.count(1, row), first_us: self.time(2, row), last_us: self.time(3, row) }
-    }
-
-    fn text(&self, at: usize, row: usize) -> Option<&str> {
-        let column = &self.texts[at];
-        let texts = column.values().as_string::<i32>();
-        column.is_valid(row).then(|| texts.value(column.keys().value(row) as usize))
-    }
-
-    fn time(&self, at: usize, row: usize) -> Option<i64> {
-        self.times[at].is_valid(row).then(|| self.times[at].value(row))
-    }
-
-    fn long(&self, at: usize, row: usize) -> i64 {
-        if self.longs[at].is_valid(row) { self.longs[at].value(row) } else { 0 }
-    }
-
-    fn count(&self, at: usize, row: usize) -> u64 {
-        self.long(at, row).cast_unsigned()
-    }
-
-    fn value(&self, at: usize, row: usize) -> Option<i128> {
-        self.values[at].is_valid(row).then(|| self.values[at].value(row))
     }
 }
 

@@ -7,8 +7,8 @@ use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
 
 use super::RollUps;
-use super::columns::DailyBatch;
-use crate::lake::{DataFile, LakeError, TableSnapshot};
+use super::batch::TotalsBatch;
+use crate::lake::{DataFile, TableSnapshot};
 use crate::quantities::{Openings, QuantitiesError, TenantCarried};
 
 /// What is there of one tenant's day.
@@ -124,16 +124,10 @@ impl RollUps {
         &self,
         day: i32,
         tenants: &BTreeSet<String>,
-    ) -> Result<Vec<DailyBatch>, QuantitiesError> {
+    ) -> Result<Vec<TotalsBatch>, QuantitiesError> {
         let files = files_of_day(&self.daily_files, day);
         let batches: Vec<_> = self.daily.read_dictionaries_of(&files, tenants).try_collect().await?;
-        let missing = || LakeError::Incomplete {
-            table: self.daily.table().name(),
-            path: files.first().map(|file| file.path.clone()).unwrap_or_default(),
-            what: "columns",
-        };
-        let typed = batches.iter().map(|batch| DailyBatch::of(batch).ok_or_else(missing));
-        Ok(typed.collect::<Result<_, _>>()?)
+        TotalsBatch::of_all(&self.daily, &files, &batches)
     }
 }
 

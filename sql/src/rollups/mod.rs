@@ -1,7 +1,7 @@
 //! Roll-ups: what each tenant's UTC days came to, and quantities that are put together from them.
 //!
-//! Owns: the questions that a day has (`questions`), the rows of `usage_hourly`, `usage_daily` and `usage_carried`
-//! (`columns`), which days new commits touched (`touched`), and answering demands from `usage_daily` (`answer`, in which
+//! Owns: the questions that a day has (`questions`), the rows of `usage_hourly`, `usage_daily`, `usage_periods` and
+//! `usage_carried` (`columns`, `batch`), what whole periods came to (`periods`), which days new commits touched (`touched`), and answering demands from `usage_daily` (`answer`, in which
 //! `part` reads the days and `plan` puts a tenant's together). Does not
 //! own: folding a day (`quantities`) and writing (`jobs`). `usage_hourly` is for charts and reports: a plain table in
 //! which a row is an hour of a meter, made from the same folds.
@@ -19,9 +19,11 @@
 //! lies before all of the tenant's events.
 
 mod answer;
+mod batch;
 mod columns;
 mod days;
 mod part;
+mod periods;
 mod plan;
 mod questions;
 mod touched;
@@ -32,8 +34,9 @@ use crate::lake::{Lake, LakeError, Table, TableHandle, TableSnapshot};
 use crate::quantities::QuantitiesError;
 
 pub use answer::{AnswersFrom, Source};
-pub use columns::{CarriedRows, DailyRows, HourlyRows, TooLarge};
+pub use columns::{CarriedRows, DailyRows, HourlyRows, PeriodRows, TooLarge};
 pub use days::{CarriedDay, DayMarkers, Left, Marker};
+pub use periods::{PeriodTotals, last_day_of};
 pub use questions::{PeriodQuestions, day_questions, hour_questions, question_keys, rules_of};
 pub use touched::{EVERY_DAY, Touch, tenants_of, touched};
 
@@ -49,16 +52,17 @@ pub struct RollUpState {
     /// Every day from this to the last is rolled; nothing was used before it.
     pub first_day: i32,
     pub last_day: i32,
-    /// The versions of `usage_carried` and `usage_hourly` that belong to it.
+    /// The versions of the other tables that belong to it.
     pub carried_version: u64,
     pub hourly_version: u64,
+    pub periods_version: u64,
     /// A hash of the rules by which the meters count.
     pub rules: i64,
     /// A hash of what asks the questions: the catalog and this program.
     pub questions: i64,
 }
 
-const FIELDS: [&str; 8] = [
+const FIELDS: [&str; 9] = [
     RUNS,
     "meterhouse/rollup/usage_version",
     "meterhouse/rollup/first_day",
@@ -67,6 +71,7 @@ const FIELDS: [&str; 8] = [
     "meterhouse/rollup/rules",
     "meterhouse/rollup/questions",
     "meterhouse/rollup/hourly_version",
+    "meterhouse/rollup/periods_version",
 ];
 
 impl RollUpState {
@@ -81,6 +86,7 @@ impl RollUpState {
             self.rules,
             self.questions,
             self.hourly_version as i64,
+            self.periods_version as i64,
         ];
         FIELDS.iter().map(|field| (*field).to_owned()).zip(figures).collect()
     }
@@ -96,6 +102,7 @@ impl RollUpState {
             rules: figure(5)?,
             questions: figure(6)?,
             hourly_version: u64::try_from(figure(7)?).ok()?,
+            periods_version: u64::try_from(figure(8)?).ok()?,
         })
     }
 }
@@ -108,6 +115,8 @@ pub struct RollUps {
     pub daily_files: TableSnapshot,
     pub carried: TableHandle,
     pub carried_files: TableSnapshot,
+    pub periods: TableHandle,
+    pub periods_files: TableSnapshot,
 }
 
 impl RollUps {
@@ -121,11 +130,16 @@ impl RollUps {
         let (version, positions) = daily.transaction_versions(&fields).await?;
         let Some(state) = RollUpState::of(&positions) else { return Ok(None) };
         let daily_files = daily.snapshot(Some(version)).await?;
-        let carried_files = match carried.snapshot(Some(state.carried_version)).await {
-            Ok(snapshot) => snapshot,
+        let periods = lake.table(Table::UsagePeriods);
+        let others = async {
+            let carried_files = carried.snapshot(Some(state.carried_version)).await?;
+            Ok((carried_files, periods.snapshot(Some(state.periods_version)).await?))
+        };
+        let (carried_files, periods_files) = match others.await {
+            Ok(snapshots) => snapshots,
             Err(LakeError::Missing(_)) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        Ok(Some(Self { state, daily, daily_files, carried, carried_files }))
+        Ok(Some(Self { state, daily, daily_files, carried, carried_files, periods, periods_files }))
     }
 }

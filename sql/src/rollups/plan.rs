@@ -8,12 +8,14 @@ use rating::quantity::rollup::RollupError;
 use rating::quantity::session::SessionOddities;
 use rating::quantity::{Dimensions, KindName, MeterKind as FoldKind};
 use rating::usage::{
-    CarriedState, DAY_US, Demand, MeterFold, SeriesSpan, SpanInParts, Totals, Usage, View, Wanted, day_span,
+    CarriedState, Demand, MeterFold, SeriesSpan, SpanInParts, Totals, Usage, View, Wanted, day_span,
     question_key,
 };
 
 use super::Source;
-use super::columns::{DailyBatch, view_text};
+use super::batch::TotalsBatch;
+use super::columns::view_text;
+use super::periods::{KnownQuestions, last_day_of};
 use super::questions::{is_answered, is_rolled};
 use crate::quantities::TenantCarried;
 
@@ -90,17 +92,26 @@ pub(super) struct Plan {
     rolled: Vec<Option<Rolled>>,
     /// The first of the days that were looked at by the end of which the tenant was known.
     known_from: Option<i32>,
+    /// Whether the period was put together before, and the tenant known in it.
+    is_taken_up: bool,
 }
 
 /// What roll-ups say of a tenant's demand.
 #[derive(Debug)]
 pub(super) enum Answered {
-    /// The answers so far, and the questions that are open.
-    Usage(Usage, Vec<usize>),
+    /// The demand, and what was found about each of its questions; nothing where one is open.
+    Questions(Demand, Vec<Option<QuestionFound>>),
     /// The tenant came after its period.
     NotSeen,
     /// It cannot be told whether it was there before its period ended.
     Unclear,
+}
+
+#[derive(Debug)]
+pub(super) struct QuestionFound {
+    pub rules: FoldKind,
+    pub series: Vec<SeriesSpan>,
+    pub oddities: SessionOddities,
 }
 
 /// A question in the making.
@@ -110,6 +121,8 @@ struct Rolled {
     kind: KindName,
     view: u32,
     series: Vec<SeriesInParts>,
+    /// Instead of what days add: what the whole period came to.
+    whole: Option<Vec<SeriesSpan>>,
     oddities: SessionOddities,
 }
 
@@ -137,36 +150,79 @@ impl Plan {
                 rules,
                 view: keys.view(&wanted.view),
                 series: Vec::new(),
+                whole: None,
                 oddities: SessionOddities::default(),
             })
         });
         let rolled = rolled.collect();
-        Self { demand, rolled, known_from: None }
+        Self { demand, rolled, known_from: None, is_taken_up: false }
     }
 
-    pub fn rolled_spans(&self) -> impl Iterator<Item = &Span> {
+    pub fn period(&self) -> Span {
+        self.demand.period.span
+    }
+
+    /// Takes up what a period came to, if it is this one.
+    pub fn take_up(&mut self, period: Span, known: &KnownQuestions, keys: &mut Keys) {
+        if self.period() != period {
+            return;
+        }
+        self.is_taken_up = true;
+        for (wanted, place) in self.demand.wanted.iter().zip(&mut self.rolled) {
+            let Some(rolled) = place else { continue };
+            let name =
+                keys.name(rolled.view, &rolled.rules, &wanted.view, &wanted.spans, last_day_of(period));
+            if let Some(oddities) = known.get(name) {
+                rolled.oddities = oddities.unwrap_or_default();
+                rolled.whole = Some(Vec::new());
+            }
+        }
+    }
+
+    /// Adds a row of a period about a view to the questions that were taken up.
+    pub fn add_whole(&mut self, view: u32, dimensions: &Dimensions, batch: &TotalsBatch, row: usize) {
+        let span = batch.span(row);
+        for (wanted, place) in self.demand.wanted.iter().zip(&mut self.rolled) {
+            let Some(rolled) = place.as_mut().filter(|rolled| rolled.view == view) else { continue };
+            if let Some(whole) = &mut rolled.whole
+                && wanted.spans.contains(&span)
+            {
+                let totals = batch.totals(row, rolled.kind);
+                whole.push(SeriesSpan { dimensions: dimensions.clone(), span, totals });
+            }
+        }
+    }
+
+    /// Whether days have to be read: for questions, or to find out whether the tenant was there.
+    pub fn is_open(&self) -> bool {
+        !self.is_taken_up || self.open_spans().next().is_some()
+    }
+
+    /// What days have to tell about.
+    pub fn open_spans(&self) -> impl Iterator<Item = &Span> {
         let questions = self.demand.wanted.iter().zip(&self.rolled);
-        questions.filter(|(_, rolled)| rolled.is_some()).flat_map(|(wanted, _)| &wanted.spans)
+        let is_open = |rolled: &Option<Rolled>| rolled.as_ref().is_some_and(Rolled::is_open);
+        questions.filter(move |(_, rolled)| is_open(rolled)).flat_map(|(wanted, _)| &wanted.spans)
+    }
+
+    fn open_questions(&mut self) -> impl Iterator<Item = (&Wanted, &mut Option<Rolled>)> {
+        let questions = self.demand.wanted.iter().zip(&mut self.rolled);
+        questions.filter(|(_, place)| place.as_ref().is_some_and(Rolled::is_open))
     }
 
     pub fn reaches_after(&self, at_us: i64) -> bool {
-        self.rolled_spans().any(|span| span.end_us > at_us)
+        self.open_spans().any(|span| span.end_us > at_us)
     }
 
-    /// The last day that lies in the tenant's period, if only in part.
-    pub fn last_day(&self) -> i64 {
-        (self.demand.period.span.end_us - 1).div_euclid(DAY_US)
-    }
-
-    /// Everything has to come from events.
+    /// What is open has to come from events.
     pub fn give_up(&mut self) {
-        self.rolled.iter_mut().for_each(|rolled| *rolled = None);
+        self.open_questions().for_each(|(_, rolled)| *rolled = None);
     }
 
     /// Leaves to the events what a day does not answer. Days come in their order.
     pub fn check_day(&mut self, day: i32, known: &mut DayAnswers, keys: &mut Keys) {
         self.known_from = self.known_from.or(Some(day));
-        for (wanted, place) in self.demand.wanted.iter().zip(&mut self.rolled) {
+        for (wanted, place) in self.open_questions() {
             if place.as_ref().is_some_and(|rolled| !known.hold(rolled, wanted, day, keys)) {
                 *place = None;
             }
@@ -174,9 +230,9 @@ impl Plan {
     }
 
     /// Adds a row of a day about a view to the questions that it answers.
-    pub fn add_row(&mut self, day: i32, view: u32, batch: &DailyBatch, row: usize) {
+    pub fn add_row(&mut self, day: i32, view: u32, batch: &TotalsBatch, row: usize) {
         let (part, whole) = (batch.span(row), day_span(day));
-        for (wanted, place) in self.demand.wanted.iter().zip(&mut self.rolled) {
+        for (wanted, place) in self.open_questions() {
             let Some(rolled) = place.as_mut().filter(|rolled| rolled.view == view) else { continue };
             let is_part = |span: &Span| span.intersection(&whole) == Some(part);
             let Some(at) = wanted.spans.iter().position(is_part) else { continue };
@@ -199,7 +255,7 @@ impl Plan {
 
     /// Adds what follows from the last day's end alone.
     pub fn add_rest(&mut self, from_us: i64, carried: &TenantCarried, catalog: &Catalog) {
-        for (wanted, place) in self.demand.wanted.iter().zip(&mut self.rolled) {
+        for (wanted, place) in self.open_questions() {
             let Some(rolled) = place else { continue };
             let is_session = catalog
                 .meter(&wanted.view.meter)
@@ -218,30 +274,34 @@ impl Plan {
     pub fn finish(self) -> Answered {
         let end_us = self.demand.period.span.end_us;
         match self.known_from {
+            _ if self.is_taken_up => {}
             Some(day) if day_span(day).end_us <= end_us => {}
             Some(day) if day_span(day).start_us < end_us => return Answered::Unclear,
             _ => return Answered::NotSeen,
         }
-        let mut usage = Usage::unused(self.demand);
-        let mut open = Vec::new();
-        for (at, rolled) in self.rolled.into_iter().enumerate() {
-            let wanted = &usage.demand.wanted[at];
-            let answer =
-                rolled.and_then(|rolled| Some((rolled.oddities, rolled.kind, rolled.finish(wanted)?)));
-            match answer {
-                None => open.push(at),
-                Some((oddities, kind, answer)) => {
-                    if kind == KindName::Session {
-                        let meter = wanted.view.meter.clone();
-                        let known = usage.session_oddities.entry(meter).or_default();
-                        *known = known.most(&oddities);
-                    }
-                    usage.answers[at] = answer;
-                }
-            }
-        }
-        Answered::Usage(usage, open)
+        let questions = self.demand.wanted.iter().zip(self.rolled);
+        let found = questions.map(|(wanted, rolled)| rolled?.finish(wanted)).collect();
+        Answered::Questions(self.demand, found)
     }
+}
+
+/// A demand's usage as far as it was found, and the places of the questions that are open.
+pub(super) fn usage_of(demand: Demand, found: Vec<Option<QuestionFound>>) -> (Usage, Vec<usize>) {
+    let mut usage = Usage::unused(demand);
+    let mut open = Vec::new();
+    for (at, found) in found.into_iter().enumerate() {
+        let Some(QuestionFound { rules, series, oddities }) = found else {
+            open.push(at);
+            continue;
+        };
+        if rules.name() == KindName::Session {
+            let meter = usage.demand.wanted[at].view.meter.clone();
+            let known = usage.session_oddities.entry(meter).or_default();
+            *known = known.most(&oddities);
+        }
+        usage.answers[at] = series;
+    }
+    (usage, open)
 }
 
 impl SeriesInParts {
@@ -257,6 +317,10 @@ impl SeriesInParts {
 }
 
 impl Rolled {
+    fn is_open(&self) -> bool {
+        self.whole.is_none()
+    }
+
     fn series(&mut self, dimensions: &str, wanted: &Wanted) -> &mut SeriesInParts {
         let known = self.series.iter().position(|known| &*known.dimensions == dimensions);
         let place = known.unwrap_or_else(|| {
@@ -297,18 +361,35 @@ impl Rolled {
         Some(())
     }
 
-    fn finish(self, wanted: &Wanted) -> Option<Vec<SeriesSpan>> {
-        let mut answers: BTreeMap<Dimensions, Vec<SeriesSpan>> = BTreeMap::new();
-        for SeriesInParts { dimensions, spans, .. } in self.series {
-            let dimensions: Dimensions = serde_json::from_str(&dimensions).ok()?;
-            let totals: Result<Vec<_>, RollupError> = spans.into_iter().map(SpanInParts::finish).collect();
-            let own = answers.entry(dimensions.clone()).or_default();
-            for (span, totals) in wanted.spans.iter().zip(totals.ok()?) {
-                if !totals.is_empty() {
-                    own.push(SeriesSpan { dimensions: dimensions.clone(), span: *span, totals });
-                }
+    /// Nothing where days do not fit together.
+    fn finish(self, wanted: &Wanted) -> Option<QuestionFound> {
+        let series = match self.whole {
+            Some(mut whole) => {
+                let place = |span: Span| wanted.spans.iter().position(|own| *own == span);
+                whole.sort_by(|left, right| {
+                    left.dimensions
+                        .cmp(&right.dimensions)
+                        .then_with(|| place(left.span).cmp(&place(right.span)))
+                });
+                whole
+            }
+            None => put_together(self.series, wanted)?,
+        };
+        Some(QuestionFound { rules: self.rules, series, oddities: self.oddities })
+    }
+}
+
+fn put_together(parts: Vec<SeriesInParts>, wanted: &Wanted) -> Option<Vec<SeriesSpan>> {
+    let mut answers: BTreeMap<Dimensions, Vec<SeriesSpan>> = BTreeMap::new();
+    for SeriesInParts { dimensions, spans, .. } in parts {
+        let dimensions: Dimensions = serde_json::from_str(&dimensions).ok()?;
+        let totals: Result<Vec<_>, RollupError> = spans.into_iter().map(SpanInParts::finish).collect();
+        let own = answers.entry(dimensions.clone()).or_default();
+        for (span, totals) in wanted.spans.iter().zip(totals.ok()?) {
+            if !totals.is_empty() {
+                own.push(SeriesSpan { dimensions: dimensions.clone(), span: *span, totals });
             }
         }
-        Some(answers.into_values().flatten().collect())
     }
+    Some(answers.into_values().flatten().collect())
 }

@@ -32,11 +32,31 @@ impl PeriodQuestions {
     /// The questions about a tenant's day. Nothing is asked about a tenant that is not set up; a day that the tenant's
     /// calendar does not reach is not rolled.
     pub fn of_day(&self, tenant: &str, day: i32) -> Vec<Wanted> {
-        let named = self.places.get(tenant).map(|at| &self.catalog.tenants[*at]);
-        let Some(terms) = named.or(self.catalog.other_tenants.as_ref()) else { return Vec::new() };
-        let key = named.map(|terms| terms.key.clone());
-        let Ok(demands) = self.demands(terms, key.as_deref(), day) else { return Vec::new() };
+        let Some((terms, key)) = self.terms(tenant) else { return Vec::new() };
+        let Ok(demands) = self.demands(terms, key, day) else { return Vec::new() };
         day_questions(&self.catalog, demands.iter().map(AsRef::as_ref), day)
+    }
+
+    /// What is asked of a tenant's periods that end after one instant and not after another, one after the other.
+    pub fn of_periods(&self, tenant: &str, after_us: i64, until_us: i64) -> Vec<Demand> {
+        let Some((terms, key)) = self.terms(tenant) else { return Vec::new() };
+        let mut demands = Vec::new();
+        // A calendar that does not reach so far has no more periods.
+        let mut next = terms.cycle.period_containing(after_us, &terms.time_zone).ok();
+        while let Some(period) = next.filter(|period| period.span.end_us <= until_us) {
+            let demand = self.demand(terms, key, &period);
+            demands.push(Demand { tenant: tenant.to_owned(), ..Demand::clone(&demand) });
+            next = terms.cycle.period_after(&period, &terms.time_zone).ok();
+        }
+        demands
+    }
+
+    /// What holds for a tenant, and the name of one that the catalog names.
+    fn terms<'s>(&'s self, tenant: &'s str) -> Option<(&'s Tenant, Option<&'s str>)> {
+        match self.places.get(tenant) {
+            Some(at) => Some((&self.catalog.tenants[*at], Some(tenant))),
+            None => Some((self.catalog.other_tenants.as_ref()?, None)),
+        }
     }
 
     /// What the periods ask that a day lies in.

@@ -105,9 +105,7 @@ impl Decoder {
         let read = meters.filter_map(|meter| {
             let reading = found.as_ref().map_err(Clone::clone).and_then(|found| {
                 let reading = meter.read(found, event.time_us)?;
-                if let Some(instant_us) = reading.as_ref().and_then(|reading| reading.signal_time_us) {
-                    self.check_time(instant_us, context)?;
-                }
+                reading.iter().try_for_each(|reading| self.check_session(reading, context))?;
                 Ok(reading)
             });
             Some(KeptReading { meter: meter.index, reading: reading.transpose()? })

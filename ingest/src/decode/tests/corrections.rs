@@ -76,6 +76,19 @@ fn a_correction_names_its_event_and_reads_as_if_it_had_come_right() {
 }
 
 #[test]
+fn what_is_named_twice_names_nothing() {
+    let catalog = catalog(REDLINE);
+    for (kind, data, key) in [
+        ("void", r#"{"source":"/a","id":"1","id":"2"}"#, "id"),
+        ("void", r#"{"source":null,"id":"1","source":"/a"}"#, "source"),
+        ("amend", r#"{"source":"/a","id":"1","type":"t","data":{"n":1},"d\u0061ta":{"n":2}}"#, "data"),
+    ] {
+        let refused = format!("duplicate_key: the data of a correction has `{key}` twice");
+        check(&catalog, data, correction(kind, data), &[refused]);
+    }
+}
+
+#[test]
 fn a_time_is_named_where_the_data_cannot_be_read_without() {
     let catalog = catalog(SESSIONS);
     let target = hexadecimal("/a", "1");

@@ -193,7 +193,7 @@ const WHOLE: [ReadingCase; 22] = [
 ];
 
 /// A session's own times keep to the same bounds as the event's.
-const BOUNDS: [ReadingCase; 6] = [
+const BOUNDS: [ReadingCase; 10] = [
     (
         "a start as far ahead as an event may be",
         "signalled",
@@ -223,6 +223,30 @@ const BOUNDS: [ReadingCase; 6] = [
         "whole",
         r#"{"id":"s","seconds":1e9}"#,
         &["time_too_old: before the earliest time that is accepted"],
+    ),
+    (
+        "an end as far ahead as an event may be",
+        "whole",
+        r#"{"id":"s","began":"2026-05-01T12:00:00Z","ended":"2026-05-01T12:05:00Z"}"#,
+        &["whole | 300000000000 | s | - | complete | 2026-05-01T12:00:00Z"],
+    ),
+    (
+        "an end further ahead",
+        "whole",
+        r#"{"id":"s","began":"2026-05-01T12:00:00Z","ended":"2026-05-01T12:05:00.000001Z"}"#,
+        &["time_in_future: 300 s ahead of our clock"],
+    ),
+    (
+        "an end that stands for no end",
+        "whole",
+        r#"{"id":"s","began":"2026-05-01T10:00:00Z","ended":"9999-12-31T23:59:59Z"}"#,
+        &["time_in_future: 251624663999 s ahead of our clock"],
+    ),
+    (
+        "milliseconds taken for seconds",
+        "whole",
+        r#"{"id":"s","began":"2026-05-01T11:00:00Z","seconds":3600000}"#,
+        &["time_in_future: 3596400 s ahead of our clock"],
     ),
     (
         "a time that does not count is not looked at",

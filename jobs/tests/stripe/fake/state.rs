@@ -385,14 +385,27 @@ impl State {
         Ok(json!({"id": format!("mbur_{item}_{at_s}"), "object": "usage_record", "quantity": quantity}))
     }
 
+    /// What an item used in all of its billing periods.
     pub fn used(&self, item: &str) -> i64 {
-        let mut own = self.usage.iter().filter(|((own, _), _)| own == item).map(|(_, value)| *value);
-        if self.last_items.contains(item) { own.next_back().unwrap_or(0) } else { own.sum() }
+        self.used_by_period(item).values().sum()
+    }
+
+    /// By billing periods, which are months of UTC.
+    fn used_by_period(&self, item: &str) -> BTreeMap<(i64, i64), i64> {
+        let mut periods = BTreeMap::new();
+        // In the order of their times.
+        for ((_, at_s), value) in self.usage.iter().filter(|((own, _), _)| own == item) {
+            let used = periods.entry(month_of(*at_s)).or_insert(0);
+            *used = if self.last_items.contains(item) { *value } else { *used + value };
+        }
+        periods
     }
 
     fn usage_summaries(&self, item: &str) -> Value {
-        let summary = json!({"total_usage": self.used(item), "period": {"start": null, "end": null}});
-        json!({"object": "list", "data": [summary], "has_more": false})
+        let periods = self.used_by_period(item).into_iter().rev();
+        let summary =
+            |((start, end), used)| json!({"total_usage": used, "period": {"start": start, "end": end}});
+        json!({"object": "list", "data": periods.map(summary).collect::<Vec<_>>(), "has_more": false})
     }
 
     fn create_invoice(&mut self, call: &Call, now_us: i64) -> Result<Value, Refusal> {
@@ -493,4 +506,12 @@ fn metadata(call: &Call) -> BTreeMap<String, String> {
         Some((name.to_owned(), value.clone()))
     };
     call.parameters.iter().filter_map(own).collect()
+}
+
+/// The instants at which the month of an instant starts and ends.
+fn month_of(at_s: i64) -> (i64, i64) {
+    let utc = jiff::tz::TimeZone::UTC;
+    let at = jiff::Timestamp::from_second(at_s).unwrap().to_zoned(utc.clone()).date();
+    let start_s = |day: jiff::civil::Date| day.to_zoned(utc.clone()).unwrap().timestamp().as_second();
+    (start_s(at.first_of_month()), start_s(at.last_of_month().tomorrow().unwrap()))
 }

@@ -261,6 +261,11 @@ impl Oracle<'_> {
         }
         for reading in &readings {
             reading.signal_time_us.map_or(Ok(()), |time_us| self.check_time(time_us))?;
+            if let ("complete", Some(start), Some(length)) =
+                (reading.signal.unwrap_or_default(), reading.signal_time_us, reading.value)
+            {
+                self.check_time(start + i64::try_from(length / 1000).expect("shorter than time"))?;
+            }
         }
         let (time_given, data) = (time.is_some(), envelope.data.clone());
         Ok(Event { source, id, tenant, event_type, time_us, time_given, data, batch_index: 0, readings })

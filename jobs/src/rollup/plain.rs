@@ -1,11 +1,11 @@
-//! The files of `usage_hourly`: a plain table, in which rows that are replaced are taken out.
+//! The files of plain tables (`usage_hourly`, `usage_periods`), in which rows that are replaced are taken out.
 //!
-//! Owns which files are written anew when the hours of some tenants change: those that hold rows of them, and small ones
+//! Owns which files are written anew when the rows of some tenants change: those that hold rows of them, and small ones
 //! once there are many. Files are small, so that a single tenant's change rewrites little.
 
 use std::collections::BTreeSet;
 
-use ::sql::lake::{DataFile, FileRead, Table, TableHandle};
+use ::sql::lake::{DataFile, FileRead, TableHandle};
 use anyhow::Result;
 use arrow::array::{Array, AsArray, BooleanArray};
 use arrow::compute::filter_record_batch;
@@ -22,7 +22,7 @@ pub(super) struct Without {
     pub rewritten: Vec<FinishedFile>,
 }
 
-/// Takes the hours of some tenants out of a day's files.
+/// Takes the rows of some tenants out of a day's files.
 pub(super) async fn without(
     table: &TableHandle,
     day: i32,
@@ -32,7 +32,7 @@ pub(super) async fn without(
     let is_small = |file: &DataFile| file.rows < SMALL_FILE_ROWS;
     let puts_together = files.iter().filter(|file| is_small(file)).count() >= SMALL_FILES_MAX;
     let mut found = Without::default();
-    let mut rewritten = Files::new(Table::UsageHourly, day);
+    let mut rewritten = Files::new(table.table(), day);
     for file in files {
         let is_written_anew = (puts_together && is_small(file)) || holds_any(table, file, tenants).await?;
         if !is_written_anew {

@@ -19,8 +19,8 @@ use crate::book::Book;
 use crate::catalog::chosen::ChosenCatalog;
 use crate::config::Config;
 
-/// What stands beside the lake; the catalog is the one in force now, and for a period that of the period. Without a catalog that can be read, or without a book,
-/// the lake alone can be queried; the reason then is a warning on standard error.
+/// What stands beside the lake; the catalog is the one in force now, and for a period that of the period. Without a catalog
+/// that can be read, or without a book, the lake alone can be queried; the reason then is a warning on standard error.
 pub async fn sources(config: &Config) -> Sources {
     let book = match Book::existing_of(config).await {
         Ok(book) => book,

@@ -278,7 +278,7 @@ tenants:
     let folder = folder.path();
     run(folder, &["rate", "--period", "2026-01"], &[0]);
     let focus = report(folder, "focus", &["period=2026-01"]);
-    let price = "0.000000100,EUR,0.000000100,1200.000000000,0.000000100,12000000000.000000000,request";
+    let price = "EUR,0.000000100,1200.000000000,0.000000100,12000000000.000000000,request,";
     assert!(focus.contains(price), "{focus}");
     run(folder, &["issue", "--period", "2026-01", "--grace", "0 s", "--without-papers"], &[0]);
     let overage = || report(folder, "overage", &["period=2026-01"]);

@@ -346,7 +346,7 @@ fn levels_that_cancel_each_other_have_peaks() {
     let catalog = "
 catalog: c
 currency: USD
-meters: { disk: { kind: gauge, event_type: d, value: $.v, resource: $.d, expires_after: 1d, unit: GB } }
+meters: { disk: { kind: gauge, event_type: d, value: $.v, resource: $.d, expires_after: 24h, unit: GB } }
 plans: { basic: { prices: { disk: { meter: disk, measure: sum_of_peaks, per_unit: 1 } } } }
 other_tenants: { subscriptions: [{ plan: basic, from: 2025-01-01 }] }
 ";

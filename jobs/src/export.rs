@@ -21,7 +21,7 @@ use tokio::io::AsyncReadExt;
 use crate::cli::{Exit, Globals, runtime};
 use crate::report;
 use crate::reporting;
-use crate::sql::{AnswerFormat, Destination, SessionArgs, answer, parameter};
+use crate::sql::{AnswerFormat, Destination, SessionArgs, answer, parameter, tell_left_out};
 
 /// Uploaded in parts of this size.
 const PART_BYTES: usize = 8 * 1024 * 1024;
@@ -41,7 +41,9 @@ Examples:
 
 A month or a day as the period means: for invoices, quantities and charges, what starts then, by the tenant's calendar; \
 for events and roll-ups, what happened in it, in UTC. In CSV a text that a spreadsheet would take for a formula has a \
-quote before it. A bucket's credentials come from the usual variables of its provider.")]
+quote before it. A bucket's credentials come from the usual variables of its provider.
+
+Exit code 3 says that some tenants cannot be rated and that the file is without them; the reasons are on stderr.")]
 pub struct ExportArgs {
     /// A table, view or report
     name: String,
@@ -101,9 +103,9 @@ pub fn run(args: &ExportArgs, globals: &Globals) -> Result<Exit> {
         let place = Place::of(&args.to)?;
         let destination = Destination::of(Some(place.file()));
         destination.write(rows, args.format.into(), &query, &[]).await?;
-        place.finish().await
-    })?;
-    Ok(Exit::Done)
+        place.finish().await?;
+        Ok(tell_left_out(&session))
+    })
 }
 
 /// The rows of a table or view in a period. Names come from the catalog of relations, and values are parameters.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ::sql::lake::{Lake, Table};
 use ::sql::quantities::{
     Answers, NOT_SET_UP, Narrowed, PROBLEM, PeriodScan, QUANTITIES, QuantitiesFunction, QuantityRows,
-    Question, Told,
+    Question,
 };
 use ::sql::relation::TENANT;
 use ::sql::rollups::Source;
@@ -33,9 +33,10 @@ use crate::source::SourceArgs;
 use crate::sql::{self, CLUSTER_PARTS, writing};
 
 /// The columns that people look at; the other formats have them all.
-const SHOWN: [&str; 10] = [
+const SHOWN: [&str; 11] = [
     "tenant",
     "meter",
+    "only",
     "dimensions",
     "measure",
     "span_start",
@@ -135,13 +136,8 @@ async fn on_cluster(
     };
     let catalog = Arc::clone(&chosen.catalog);
     let session = reporting::open_with(config, &settings, book, chosen).await?;
-    let outcomes = QuantitiesFunction {
-        told: Told::Outcomes,
-        lake: Lake::open(&config.lake)?,
-        snapshot: session.snapshots.get(&Table::UsageEvents).cloned(),
-        catalog,
-        is_spread: true,
-    };
+    let snapshot = session.snapshots.get(&Table::UsageEvents).cloned();
+    let outcomes = QuantitiesFunction::outcomes(Lake::open(&config.lake)?, snapshot, catalog);
     let mut frame = session.context.read_table(outcomes.of_period(args.period))?;
     if !args.tenant.is_empty() {
         frame = frame.filter(col(TENANT).in_list(args.tenant.iter().map(lit).collect(), false))?;

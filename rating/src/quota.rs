@@ -52,29 +52,37 @@ pub fn demand(catalog: &Catalog, terms: &Tenant, period: Period, tenant: &str, n
     let mut demand = Demand { tenant: tenant.to_owned(), period, wanted: Vec::new() };
     let period = demand.period.clone();
     for (quota, _) in catalog.quotas_in_force(terms, instant_us(&period, now_us)) {
-        demand.ask(wanted(quota, period.span));
-        for (_, usage, span) in raising(catalog, quota, period.span) {
-            demand.ask(question(usage, usage.measure, vec![span]));
-        }
+        ask(&mut demand, catalog, quota);
     }
     demand
+}
+
+/// Adds what has to be known for one quota: what was used of it, and what was bought to raise it.
+pub fn ask(demand: &mut Demand, catalog: &Catalog, quota: &Quota) {
+    let period = demand.period.span;
+    demand.ask(wanted(quota, period));
+    for (_, usage, span) in raising(catalog, quota, period) {
+        demand.ask(question(usage, usage.measure, vec![span]));
+    }
 }
 
 /// Each quota of the tenant, in the order of its subscriptions and of their plans' quotas.
 pub fn uses<'c>(catalog: &'c Catalog, terms: &'c Tenant, usage: &Usage, now_us: i64) -> Vec<QuotaUse<'c>> {
     let period = &usage.demand.period;
     let held = catalog.quotas_in_force(terms, instant_us(period, now_us));
-    let uses = held.into_iter().map(|(quota, limit)| {
-        let asked = wanted(quota, period.span);
-        let measure = asked.measures.first().copied().unwrap_or(quota.usage.measure);
-        let used = highest(usage, &asked, measure, quota.window);
-        let limit = match limit {
-            Limit::Unlimited => None,
-            Limit::Of(limit) => Some(Exact::from(limit) + raised(catalog, quota, usage)),
-        };
-        QuotaUse { quota, limit, used: converted(&used, &quota.usage.measured_unit, &quota.usage.unit) }
-    });
-    uses.collect()
+    held.into_iter().map(|(quota, limit)| use_of(catalog, quota, limit, usage)).collect()
+}
+
+/// How much of one quota was used, by the answers to what `ask` asked.
+pub fn use_of<'c>(catalog: &Catalog, quota: &'c Quota, limit: Limit, usage: &Usage) -> QuotaUse<'c> {
+    let asked = wanted(quota, usage.demand.period.span);
+    let measure = asked.measures.first().copied().unwrap_or(quota.usage.measure);
+    let used = highest(usage, &asked, measure, quota.window);
+    let limit = match limit {
+        Limit::Unlimited => None,
+        Limit::Of(limit) => Some(Exact::from(limit) + raised(catalog, quota, usage)),
+    };
+    QuotaUse { quota, limit, used: converted(&used, &quota.usage.measured_unit, &quota.usage.unit) }
 }
 
 fn wanted(quota: &Quota, period: Span) -> Wanted {

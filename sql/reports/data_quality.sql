@@ -1,5 +1,6 @@
 -- title: Data quality: silent resources and counter resets
 -- about: Resources of levels that have told nothing for a while before the newest event of the lake, and counters that dropped.
+-- about: Events are taken as they came: those that were voided, amended or came again are among them.
 -- parameter hours = 48: a resource is silent after so many hours
 -- parameter from = 0001-01-01: the first day that is looked at
 -- chart: bar meter count

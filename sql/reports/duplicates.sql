@@ -5,7 +5,7 @@
 -- parameter until = 9999-12-31: the last day of the events
 -- chart: bar source duplicate_percent
 WITH events AS (
-    SELECT source, identity, count(DISTINCT concat_ws('/', topic, "partition", "offset", batch_index)) AS times
+    SELECT source, identity, count(DISTINCT concat_ws('/', topic, "partition", "offset", batch_index, CAST(arrival AS TEXT))) AS times
     FROM usage_events
     WHERE event_day BETWEEN CAST($from AS DATE) AND CAST($until AS DATE)
     GROUP BY source, identity

@@ -17,7 +17,7 @@ WITH found AS (
     FROM invoice_lines AS lines
     JOIN found ON found.invoice = lines.invoice
 ), priced AS (
-    SELECT *, coalesce(CAST(billable AS DECIMAL(19, 9)) * CAST(unit_price AS DECIMAL(19, 9)) = amount, false) AS is_product
+    SELECT *, coalesce(billable * unit_price = CAST(amount AS DECIMAL(38, 18)), false) AS is_product
     FROM billed
 ), charges AS (
     SELECT invoice, line AS place, description,

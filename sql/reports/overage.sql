@@ -1,16 +1,25 @@
 -- title: Overage by tenant
--- about: What tenants pay for usage beyond what their plan includes.
+-- about: What tenants pay for usage beyond what their plan, or their own terms, include. Corrections count to the price that they correct.
 -- parameter period = last_month: the month in which the periods start
 -- money: overage
 -- chart: bar tenant overage
-WITH included AS (
-    SELECT DISTINCT plan, price FROM allowances WHERE price IS NOT NULL
+WITH lines AS (
+    SELECT tenant, subscription, price, currency, billable, amount, span_start, span_end, meter IS NULL AS is_correction,
+           max(meter) OVER own AS meter, max(billable_unit) OVER own AS unit
+    FROM invoice_lines
+    WHERE left(period, 7) = $period
+    WINDOW own AS (PARTITION BY tenant, period, subscription, price)
 )
-SELECT lines.tenant, subscriptions.plan, lines.price, lines.meter, lines.billable_unit AS unit, lines.currency,
+SELECT lines.tenant, subscriptions.plan, lines.price, lines.meter, lines.unit, lines.currency,
        sum(lines.billable) AS beyond_included, sum(lines.amount) AS overage
-FROM invoice_lines AS lines
+FROM lines
 JOIN subscriptions ON subscriptions.tenant = lines.tenant AND subscriptions.subscription = lines.subscription
-JOIN included ON included.plan = subscriptions.plan AND included.price = lines.price
-WHERE left(lines.period, 7) = $period AND lines.meter IS NOT NULL AND lines.billable > 0
+WHERE (lines.is_correction OR lines.billable > 0) AND EXISTS (
+    SELECT 1 FROM allowances AS included
+    WHERE included.plan = subscriptions.plan AND included.price = lines.price
+      AND (included.tenant IS NULL OR included.tenant = lines.tenant)
+      AND (included.starts IS NULL OR included.starts < lines.span_end)
+      AND (included.ends IS NULL OR included.ends > lines.span_start)
+)
 GROUP BY 1, 2, 3, 4, 5, 6
 ORDER BY overage DESC, 1, 2, 3

@@ -64,6 +64,16 @@ async fn measures_are_exact_whatever_the_order_of_rows() {
     }
 }
 
+/// Of 5 and 100 at one instant the higher counts: 90 and then 100, and no reset between.
+#[tokio::test]
+async fn of_two_samples_at_one_instant_the_higher_counts() {
+    let samples = "(VALUES
+        (TIMESTAMP '2026-05-01T11:00:00Z', 100.0, 'a'), (TIMESTAMP '2026-05-01T10:00:00Z', 90.0, 'a'),
+        (TIMESTAMP '2026-05-01T11:00:00Z', 5.0, 'a')) AS s(t, v, r)";
+    let query = format!("SELECT counter_increase(t, v, r), peak(t, v, r) FROM {samples}");
+    assert_eq!(cells(&session(2).await, &query).await, ["10.000000000000 100.000000000000"]);
+}
+
 /// The same samples split over partitions, so that partial states are merged.
 #[tokio::test]
 async fn partial_states_merge() {

@@ -11,11 +11,14 @@ use arrow::array::{
     ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow::datatypes::DataType;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
 use rating::catalog::Catalog;
+use serde_json::json;
 use sql::lake::{Lake, Table};
 use sql::relation::{BookRows, BookSource, BookTable, Relation, RelationKind, Whose, markdown};
 use sql::session::{LakeSession, SessionSettings, Sources, open_session_over};
-use world::{FIRST_DAY, World, row};
+use world::{COMMITTED_MS, FIRST_DAY, World, row};
 
 const CATALOG: &str = "
 catalog: small
@@ -264,6 +267,22 @@ async fn a_table_is_there_as_it_was() {
     assert_eq!(cells(&before, "SELECT count(*) FROM usage_events").await, ["0"]);
 }
 
+/// A commit is no earlier than those before it, whatever its writer's clock said.
+#[tokio::test]
+async fn clocks_that_differ_do_not_move_versions() {
+    let world = World::new().await;
+    let handle = world.lake.table(Table::UsageEvents);
+    for (before, second) in [1, 10, 3, 12, 13, 14].into_iter().enumerate() {
+        let entry = Path::from(format!("_delta_log/{:020}.json", before + 1));
+        let info = json!({ "commitInfo": { "timestamp": COMMITTED_MS + second * 1_000 } });
+        handle.store().put(&entry, info.to_string().into()).await.unwrap();
+    }
+    for (second, expected) in [(0, 0), (1, 1), (5, 1), (9, 1), (10, 3), (11, 3), (12, 4), (99, 6)] {
+        let found = handle.version_at((COMMITTED_MS + second * 1_000) * 1_000).await.unwrap();
+        assert_eq!(found, Some(expected), "{second}");
+    }
+}
+
 #[tokio::test]
 async fn a_tenants_session_shows_that_tenant_only() {
     let session = session(&two_tenants().await.lake, Some("acme")).await;
@@ -291,6 +310,12 @@ async fn a_tenants_session_shows_that_tenant_only() {
         assert_eq!(cells(&session, query).await, expected, "{query}");
     }
     assert!(session.query("SELECT * FROM runs").await.is_err());
+    // They name the server's folders.
+    let settings = "SELECT * FROM information_schema.df_settings";
+    assert!(session.query(settings).await.is_err());
+    assert!(
+        crate::session(&Lake::open("memory:///empty").unwrap(), None).await.query(settings).await.is_ok()
+    );
     assert!(session.relations.iter().all(|relation| relation.name != "runs"));
 }
 

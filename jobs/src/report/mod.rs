@@ -25,7 +25,7 @@ use crate::cli::{Exit, Globals, runtime};
 use crate::config::Config;
 use crate::output::{Format, Rows};
 use crate::reporting;
-use crate::sql::{AnswerFormat, Destination, SessionArgs, answer, failed, parameter};
+use crate::sql::{AnswerFormat, Destination, SessionArgs, answer, failed, parameter, tell_left_out};
 
 use chart::Chart;
 
@@ -49,7 +49,9 @@ report of the program takes its place. A header of comments says what they need:
   -- parameter period = last_month: what it means      (this_month, last_month and now follow the clock; issuer is \
 the setting `name` of [issuer])
   -- money: COLUMN COLUMN                              (columns that are amounts)
-  -- chart: bar COLUMN_OF_LABELS COLUMN_OF_VALUES      (or line, and a third column for several series)")]
+  -- chart: bar COLUMN_OF_LABELS COLUMN_OF_VALUES      (or line, and a third column for several series)
+
+Exit code 3 says that some tenants cannot be rated and that the answer is without them; the reasons are on stderr.")]
 pub struct ReportArgs {
     /// The report [default: list them]
     name: Option<String>,
@@ -94,7 +96,8 @@ pub fn run(args: &ReportArgs, globals: &Globals) -> Result<Exit> {
         let rows = answer(&session, &report.text, &parameters).await?;
         let destination = Destination::of(args.output.as_deref());
         if !draws {
-            return destination.write(rows, args.format, &report.text, &report.money).await;
+            destination.write(rows, args.format, &report.text, &report.money).await?;
+            return Ok(tell_left_out(&session));
         }
         let chart = Arc::new(Mutex::new(Chart::of(report).context("the report has no chart")?));
         let rows = watched(rows, Arc::clone(&chart));
@@ -109,9 +112,9 @@ pub fn run(args: &ReportArgs, globals: &Globals) -> Result<Exit> {
             let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
             io::stdout().write_all(chart.text(width.unwrap_or(CHART_WIDTH)).as_bytes())?;
         }
-        picture.map_or(Ok(()), |picture| picture.write(&chart))
-    })?;
-    Ok(Exit::Done)
+        picture.map_or(Ok(()), |picture| picture.write(&chart))?;
+        Ok(tell_left_out(&session))
+    })
 }
 
 /// A chart as a file.

@@ -3,6 +3,7 @@
 //! Owns what stands beside the lake in such a session. Does not own what it shows (`sql::relation`).
 
 mod book_source;
+mod period_catalogs;
 
 use std::sync::Arc;
 
@@ -12,13 +13,14 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 pub use book_source::BookRowsOf;
+use period_catalogs::PeriodCatalogsOf;
 
 use crate::book::Book;
 use crate::catalog::chosen::ChosenCatalog;
 use crate::config::Config;
 
-/// What stands beside the lake; the catalog is the one in force now. Without a catalog that can be read, or without a book,
-/// the lake alone can be queried; the reason then is a warning on standard error.
+/// What stands beside the lake; the catalog is the one in force now, and for a period that of the period. Without a catalog
+/// that can be read, or without a book, the lake alone can be queried; the reason then is a warning on standard error.
 pub async fn sources(config: &Config) -> Sources {
     let book = match Book::existing_of(config).await {
         Ok(book) => book,
@@ -31,7 +33,8 @@ pub async fn sources(config: &Config) -> Sources {
         .await
         .inspect_err(|error| tracing::warn!("there are no quantities and prices: {error:#}"))
         .ok();
-    sources_of(book, catalog)
+    let catalogs = book.clone().map(|book| PeriodCatalogsOf::new(book, config.clone()));
+    Sources { period_catalogs: catalogs.map(|catalogs| Arc::new(catalogs) as _), ..sources_of(book, catalog) }
 }
 
 fn sources_of(book: Option<Book>, catalog: Option<ChosenCatalog>) -> Sources {
@@ -39,6 +42,7 @@ fn sources_of(book: Option<Book>, catalog: Option<ChosenCatalog>) -> Sources {
     Sources {
         catalog,
         catalog_text,
+        period_catalogs: None,
         book: book.map(|book| Arc::new(BookRowsOf(book)) as _),
         now_us: Timestamp::now().as_microsecond(),
     }

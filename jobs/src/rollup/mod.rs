@@ -68,7 +68,7 @@ impl RollUpSettings {
         hasher.update(catalog.hash.as_bytes()).update(env!("CARGO_PKG_VERSION").as_bytes());
         let hash = hasher.finalize();
         let (head, _) = hash.as_bytes().split_first_chunk().expect("a hash has more than eight bytes");
-        let periods = Arc::new(PeriodQuestions::new(Arc::clone(&catalog)));
+        let periods = Arc::new(PeriodQuestions::new(&catalog));
         let days = Arc::clone(&periods);
         Self {
             catalog,

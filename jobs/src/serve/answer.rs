@@ -185,7 +185,7 @@ impl Connection {
         };
         let format = portal.map_or(&Format::UnifiedText, |portal| &portal.result_column_format);
         let limits = self.server.limits;
-        let state = session.for_query(limits.memory_bytes);
+        let state = session.for_query(limits.memory_bytes, &self.left_out);
         query::run(&self.server.query_threads, state, plan, format, self.settings.format(), limits.rows)
     }
 

@@ -21,11 +21,12 @@ use datafusion_postgres::pgwire::messages::extendedquery::{
     TARGET_TYPE_BYTE_PORTAL, TARGET_TYPE_BYTE_STATEMENT,
 };
 use datafusion_postgres::pgwire::messages::response::{
-    CommandComplete, EmptyQueryResponse, ErrorResponse, ReadyForQuery, TransactionStatus,
+    CommandComplete, EmptyQueryResponse, ErrorResponse, NoticeResponse, ReadyForQuery, TransactionStatus,
 };
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use futures::{SinkExt as _, StreamExt as _};
 use postgres_types::Type;
+use sql::quantities::LeftOut;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{Answer, Open, Prepared};
@@ -64,6 +65,8 @@ pub struct Connection {
     pub(super) statements: HashMap<String, Option<Arc<StoredStatement<Prepared>>>>,
     /// Portals and cursors by name; none for an empty text.
     pub(super) open: HashMap<String, Option<Open>>,
+    /// Tenants that the rows so far are without, to be told with the end of the rows.
+    pub(super) left_out: Arc<LeftOut>,
     /// After an error in the extended protocol everything up to the next Sync is passed over.
     skips_to_sync: bool,
     _place: OwnedSemaphorePermit,
@@ -81,6 +84,7 @@ impl Connection {
             transaction: TransactionStatus::Idle,
             statements: HashMap::new(),
             open: HashMap::new(),
+            left_out: Arc::default(),
             skips_to_sync: false,
             _place: login.place,
         }
@@ -385,6 +389,14 @@ impl Connection {
     }
 
     async fn complete(&mut self, tag: Tag) -> Result<(), Failure> {
+        for one in self.left_out.take() {
+            let told = ErrorInfo::new(
+                "WARNING".to_owned(),
+                "01000".to_owned(),
+                format!("{one}; the answer is without it"),
+            );
+            self.feed(PgWireBackendMessage::NoticeResponse(NoticeResponse::from(told))).await?;
+        }
         self.feed(PgWireBackendMessage::CommandComplete(CommandComplete::from(tag))).await
     }
 

@@ -21,6 +21,7 @@ use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContex
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 use futures::future::try_join_all;
 use sql::lake::{Lake, Table};
+use sql::quantities::LeftOut;
 use sql::query_memory::QueryMemory;
 use sql::session::{LakeSession, LakeTables, SessionSettings, Sources, build_session, runtime};
 use tokio::sync::Mutex;
@@ -48,10 +49,15 @@ pub struct UserSession {
 }
 
 impl UserSession {
-    /// The state for one query, with its own memory, and the surroundings of all queries.
-    pub fn for_query(&self, memory_bytes: usize) -> SessionState {
+    /// The state for one query, with its own memory, and the surroundings of all queries. Whom its rows are without is
+    /// noted for the connection that asks.
+    pub fn for_query(&self, memory_bytes: usize, left_out: &Arc<LeftOut>) -> SessionState {
         let runtime = QueryMemory::runtime(memory_bytes, self.state.runtime_env());
-        SessionStateBuilder::new_from_existing(self.state.clone()).with_runtime_env(runtime).build()
+        let config = self.state.config().clone().with_extension(Arc::clone(left_out));
+        SessionStateBuilder::new_from_existing(self.state.clone())
+            .with_config(config)
+            .with_runtime_env(runtime)
+            .build()
     }
 }
 

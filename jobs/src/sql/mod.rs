@@ -37,7 +37,9 @@ Examples:
 
 sql/README.md lists every table with its columns, and so does \\d in the shell. Nothing can be changed. A filter \
 on `time`, `event_day`, `tenant` or `meter` keeps a query from opening files that cannot match. Numbers with a \
-decimal point are exact decimals. Parameters are values of the type that their place in the query has.")]
+decimal point are exact decimals. Parameters are values of the type that their place in the query has.
+
+Exit code 3 says that some tenants cannot be rated and that the answer is without them; the reasons are on stderr.")]
 pub struct SqlArgs {
     /// The query [default: --file, standard input, or a shell on a terminal]
     query: Option<String>,
@@ -123,7 +125,16 @@ pub fn run(args: &SqlArgs, globals: &Globals) -> Result<Exit> {
         let answer = answer(&session, &query, &parameters).await?;
         destination.write(answer, args.format, &query, &[]).await
     })?;
-    Ok(Exit::Done)
+    Ok(tell_left_out(&session))
+}
+
+/// Says on standard error which tenants the answer is without, and why.
+pub(crate) fn tell_left_out(session: &LakeSession) -> Exit {
+    let left_out = session.left_out();
+    for one in &left_out {
+        eprintln!("error: {one}; the answer is without it");
+    }
+    if left_out.is_empty() { Exit::Done } else { Exit::DoneWithRejects }
 }
 
 /// Begins to answer a query.

@@ -176,6 +176,7 @@ impl Shell<'_> {
                 }
             }
         });
+        super::tell_left_out(self.session);
         if self.tells_time {
             eprintln!("{:.3} s", started.elapsed().as_secs_f64());
         }

@@ -44,7 +44,9 @@ impl Totals {
         let held = match self {
             Totals::Gauge(totals) => {
                 let rollup = &totals.rollup;
-                rollup.opening_nano != 0 || rollup.highest_nano != 0 || rollup.lowest_nano != 0
+                // Levels that cancel each other have peaks of their own.
+                let has_peaks = totals.sum_of_peaks.as_ref().is_some_and(|peaks| !peaks.is_zero());
+                rollup.opening_nano != 0 || rollup.highest_nano != 0 || rollup.lowest_nano != 0 || has_peaks
             }
             Totals::Session(totals) => totals.billed_us != 0,
             Totals::Delta(_) | Totals::Cumulative(_) | Totals::Unique(_) => false,

@@ -340,6 +340,24 @@ other_tenants:
     assert_eq!(used.warnings("acme", "2026-01"), ["1 stops of desk without a start"]);
 }
 
+/// +5 and -5 are carried in and run out together at noon: their sum is never anything, but one of them was 5.
+#[test]
+fn levels_that_cancel_each_other_have_peaks() {
+    let catalog = "
+catalog: c
+currency: USD
+meters: { disk: { kind: gauge, event_type: d, value: $.v, resource: $.d, expires_after: 24h, unit: GB } }
+plans: { basic: { prices: { disk: { meter: disk, measure: sum_of_peaks, per_unit: 1 } } } }
+other_tenants: { subscriptions: [{ plan: basic, from: 2025-01-01 }] }
+";
+    let used = World::new(
+        catalog,
+        "2025-12-31T12:00:00Z disk a - 5
+         2025-12-31T12:00:00Z disk b - -5",
+    );
+    assert_eq!(used.lines("acme", "2026-01"), ["disk: 5 -> 5 = 5.00"]);
+}
+
 #[test]
 fn grants_are_in_the_catalogs_currency() {
     let catalog = "

@@ -32,6 +32,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use datafusion_proto::protobuf::PhysicalPlanNode;
 use futures::{StreamExt, TryStreamExt};
+use rating::catalog::Catalog;
 use tokio::net::TcpStream;
 
 use crate::session::Sources;
@@ -98,6 +99,10 @@ impl Cluster {
             codec.know(catalog, text);
         }
         Self { scheduler, codec }
+    }
+
+    pub fn know(&self, catalog: &Arc<Catalog>, text: &Arc<str>) {
+        self.codec.know(catalog, text);
     }
 
     /// Begins to answer a query. What reads nothing of the lake's files is answered here.

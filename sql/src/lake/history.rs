@@ -3,12 +3,16 @@
 //! Owns finding the version of an instant. A commit's time is what its `commitInfo` says, because files get new times when
 //! a lake is copied; a commit of a writer that says none has the time of its file.
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt};
 use serde_json::Value;
 
 use super::{LakeError, TableHandle};
+
+/// So many commits may stand beside each other whose writers' clocks differ.
+const OUT_OF_ORDER_MAX: usize = 64;
+const LOOKED_AT_ONCE: usize = 16;
 
 impl TableHandle {
     /// The newest version that was committed at an instant; none if the table is younger.
@@ -22,7 +26,7 @@ impl TableHandle {
             return Err(LakeError::Missing(self.table().name()));
         }
         commits.sort_by_key(|(version, _)| *version);
-        // Commits follow each other in time, so halving finds the last one that is not later.
+        // Commits follow each other in time but for writers whose clocks differ, so halving comes close.
         let (mut earlier, mut later) = (0, commits.len());
         while earlier < later {
             let middle = usize::midpoint(earlier, later);
@@ -30,6 +34,18 @@ impl TableHandle {
                 earlier = middle + 1;
             } else {
                 later = middle;
+            }
+        }
+        // A commit counts as no earlier than those before it: the first that is later ends the answer, wherever halving
+        // came out.
+        let nearby = earlier.saturating_sub(OUT_OF_ORDER_MAX)..earlier;
+        let times = nearby.clone().map(|at| self.committed_at_us(&commits[at].1));
+        let mut times =
+            futures::stream::iter(times).buffered(LOOKED_AT_ONCE).zip(futures::stream::iter(nearby));
+        while let Some((time_us, at)) = times.next().await {
+            if time_us? > at_us {
+                earlier = at;
+                break;
             }
         }
         Ok(earlier.checked_sub(1).map(|last| commits[last].0))

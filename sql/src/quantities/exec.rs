@@ -4,13 +4,14 @@
 //! session's. Which tenants a partition answers is told by the rows below it, one for each share of the tenants: engines
 //! that give partitions to several processes know how to do that with rows, and take any other leaf as a whole.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{internal_err, project_schema};
+use datafusion::common::{exec_err, internal_err, project_schema};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
@@ -24,6 +25,7 @@ use rating::usage::Usage;
 
 use super::answers::with_causes;
 use super::function::Told;
+use super::left_out::{LeftOut, LeftOutTenant};
 use super::period::PeriodScan;
 use super::shares::TenantShare;
 use super::table::{self, QuantityRows};
@@ -167,18 +169,21 @@ impl Answer {
         let roll_ups = RollUps::open(&self.lake).await.map_err(external)?;
         let found = RollUps::answer(roll_ups.as_ref(), &scan, Source::Auto).await.map_err(external)?;
         let answers = self.scan.complete_share(found.answers, &share).map_err(external)?;
-        let mut problems = Vec::new();
-        if self.told == Told::Outcomes {
-            problems.push(projected(table::problems(&answers)?, self.projection.as_deref()));
-        } else if let Some(failure) = answers.failed.into_iter().next() {
-            return Err(DataFusionError::External(Box::new(failure)));
-        }
-        let threads = self.scan.threads.max(1);
-        let rows = Arc::new(Rows {
+        let rows = Rows {
             told: self.told,
             terms: TenantTerms::new(&self.scan.catalog),
             projection: self.projection,
-        });
+            asked: self.scan.tenants.clone(),
+            left_out: self.context.session_config().get_extension::<LeftOut>(),
+        };
+        let mut problems = Vec::new();
+        if self.told == Told::Outcomes {
+            problems.push(projected(table::problems(&answers)?, rows.projection.as_deref()));
+        } else {
+            rows.leave_out(answers.failed.into_iter().map(Into::into))?;
+        }
+        let threads = self.scan.threads.max(1);
+        let rows = Arc::new(rows);
         let parts = stream::iter(parts_of(answers.usages));
         let made = parts.map(move |usages| {
             let rows = Arc::clone(&rows);
@@ -207,9 +212,25 @@ struct Rows {
     told: Told,
     terms: TenantTerms,
     projection: Option<Vec<usize>>,
+    /// The tenants that the query names, if it names any.
+    asked: Option<BTreeSet<String>>,
+    /// Who tells of tenants that are left out, if anybody does.
+    left_out: Option<Arc<LeftOut>>,
 }
 
 impl Rows {
+    /// The rows of all others are worth having, unless the query asks for that very tenant or nobody would tell of it.
+    fn leave_out(&self, left_out: impl Iterator<Item = LeftOutTenant>) -> Result<()> {
+        for one in left_out {
+            let is_asked_for = self.asked.as_ref().is_some_and(|asked| asked.contains(&one.tenant));
+            match &self.left_out {
+                Some(told) if !is_asked_for => told.note(one),
+                _ => return exec_err!("{one}"),
+            }
+        }
+        Ok(())
+    }
+
     fn of(&self, usages: &[Usage]) -> Result<RecordBatch> {
         let projection = self.projection.as_deref();
         match self.told {
@@ -224,7 +245,11 @@ impl Rows {
                 }
                 projected(batch, projection)
             }
-            Told::Charges(kinds) => charges::batch(usages, &self.terms, kinds, projection),
+            Told::Charges(kinds) => {
+                let (batch, left_out) = charges::batch(usages, &self.terms, kinds, projection)?;
+                self.leave_out(left_out.into_iter())?;
+                Ok(batch)
+            }
         }
     }
 }

@@ -26,7 +26,7 @@ use super::period::{Narrowed, PeriodScan, Question};
 use super::shares::TenantShare;
 use super::table::{OUTCOMES, QUANTITIES};
 use crate::lake::{Lake, LakeError, Table, TableSnapshot};
-use crate::session::instant;
+use crate::session::{SessionCatalogs, instant};
 
 /// What is told of the usage of a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub struct QuantitiesFunction {
     pub lake: Lake,
     /// None while the table does not exist.
     pub snapshot: Option<Arc<TableSnapshot>>,
-    pub catalog: Arc<Catalog>,
+    pub(crate) catalogs: Arc<SessionCatalogs>,
     /// Whether the tenants are spread over processes, rather than over the cores of one.
     pub is_spread: bool,
 }
@@ -117,6 +117,12 @@ impl TableFunctionImpl for QuantitiesFunction {
 }
 
 impl QuantitiesFunction {
+    /// The outcomes of all tenants by one catalog, spread over processes.
+    pub fn outcomes(lake: Lake, snapshot: Option<Arc<TableSnapshot>>, catalog: Arc<Catalog>) -> Self {
+        let catalogs = Arc::new(SessionCatalogs::only(catalog));
+        Self { told: Told::Outcomes, lake, snapshot, catalogs, is_spread: true }
+    }
+
     /// The same as a table, of which a query names the periods: `WHERE period = '2026-05-01'`.
     pub fn table(&self) -> Arc<dyn TableProvider> {
         let function = self.clone();
@@ -202,7 +208,7 @@ impl TableProvider for QuantitiesTable {
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let snapshot = self.snapshot().await?;
-        let QuantitiesFunction { told, lake, catalog, is_spread, .. } = &self.function;
+        let QuantitiesFunction { told, lake, catalogs, is_spread, .. } = &self.function;
         let told = told.narrowed(filters);
         let table = lake.table(Table::UsageEvents);
         let cores = state.config().target_partitions();
@@ -214,10 +220,10 @@ impl TableProvider for QuantitiesTable {
         } else {
             vec![TenantShare::default()]
         };
-        let scan_of = |period| PeriodScan {
+        let scan_of = |period, catalog| PeriodScan {
             table: table.clone(),
             snapshot: Arc::clone(&snapshot),
-            catalog: Arc::clone(catalog),
+            catalog,
             period,
             question: told.question(),
             tenants: tenants.clone(),
@@ -230,7 +236,8 @@ impl TableProvider for QuantitiesTable {
         };
         let mut scans = Vec::new();
         for period in self.periods(filters)? {
-            let (scan, shares) = (scan_of(period), TenantShare::rows(&shares)?);
+            let scan = scan_of(period, catalogs.of_period(period).await?);
+            let shares = TenantShare::rows(&shares)?;
             let scan = QuantitiesExec::new(told, lake.clone(), scan, projection.cloned(), shares)?;
             scans.push(Arc::new(scan) as Arc<dyn ExecutionPlan>);
         }

@@ -12,6 +12,7 @@ use rating::catalog::Catalog;
 use rating::exact::{Exact, Rounding};
 use rating::quantity::{Measure, Quantity};
 use rating::usage::Usage;
+use serde_json::json;
 
 use super::Answers;
 use crate::relation::{RelationColumn, TENANT, TEXT, WHOLE, column, optional, schema_of, time};
@@ -45,7 +46,16 @@ pub fn columns() -> Vec<RelationColumn> {
         column("tenant", TEXT, "whose usage it is"),
         column("period", TEXT, "the local day on which the period starts"),
         column("meter", TEXT, "the meter"),
-        column("dimensions", TEXT, "the values that it is about, as a JSON object; {} for all together"),
+        column(
+            "only",
+            TEXT,
+            "which usage is looked at, as a JSON object of dimensions and their values, as a price names it; {} for all",
+        ),
+        column(
+            "dimensions",
+            TEXT,
+            "the values that it is about, as a JSON object; {} for all of them together",
+        ),
         column("measure", TEXT, "how it is measured: peak, average, sum and so on"),
         column("span_start", time(), "from when it counts"),
         column("span_end", time(), "until when; not included"),
@@ -62,7 +72,7 @@ pub fn columns() -> Vec<RelationColumn> {
 /// Rows of the table in the making.
 #[derive(Debug)]
 pub struct QuantityRows {
-    texts: [StringBuilder; 7],
+    texts: [StringBuilder; 8],
     times: [TimestampMicrosecondBuilder; 4],
     values: [Decimal128Builder; 2],
     samples: Int64Builder,
@@ -94,26 +104,33 @@ impl QuantityRows {
     /// Adds everything that was asked of a tenant; what two questions share is one row.
     pub fn push_usage(&mut self, usage: &Usage, catalog: &Catalog) {
         let unit = |meter: &str, measure: Measure| unit_of(catalog, meter, measure);
-        let mut quantities: Vec<Quantity> = usage.quantities(|_| String::new()).collect();
-        let key = |quantity: &Quantity| {
-            (quantity.meter.clone(), quantity.dimensions.clone(), quantity.span, quantity.measure)
+        let mut quantities: Vec<(String, Quantity)> = Vec::new();
+        for (wanted, series) in usage.demand.wanted.iter().zip(&usage.answers) {
+            let only = json!(wanted.view.only).to_string();
+            for series in series {
+                let measured =
+                    wanted.measures.iter().filter_map(|own| usage.quantity(&wanted.view, series, *own, ""));
+                quantities.extend(measured.map(|quantity| (only.clone(), quantity)));
+            }
+        }
+        let key = |(only, quantity): &(String, Quantity)| {
+            let Quantity { meter, dimensions, span, measure, .. } = quantity;
+            (meter.clone(), only.clone(), dimensions.clone(), *span, *measure)
         };
         quantities.sort_by_cached_key(key);
-        quantities.dedup_by(|left, right| {
-            (&left.meter, &left.dimensions, left.span, left.measure, &left.value)
-                == (&right.meter, &right.dimensions, right.span, right.measure, &right.value)
-        });
-        for quantity in quantities {
-            self.push(&quantity, &usage.demand.period.name, &unit(&quantity.meter, quantity.measure));
+        quantities.dedup_by(|left, right| key(left) == key(right) && left.1.value == right.1.value);
+        for (only, quantity) in quantities {
+            let unit = unit(&quantity.meter, quantity.measure);
+            self.push(&quantity, &only, &usage.demand.period.name, &unit);
         }
     }
 
-    fn push(&mut self, quantity: &Quantity, period: &str, unit: &str) {
+    fn push(&mut self, quantity: &Quantity, only: &str, period: &str, unit: &str) {
         self.rows += 1;
         let dimensions = serde_json::to_string(&quantity.dimensions).unwrap_or_default();
         let exact = quantity.value.to_string();
-        let texts =
-            [&quantity.tenant, period, &quantity.meter, &dimensions, quantity.measure.as_str(), unit, &exact];
+        let measure = quantity.measure.as_str();
+        let texts = [&quantity.tenant, period, &quantity.meter, only, &dimensions, measure, unit, &exact];
         for (builder, text) in self.texts.iter_mut().zip(texts) {
             builder.append_value(text);
         }
@@ -134,7 +151,7 @@ impl QuantityRows {
     /// The rows so far; the builders are empty again.
     pub fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
         self.rows = 0;
-        let [tenant, period, meter, dimensions, measure, unit, exact] =
+        let [tenant, period, meter, only, dimensions, measure, unit, exact] =
             self.texts.each_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef);
         let [start, end, first, last] =
             self.times.each_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef);
@@ -142,8 +159,8 @@ impl QuantityRows {
             self.values.each_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef);
         let samples = Arc::new(self.samples.finish());
         let columns = vec![
-            tenant, period, meter, dimensions, measure, start, end, unit, value, exact, samples, first, last,
-            carried_in,
+            tenant, period, meter, only, dimensions, measure, start, end, unit, value, exact, samples, first,
+            last, carried_in,
         ];
         RecordBatch::try_new(Arc::clone(&QUANTITIES), columns)
     }

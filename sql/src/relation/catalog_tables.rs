@@ -66,7 +66,10 @@ impl CatalogTable {
             Self::Allowances => {
                 ("what plans include, and what single tenants have instead", catalog_columns::allowances())
             }
-            Self::Limits => ("how much tenants may use, as it holds now", catalog_columns::limits()),
+            Self::Limits => (
+                "how much tenants may use, as it holds now; what a tenant bought to raise a limit comes to it",
+                catalog_columns::limits(),
+            ),
             Self::Meters => ("what is counted", catalog_columns::meters()),
         };
         Relation {

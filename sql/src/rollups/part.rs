@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
+use datafusion::common::runtime::SpawnedTask;
 use hashbrown::HashMap;
 use rating::catalog::Catalog;
 use rating::period::Span;
@@ -34,7 +35,8 @@ pub(super) async fn answer_plans(
     while plans.len() > 0 {
         let part = Part::new(plans.by_ref().take(part_size), keys.clone());
         let (roll_ups, catalog) = (roll_ups.clone(), Arc::clone(catalog));
-        tasks.push(tokio::spawn(async move { part.answer(&roll_ups, &catalog).await }));
+        // Ends when nobody waits for it any more.
+        tasks.push(SpawnedTask::spawn(async move { part.answer(&roll_ups, &catalog).await }));
     }
     let mut answered = Vec::new();
     for task in tasks {
@@ -79,6 +81,7 @@ impl Part {
         if let Some((first, last)) = self.days(roll_ups.state.first_day, roll_ups.state.last_day) {
             for day in first..=last {
                 self.add_day(day, &roll_ups.rows_of_day(day, &open).await?);
+                tokio::task::coop::consume_budget().await;
             }
         }
         self.add_rest(roll_ups, catalog).await?;

@@ -23,8 +23,8 @@ pub struct PeriodQuestions {
 }
 
 impl PeriodQuestions {
-    pub fn new(catalog: Arc<Catalog>) -> Self {
-        Self { terms: TenantTerms::new(&catalog), known: Mutex::default() }
+    pub fn new(catalog: &Arc<Catalog>) -> Self {
+        Self { terms: TenantTerms::new(catalog), known: Mutex::default() }
     }
 
     /// The questions about a tenant's day. Nothing is asked about a tenant that is not set up; a day that the tenant's

@@ -6,6 +6,7 @@ use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use rating::catalog::Catalog;
 
 use super::{SessionSettings, Sources};
 
@@ -55,6 +56,16 @@ impl Runner {
             Self::Here => false,
             #[cfg(feature = "cluster")]
             Self::Cluster(_) => true,
+        }
+    }
+
+    /// A catalog that plans may name beside that of the session.
+    #[cfg_attr(not(feature = "cluster"), allow(unused_variables))]
+    pub fn know(&self, catalog: &Arc<Catalog>, text: &Arc<str>) {
+        match self {
+            Self::Here => {}
+            #[cfg(feature = "cluster")]
+            Self::Cluster(cluster) => cluster.know(catalog, text),
         }
     }
 

@@ -15,6 +15,8 @@ use crate::relation::{Relation, type_name};
 
 const COLUMN_COMMENTS: &str = "column_comments";
 const TABLE_COMMENTS: &str = "table_comments";
+/// DataFusion's.
+const DF_SETTINGS: &str = "df_settings";
 
 /// The schema.
 pub(super) struct Information {
@@ -22,6 +24,8 @@ pub(super) struct Information {
     pub listed: Arc<dyn CatalogProviderList>,
     pub functions: std::collections::HashMap<String, Arc<TableFunction>>,
     pub relations: Vec<Relation>,
+    /// They name folders of this machine and its limits, which are none of a tenant's business.
+    pub hides_settings: bool,
 }
 
 impl std::fmt::Debug for Information {
@@ -37,13 +41,15 @@ impl std::fmt::Debug for Information {
 impl SchemaProvider for Information {
     fn table_names(&self) -> Vec<String> {
         let own = [COLUMN_COMMENTS, TABLE_COMMENTS];
-        INFORMATION_SCHEMA_TABLES.iter().chain(&own).map(|name| (*name).to_owned()).collect()
+        let is_shown = |name: &&&str| !self.hides_settings || **name != DF_SETTINGS;
+        INFORMATION_SCHEMA_TABLES.iter().filter(is_shown).chain(&own).map(|name| (*name).to_owned()).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         let comments = match name {
             COLUMN_COMMENTS => column_comments(&self.relations)?,
             TABLE_COMMENTS => table_comments(&self.relations)?,
+            DF_SETTINGS if self.hides_settings => return Ok(None),
             _ => {
                 let information = InformationSchemaProvider::new(Arc::clone(&self.listed))
                     .with_table_functions(self.functions.clone());

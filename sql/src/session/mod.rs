@@ -14,6 +14,7 @@
 //!
 //! A server keeps the [`LakeTables`] of a moment and one runtime, and builds a session for each connection from them.
 
+mod catalogs;
 mod dimension;
 mod engine;
 mod file_bounds;
@@ -39,9 +40,11 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 
+pub(crate) use catalogs::SessionCatalogs;
+pub use catalogs::{CatalogWithText, PeriodCatalogs};
 pub use dimension::Dimension;
 pub use engine::Engine;
 pub use lake_table::LakeTable;
@@ -51,7 +54,9 @@ use rating::catalog::Catalog;
 
 use crate::functions;
 use crate::lake::{Lake, LakeError, Table, TableSnapshot};
-use crate::quantities::{ChargeKinds, QuantitiesFunction, Told, charge_columns, quantity_columns};
+use crate::quantities::{
+    ChargeKinds, LeftOut, LeftOutTenant, QuantitiesFunction, Told, charge_columns, quantity_columns,
+};
 use crate::relation::{
     BookProvider, BookSource, BookTable, CatalogProvider, CatalogTable, Relation, RelationKind, VIEWS, View,
     Whose, catalog_of_one_tenant,
@@ -123,6 +128,8 @@ pub struct Sources {
     pub catalog: Option<Arc<Catalog>>,
     /// What the catalog was read from; only a cluster needs it, whose machines read it again.
     pub catalog_text: Option<Arc<str>>,
+    /// Those of periods that another catalog rates; without any it is the one above.
+    pub period_catalogs: Option<Arc<dyn PeriodCatalogs>>,
     /// Without one the book's tables are empty.
     pub book: Option<Arc<dyn BookSource>>,
     /// When it is: decides which limits hold.
@@ -205,6 +212,12 @@ impl LakeSession {
         self.context.sql_with_options(text, read_only()).await
     }
 
+    /// Tenants that the answers so far are without, because they cannot be rated.
+    pub fn left_out(&self) -> Vec<LeftOutTenant> {
+        let noted = self.context.copied_config().get_extension::<LeftOut>();
+        noted.map(|noted| noted.take()).unwrap_or_default()
+    }
+
     /// Begins to answer a planned query, where the session's engine is.
     pub async fn answer(&self, query: DataFrame) -> Result<SendableRecordBatchStream, DataFusionError> {
         self.runner.answer(query).await
@@ -240,25 +253,22 @@ pub async fn build_session(
     sources: &Sources,
     runtime: Arc<RuntimeEnv>,
 ) -> Result<LakeSession, DataFusionError> {
-    let (context, runner) = engine::start(settings, sources, session_config(settings), runtime)?;
+    let config = session_config(settings).with_extension(Arc::new(LeftOut::default()));
+    let (context, runner) = engine::start(settings, sources, config, runtime)?;
     context.register_udf(ScalarUDF::from(Dimension::default()));
     let mut registry = Registry::new(context, runner, settings.tenant.as_deref());
     for (table, provider) in &tables.tables {
         let relation = Relation::of_lake_table(*table);
         let whose = relation.whose();
-        registry.add_function(
-            &format!("{}_at", table.name()),
-            whose,
-            Arc::new(TableAt { handle: lake.table(*table) }),
-        );
         if View::stands_before(*table) {
             registry.add_hidden(table.name(), whose, Arc::clone(provider) as _)?;
         } else {
+            registry.add_time_travel(lake, *table, None);
             registry.add(relation, whose, Arc::clone(provider) as _)?;
         }
     }
     for view in VIEWS {
-        registry.add_view(view).await?;
+        registry.add_view(view, lake).await?;
     }
     let catalog = sources.catalog.as_ref().map(|catalog| match &settings.tenant {
         Some(tenant) => Arc::new(catalog_of_one_tenant(catalog, tenant)),
@@ -266,7 +276,7 @@ pub async fn build_session(
     });
     functions::register(&registry.context, catalog.as_ref());
     if let Some(catalog) = &catalog {
-        registry.add_catalog(lake, tables, catalog, sources.now_us)?;
+        registry.add_catalog(lake, tables, catalog, sources)?;
     }
     for table in BookTable::ALL {
         let provider = BookProvider::table(table, sources.book.clone())?;
@@ -344,10 +354,20 @@ impl<'s> Registry<'s> {
         self.context.register_udtf(name, function);
     }
 
+    fn add_time_travel(&self, lake: &Lake, table: Table, view: Option<LogicalPlan>) {
+        let whose = Relation::of_lake_table(table).whose();
+        let function = TableAt { handle: lake.table(table), view };
+        self.add_function(&format!("{}_at", table.name()), whose, Arc::new(function));
+    }
+
     /// A view sees what the session sees, so it needs no restriction of its own.
-    async fn add_view(&mut self, view: View) -> Result<(), DataFusionError> {
+    async fn add_view(&mut self, view: View, lake: &Lake) -> Result<(), DataFusionError> {
         self.register_schemas()?;
         let plan = self.context.state().create_logical_plan(view.text).await?;
+        let behind = Table::ALL.into_iter().find(|table| table.name() == view.name);
+        if let Some(table) = behind.filter(|table| View::stands_before(*table)) {
+            self.add_time_travel(lake, table, Some(plan.clone()));
+        }
         let provider = ViewTable::new(plan, Some(view.text.to_owned()));
         self.relations.push(view.relation(&provider.schema()));
         self.public.register_table(view.name.to_owned(), Arc::new(provider))?;
@@ -359,8 +379,14 @@ impl<'s> Registry<'s> {
         lake: &Lake,
         tables: &LakeTables,
         catalog: &Arc<Catalog>,
-        now_us: i64,
+        sources: &Sources,
     ) -> Result<(), DataFusionError> {
+        let catalogs = Arc::new(SessionCatalogs {
+            own: Arc::clone(catalog),
+            of_periods: sources.period_catalogs.clone(),
+            tenant: self.tenant.map(str::to_owned),
+            runner: self.runner.clone(),
+        });
         let quantities = ("what every tenant used in a period, by every measure", quantity_columns());
         let charges = ("what the usage of a period costs, whether it was billed or not", charge_columns());
         for (told, (what, columns)) in
@@ -370,7 +396,7 @@ impl<'s> Registry<'s> {
                 told,
                 lake: lake.clone(),
                 snapshot: tables.snapshots.get(&Table::UsageEvents).cloned(),
-                catalog: Arc::clone(catalog),
+                catalogs: Arc::clone(&catalogs),
                 is_spread: self.runner.is_spread(),
             };
             let name = told.name();
@@ -383,7 +409,7 @@ impl<'s> Registry<'s> {
             self.add_function(name, Whose::TenantColumn, Arc::new(function));
         }
         for table in CatalogTable::ALL {
-            let provider = CatalogProvider::new(table, catalog, now_us);
+            let provider = CatalogProvider::new(table, catalog, sources.now_us);
             self.add(table.relation(), table.whose(), Arc::new(provider))?;
         }
         Ok(())
@@ -407,6 +433,7 @@ impl<'s> Registry<'s> {
             listed: Arc::new(catalogs),
             functions: state.table_functions().clone(),
             relations: self.relations.clone(),
+            hides_settings: self.tenant.is_some(),
         };
         self.catalog.register_schema("information_schema", Arc::new(information))?;
         Ok(LakeSession {

@@ -1,6 +1,6 @@
 //! `usage_events_at(1204)` and `usage_events_at('2026-05-01T00:00:00Z')` in SQL: a table of the lake as it was.
 //!
-//! Owns the table function. The version is looked for when the query is planned, which may wait; so the function itself
+//! Owns the table function; of a table before which a view stands it is the view as it was. The version is looked for when the query is planned, which may wait; so the function itself
 //! only reads its argument.
 
 use std::sync::Arc;
@@ -8,10 +8,11 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{ScalarValue, plan_datafusion_err, plan_err};
-use datafusion::datasource::TableType;
+use datafusion::datasource::{TableType, ViewTable, provider_as_source};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::lake_table::LakeTable;
@@ -28,6 +29,8 @@ enum AsOf {
 #[derive(Debug)]
 pub(super) struct TableAt {
     pub handle: TableHandle,
+    /// The plan of the view that stands before the table.
+    pub view: Option<LogicalPlan>,
 }
 
 impl TableFunctionImpl for TableAt {
@@ -47,8 +50,27 @@ impl TableFunctionImpl for TableAt {
             ScalarValue::Utf8(Some(text)) => AsOf::Instant(instant(text).ok_or_else(usage)?),
             _ => return Err(usage()),
         };
-        Ok(Arc::new(TableThen { handle: self.handle.clone(), as_of }))
+        let then = Arc::new(TableThen { handle: self.handle.clone(), as_of });
+        Ok(match &self.view {
+            Some(view) => Arc::new(ViewTable::new(over(view, name, then)?, None)),
+            None => then,
+        })
     }
+}
+
+/// The view over the table as it was.
+fn over(view: &LogicalPlan, table: &str, then: Arc<TableThen>) -> Result<LogicalPlan> {
+    let source = provider_as_source(then);
+    let changed = view.clone().transform_up(|node| {
+        Ok(match node {
+            LogicalPlan::TableScan(mut scan) if scan.table_name.table() == table => {
+                scan.source = Arc::clone(&source);
+                Transformed::yes(LogicalPlan::TableScan(scan))
+            }
+            other => Transformed::no(other),
+        })
+    })?;
+    Ok(changed.data)
 }
 
 /// Reads an instant; one without an offset is in UTC.

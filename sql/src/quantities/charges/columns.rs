@@ -86,7 +86,7 @@ fn all() -> Vec<(RelationColumn, ValueOf)> {
             optional(
                 "billable",
                 DECIMAL,
-                "what the price was applied to; for a limit, how much it allows (null: unlimited)",
+                "what the price was applied to; for a limit, how much it allows with what was bought to raise it (null: unlimited)",
             ),
             |row| decimal(row.billable.as_ref()),
         ),

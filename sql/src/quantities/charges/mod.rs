@@ -9,12 +9,11 @@ mod columns;
 mod kinds;
 mod rows;
 
-use std::collections::BTreeSet;
-
 use rating::catalog::{Catalog, Limit, Quota, QuotaWindow, Tenant};
 use rating::draft::{Charges, DemandOptions};
 use rating::period::{Period, Span};
-use rating::usage::{Demand, View, Wanted};
+use rating::quota;
+use rating::usage::Demand;
 
 pub(super) use columns::CHARGES;
 pub(crate) use columns::columns;
@@ -38,7 +37,7 @@ pub(super) fn demand(
     };
     if kinds.have(ChargeKind::Limit) {
         for (quota, _) in limits(catalog, terms, span) {
-            demand.ask(wanted(quota, span));
+            quota::ask(&mut demand, catalog, quota);
         }
     }
     demand
@@ -49,17 +48,4 @@ fn limits<'c>(catalog: &'c Catalog, terms: &'c Tenant, period: Span) -> Vec<(&'c
     let mut limits = catalog.quotas_in_force(terms, period.end_us.saturating_sub(1));
     limits.retain(|(quota, _)| quota.window == QuotaWindow::Period);
     limits
-}
-
-fn wanted(quota: &Quota, period: Span) -> Wanted {
-    Wanted {
-        view: view(quota),
-        spans: vec![period],
-        measures: BTreeSet::from([quota.usage.measure]),
-        transactions: false,
-    }
-}
-
-fn view(quota: &Quota) -> View {
-    View { meter: quota.usage.meter.clone(), only: quota.usage.only.clone(), by: Vec::new() }
 }

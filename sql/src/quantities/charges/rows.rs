@@ -4,19 +4,20 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
-use datafusion::common::exec_datafusion_err;
 use datafusion::error::Result;
-use rating::catalog::{Catalog, Limit, Quota, Tenant};
+use rating::catalog::{Catalog, Quota, Tenant};
 use rating::draft::{Charges, DraftError};
 use rating::exact::Exact;
 use rating::line::LineItem;
 use rating::money::Amount;
 use rating::period::Span;
-use rating::quantity::{Measure, Measured};
+use rating::quantity::Measure;
+use rating::quota::{self, QuotaUse};
 use rating::usage::Usage;
 
+use super::super::left_out::LeftOutTenant;
 use super::columns::Columns;
-use super::{ChargeKind, ChargeKinds, limits, view};
+use super::{ChargeKind, ChargeKinds, limits};
 use crate::tenant_terms::TenantTerms;
 
 /// A row, of which columns take what they show.
@@ -46,15 +47,15 @@ pub(super) enum Dimensions<'r> {
     Only(&'r BTreeMap<String, Vec<String>>),
 }
 
-/// The rows of some tenants, in their order.
+/// The rows of some tenants, in their order, and those that cannot be rated.
 pub(in crate::quantities) fn batch(
     usages: &[Usage],
     terms: &TenantTerms,
     kinds: ChargeKinds,
     projection: Option<&[usize]>,
-) -> Result<RecordBatch> {
+) -> Result<(RecordBatch, Vec<LeftOutTenant>)> {
     let catalog: &Catalog = terms.catalog();
-    let mut columns = Columns::new(projection)?;
+    let (mut columns, mut left_out) = (Columns::new(projection)?, Vec::new());
     let mut known: Option<Charges<'_>> = None;
     for usage in usages {
         let tenant = &usage.demand.tenant;
@@ -67,35 +68,43 @@ pub(in crate::quantities) fn batch(
             known = Some(Charges::new(catalog, terms, usage.demand.period.clone()));
         }
         let Some(charges) = &known else { continue };
-        let added = push_lines(&mut columns, charges, usage, kinds);
-        added.map_err(|error| exec_datafusion_err!("tenant {tenant}: {error}"))?;
+        let rated = match rated(charges, usage, kinds) {
+            Ok(rated) => rated,
+            Err(error) => {
+                left_out.push(LeftOutTenant { tenant: tenant.clone(), reason: error.to_string() });
+                continue;
+            }
+        };
+        for (kind, line) in &rated {
+            columns.push(&line_row(*kind, charges.terms(), usage, line));
+        }
         if kinds.have(ChargeKind::Limit) {
             for (quota, limit) in limits(catalog, terms, usage.demand.period.span) {
-                push_limit(&mut columns, quota, limit, usage);
+                push_limit(&mut columns, quota, &quota::use_of(catalog, quota, limit, usage), usage);
             }
         }
     }
-    Ok(columns.finish()?)
+    Ok((columns.finish()?, left_out))
 }
 
-fn push_lines(
-    columns: &mut Columns,
+/// All lines of a tenant, or none.
+fn rated(
     charges: &Charges<'_>,
     usage: &Usage,
     kinds: ChargeKinds,
-) -> Result<(), DraftError> {
-    let mut push = |kind: ChargeKind, lines: &dyn Fn() -> Result<Vec<LineItem>, DraftError>| {
+) -> Result<Vec<(ChargeKind, LineItem)>, DraftError> {
+    let mut rated = Vec::new();
+    let mut add = |kind, lines: &dyn Fn() -> Result<Vec<LineItem>, DraftError>| -> Result<(), DraftError> {
         if kinds.have(kind) {
-            for line in lines()? {
-                columns.push(&line_row(kind, charges.terms(), usage, &line));
-            }
+            rated.extend(lines()?.into_iter().map(|line| (kind, line)));
         }
         Ok(())
     };
-    push(ChargeKind::Charge, &|| charges.rate_prices(usage, ""))?;
-    push(ChargeKind::ByPeak, &|| charges.rate_levels_by(Measure::Peak, usage, ""))?;
-    push(ChargeKind::ByAverage, &|| charges.rate_levels_by(Measure::Average, usage, ""))?;
-    push(ChargeKind::Cost, &|| charges.rate_costs(usage, ""))
+    add(ChargeKind::Charge, &|| charges.rate_prices(usage, ""))?;
+    add(ChargeKind::ByPeak, &|| charges.rate_levels_by(Measure::Peak, usage, ""))?;
+    add(ChargeKind::ByAverage, &|| charges.rate_levels_by(Measure::Average, usage, ""))?;
+    add(ChargeKind::Cost, &|| charges.rate_costs(usage, ""))?;
+    Ok(rated)
 }
 
 fn line_row<'r>(kind: ChargeKind, terms: &'r Tenant, usage: &'r Usage, line: &'r LineItem) -> ChargeRow<'r> {
@@ -121,14 +130,7 @@ fn line_row<'r>(kind: ChargeKind, terms: &'r Tenant, usage: &'r Usage, line: &'r
     }
 }
 
-fn push_limit(columns: &mut Columns, quota: &Quota, limit: Limit, usage: &Usage) {
-    let period = usage.demand.period.span;
-    let series = usage.of(&view(quota), &[period]).and_then(<[_]>::first);
-    let measured =
-        series.and_then(|series| series.totals.measure(quota.usage.measure, &period)).unwrap_or_default();
-    let size = |unit: u128| Exact::from(i128::try_from(unit).unwrap_or(i128::MAX));
-    let (measured_unit, unit) = (&quota.usage.measured_unit, &quota.usage.unit);
-    let used = (&measured * &size(measured_unit.size)).checked_div(&size(unit.size)).unwrap_or_default();
+fn push_limit<'r>(columns: &mut Columns, quota: &'r Quota, of_quota: &'r QuotaUse, usage: &'r Usage) {
     columns.push(&ChargeRow {
         usage,
         kind: ChargeKind::Limit,
@@ -139,13 +141,10 @@ fn push_limit(columns: &mut Columns, quota: &Quota, limit: Limit, usage: &Usage)
         meter: Some(&quota.usage.meter),
         measure: Some(quota.usage.measure),
         dimensions: Dimensions::Only(&quota.usage.only),
-        span: period,
-        quantity: Some(Cow::Owned(used)),
-        billable: match limit {
-            Limit::Unlimited => None,
-            Limit::Of(quantity) => Some(Cow::Owned(quantity.into())),
-        },
-        unit: Some(&unit.name),
+        span: usage.demand.period.span,
+        quantity: Some(Cow::Borrowed(&of_quota.used)),
+        billable: of_quota.limit.as_ref().map(Cow::Borrowed),
+        unit: Some(&quota.usage.unit.name),
         currency: None,
         amount: None,
     });

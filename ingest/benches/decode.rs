@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use ingest::columns::UsageColumns;
 use ingest::day_file::{DayFileWriter, FileKind};
 use ingest::decode::{DecodeLimits, Decoded, Decoder};
-use ingest::raw_message::{Coordinates, RawMessage};
+use ingest::raw_message::{Coordinates, Headers, RawMessage};
 use ingest::timestamp::day_of;
 use rating::catalog::Catalog;
 use sql::lake::Table;
@@ -107,7 +107,7 @@ impl Bench {
         for (offset, event) in self.events.iter().enumerate() {
             let at = Coordinates { topic: "usage", partition: 0, offset: offset as i64 };
             let payload = Some(event.as_bytes());
-            let headers = Vec::new();
+            let headers = Headers::new();
             let message = RawMessage { at, stamped_at_us: Some(ARRIVAL_US), key: None, payload, headers };
             self.decoder.decode(&message, ARRIVAL_US, &mut |decoded| each(decoded, at));
         }

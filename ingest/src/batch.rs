@@ -70,6 +70,10 @@ pub struct PartitionName {
 }
 
 impl PartitionName {
+    pub fn is(&self, topic: &str, partition: i32) -> bool {
+        self.partition == partition && *self.topic == *topic
+    }
+
     /// The name under which the lake's tables keep how far this partition was read; none for a file,
     /// which may be read again at any time.
     pub fn application(&self) -> Option<String> {
@@ -177,10 +181,6 @@ struct PartitionSlot {
 }
 
 impl PartitionSlot {
-    fn is(&self, at: Coordinates<'_>) -> bool {
-        self.name.partition == at.partition && *self.name.topic == *at.topic
-    }
-
     /// The rejects that are stored, if there may be some of the message at this offset.
     fn stored_rejects(&self, offset: i64) -> Option<&StoredRejects> {
         self.state
@@ -245,13 +245,13 @@ pub struct Batcher {
 }
 
 /// The columns of a batch while a message is put into them.
-struct OpenRows<'b> {
+struct OpenRows<'b, 'm> {
     days: &'b mut OpenDays,
     corrections: &'b mut OpenDays,
     rejected: &'b mut RejectedColumns,
     rejected_bytes: &'b mut usize,
     meters: &'b [String],
-    message: &'b RawMessage<'b>,
+    message: &'b RawMessage<'m>,
     arrival_us: i64,
     counts: Counts,
     rejects_recorded: u64,
@@ -263,8 +263,8 @@ struct OpenRows<'b> {
     handed_on: Result<(), EncoderStopped>,
 }
 
-impl OpenRows<'_> {
-    fn keep(&mut self, decoded: Decoded<'_>) {
+impl OpenRows<'_, '_> {
+    fn keep(&mut self, decoded: &Decoded<'_>) {
         match decoded {
             Decoded::Event(event) => {
                 let is_correction = event.is_correction();
@@ -274,7 +274,7 @@ impl OpenRows<'_> {
                     self.handed_on = self.handed_on.and_then(|()| days.hand_on(self.encoder));
                     days.clear();
                 }
-                let (rows, full_day) = days.push(&event, self.meters, self.message.at, self.arrival_us);
+                let (rows, full_day) = days.push(event, self.meters, self.message.at, self.arrival_us);
                 self.counts.events += 1;
                 self.counts.unmetered += u64::from(event.readings.is_empty());
                 self.counts.rows += rows as u64;
@@ -287,7 +287,7 @@ impl OpenRows<'_> {
                 self.counts.rejected += 1;
                 self.rejects_recorded += 1;
                 *self.rejected_bytes += reject.payload.len() + header_bytes(&self.message.headers);
-                self.rejected.push(&reject, self.message, self.arrival_us);
+                self.rejected.push(reject, self.message, self.arrival_us);
             }
             Decoded::Tombstone => self.counts.tombstones += 1,
         }
@@ -344,8 +344,9 @@ impl Batcher {
     }
 
     fn find(&mut self, at: Coordinates<'_>) -> Option<usize> {
-        if !self.partitions.get(self.last).is_some_and(|slot| slot.is(at)) {
-            self.last = self.partitions.iter().position(|slot| slot.is(at))?;
+        let is_it = |slot: &PartitionSlot| slot.name.is(at.topic, at.partition);
+        if !self.partitions.get(self.last).is_some_and(is_it) {
+            self.last = self.partitions.iter().position(is_it)?;
         }
         Some(self.last)
     }
@@ -377,10 +378,10 @@ impl Batcher {
             handed_on: Ok(()),
         };
         match slot.stored_rejects(message.at.offset) {
-            None => self.decoder.decode(message, arrival_us, &mut |decoded| rows.keep(decoded)),
+            None => self.decoder.decode(message, arrival_us, &mut |decoded| rows.keep(&decoded)),
             Some(stored) => {
                 stored.decode_rest(&self.decoder, message, arrival_us, &mut |decoded| match decoded {
-                    Some(decoded) => rows.keep(decoded),
+                    Some(decoded) => rows.keep(&decoded),
                     None => rows.counts.rejected += 1,
                 });
             }

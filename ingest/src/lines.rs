@@ -169,7 +169,7 @@ mod tests {
         }
     }
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     /// Lines as text, those that are cut with a mark, and how many bytes were read in all.
     fn lines_of(texts: &[&'static str], line_bytes_max: usize) -> (Vec<String>, u64) {

@@ -165,6 +165,7 @@ mod tests {
     use crate::commit::{Commit, TableLog};
     use crate::day_file::{DayFileWriter, FileKind};
     use crate::decode::DecodeLimits;
+    use crate::raw_message::Headers;
     use crate::rejected::{Refusal, Rejected};
 
     const STAMP_US: i64 = 1_777_600_000_000_000;
@@ -179,7 +180,7 @@ mod tests {
             stamped_at_us: Some(STAMP_US),
             key: None,
             payload: Some(payload.as_bytes()),
-            headers: vec![],
+            headers: Headers::new(),
         }
     }
 

@@ -21,7 +21,11 @@ use sql::lake::Lake;
 
 use crate::cli::{Exit, Globals, TryAgain, read_catalog, runtime};
 use crate::config::{Config, IngestConfig};
+use crate::memory::keep_freed_memory;
 use crate::metrics_server;
+
+/// Longer than a batch takes, so that each finds the memory of the one before.
+pub const FREED_MEMORY_KEPT: Duration = Duration::from_secs(10);
 
 /// Read usage events from Kafka or files into the lake, each exactly once
 #[derive(Debug, Clone, Args)]
@@ -64,6 +68,7 @@ pub struct IngestArgs {
 }
 
 pub fn run(args: &IngestArgs, globals: &Globals) -> Result<Exit> {
+    keep_freed_memory(FREED_MEMORY_KEPT);
     let config = globals.load_config()?;
     let runtime = runtime()?;
     let run = IngestRun {

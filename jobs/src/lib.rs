@@ -24,6 +24,7 @@ pub mod generate;
 pub mod ingest;
 pub mod invoice;
 pub mod issue;
+pub mod memory;
 pub mod metrics_server;
 pub mod output;
 pub mod paper;

@@ -1,18 +1,23 @@
 //! `meterhouse quantities`: what every tenant used in a period, exactly, before any price.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
 use ::sql::lake::{Lake, Table};
-use ::sql::quantities::{Answers, Narrowed, PeriodScan, QUANTITIES, QuantityRows, Question};
+use ::sql::quantities::{
+    Answers, NOT_SET_UP, Narrowed, PROBLEM, PeriodScan, QUANTITIES, QuantitiesFunction, QuantityRows,
+    Question, Told,
+};
+use ::sql::relation::TENANT;
 use ::sql::rollups::Source;
-use ::sql::session::{Parameters, SessionSettings};
+use ::sql::session::SessionSettings;
 use anyhow::{Context, Result, bail};
-use arrow::array::{AsArray, RecordBatch, UInt64Array};
+use arrow::array::{Array, AsArray, RecordBatch, StringArray, UInt64Array};
 use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::Int64Type;
 use clap::Args;
+use datafusion::logical_expr::{col, lit};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::TryStreamExt;
 use rating::period::PeriodChoice;
@@ -85,8 +90,9 @@ pub fn run(args: &QuantitiesArgs, globals: &Globals) -> Result<Exit> {
         let book = Book::existing_of(&config).await?;
         let chosen = ChosenCatalog::for_period(book.as_ref(), &config, args.period, None).await?;
         if args.engine.is_elsewhere() {
-            write(on_cluster(args, &config, book, chosen).await?, args.format).await?;
-            return Ok(Exit::Done);
+            let (rows, exit) = on_cluster(args, &config, book, chosen).await?;
+            write(rows, args.format).await?;
+            return Ok(exit);
         }
         let catalog = chosen.catalog;
         let snapshot = Arc::new(table.snapshot(args.as_of).await?);
@@ -110,13 +116,13 @@ pub fn run(args: &QuantitiesArgs, globals: &Globals) -> Result<Exit> {
     })
 }
 
-/// The same rows, counted by a cluster. A tenant that has no quantities is an error there.
+/// The same rows, counted by a cluster, and who has none.
 async fn on_cluster(
     args: &QuantitiesArgs,
     config: &Config,
     book: Option<Book>,
-    catalog: ChosenCatalog,
-) -> Result<RecordBatch> {
+    chosen: ChosenCatalog,
+) -> Result<(RecordBatch, Exit)> {
     if args.source.source() != Source::Auto {
         bail!(
             "a cluster takes quantities from roll-ups where these answer exactly, and from events elsewhere: leave --from out"
@@ -128,22 +134,54 @@ async fn on_cluster(
         engine: args.engine.engine(),
         ..SessionSettings::default()
     };
-    let session = reporting::open_with(config, &settings, book, catalog).await?;
-    let mut parameters = Parameters::from([("period".to_owned(), args.period.to_string())]);
-    let mut query = "SELECT * FROM quantities($period)".to_owned();
-    for (at, tenant) in args.tenant.iter().enumerate() {
-        let word = if at == 0 { "WHERE" } else { "OR" };
-        write!(query, " {word} tenant = $tenant{at}")?;
-        parameters.insert(format!("tenant{at}"), tenant.clone());
+    let catalog = Arc::clone(&chosen.catalog);
+    let session = reporting::open_with(config, &settings, book, chosen).await?;
+    let outcomes = QuantitiesFunction {
+        told: Told::Outcomes,
+        lake: Lake::open(&config.lake)?,
+        snapshot: session.snapshots.get(&Table::UsageEvents).cloned(),
+        catalog,
+        period_catalogs: None,
+        is_spread: true,
+    };
+    let mut frame = session.context.read_table(outcomes.of_period(args.period))?;
+    if !args.tenant.is_empty() {
+        frame = frame.filter(col(TENANT).in_list(args.tenant.iter().map(lit).collect(), false))?;
     }
-    let rows = sql::answer(&session, &query, &parameters).await?;
-    let rows: Vec<RecordBatch> = rows.try_collect().await.map_err(|error| sql::failed(&error, &query))?;
-    let rows = concat_batches(&QUANTITIES, &rows)?;
+    let failed = |error| sql::failed(&error, "");
+    let rows = session.answer(frame).await.map_err(failed)?;
+    let schema = rows.schema();
+    let rows: Vec<RecordBatch> = rows.try_collect().await.map_err(failed)?;
+    split(&concat_batches(&schema, &rows)?)
+}
+
+/// Quantities in the order of the tenants; who has none is said on stderr.
+fn split(outcomes: &RecordBatch) -> Result<(RecordBatch, Exit)> {
+    let text = |name: &str| -> Result<&StringArray> {
+        Ok(outcomes.column_by_name(name).with_context(|| format!("outcomes have a {name}"))?.as_string())
+    };
+    let (tenants, problems) = (text(TENANT)?, text(PROBLEM)?);
     // Each tenant's rows come together and in their order, the tenants as they were finished.
-    let tenants = rows.column_by_name("tenant").context("quantities have tenants")?.as_string::<i32>();
-    let mut order: Vec<u64> = (0..rows.num_rows() as u64).collect();
+    let mut order: Vec<u64> = (0..outcomes.num_rows() as u64).collect();
     order.sort_by_key(|row| tenants.value(*row as usize));
-    Ok(take_record_batch(&rows, &UInt64Array::from(order))?)
+    let samples = outcomes.column_by_name("samples").context("outcomes have samples")?;
+    let samples = samples.as_primitive::<Int64Type>();
+    let mut exit = Exit::Done;
+    order.retain(|row| {
+        let row = *row as usize;
+        match problems.is_valid(row).then(|| problems.value(row)) {
+            None => return true,
+            Some(NOT_SET_UP) => say_not_set_up(tenants.value(row), samples.value(row).unsigned_abs()),
+            Some(problem) => {
+                eprintln!("error: {problem}");
+                exit = Exit::DoneWithRejects;
+            }
+        }
+        false
+    });
+    let quantities = take_record_batch(outcomes, &UInt64Array::from(order))?;
+    let columns = quantities.columns()[..QUANTITIES.fields().len()].to_vec();
+    Ok((RecordBatch::try_new(Arc::clone(&QUANTITIES), columns)?, exit))
 }
 
 /// One for each core.
@@ -169,10 +207,14 @@ async fn write(batch: RecordBatch, format: Format) -> Result<()> {
 /// Says on stderr for whom there is no answer, and why.
 fn report_failures(answers: &Answers) -> Exit {
     for (tenant, rows) in &answers.not_set_up {
-        eprintln!("tenant {tenant} is not set up in the catalog; its {rows} rows of usage are kept");
+        say_not_set_up(tenant, *rows);
     }
     for failure in &answers.failed {
-        eprintln!("error: {:#}", anyhow::Error::new(failure.clone()));
+        eprintln!("error: {}", failure.in_words());
     }
     if answers.failed.is_empty() { Exit::Done } else { Exit::DoneWithRejects }
+}
+
+fn say_not_set_up(tenant: &str, rows: u64) {
+    eprintln!("tenant {tenant} is not set up in the catalog; its {rows} rows of usage are kept");
 }

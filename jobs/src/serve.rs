@@ -10,8 +10,10 @@ mod catalog_gaps;
 mod client_settings;
 mod command;
 mod connection;
+mod copy;
 mod encode;
 mod failure;
+mod format_function;
 mod functions;
 mod login;
 mod query;
@@ -168,6 +170,10 @@ pub async fn new_server(config: &Config, requires_tls: bool) -> Result<Server> {
         statement_timeout: settings.statement_timeout.map(duration),
         idle_timeout: duration(settings.idle_timeout),
         requires_tls,
+        end_point: match &settings.certificate {
+            Some(certificate) if requires_tls => tls::end_point(certificate)?,
+            _ => None,
+        },
         secret: random_nonce(),
         process_numbers: RandomPidSecretKeyGenerator::default(),
         connections: Arc::new(Semaphore::new(settings.connections as usize)),

@@ -9,6 +9,7 @@ pub mod relation;
 pub mod report;
 pub mod rollups;
 pub mod session;
+mod tenant_terms;
 
 #[cfg(feature = "cluster")]
 pub mod cluster;

@@ -14,8 +14,8 @@ use sql::lake::{LakeError, TableHandle};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::VACUUMED_BEFORE;
 use super::entry::{ForeignEntry, write_entry};
+use super::{MAINTENANCE, VACUUMED_BEFORE};
 use crate::crash_point::crash_point;
 use crate::day_file::FinishedFile;
 
@@ -93,6 +93,24 @@ pub struct Commit {
 }
 
 impl Commit {
+    /// A change of rows by a table's owner: it lands only if no other owner's did since the table stood at this epoch.
+    /// The note says in the log who it was.
+    pub fn maintenance(
+        operation: &'static str,
+        epoch: Option<i64>,
+        actions: Vec<Action>,
+        (note, content): (&str, Value),
+    ) -> Self {
+        let next = epoch.unwrap_or(0) + 1;
+        Self {
+            operation,
+            parameters: HashMap::new(),
+            positions: vec![Position { application: MAINTENANCE.to_owned(), expected: epoch, next }],
+            actions,
+            notes: HashMap::from([(note.to_owned(), content)]),
+        }
+    }
+
     pub(super) fn removed_paths(&self) -> impl Iterator<Item = &str> {
         self.actions.iter().filter_map(|action| match action {
             Action::Remove(remove) => Some(remove.path.as_str()),

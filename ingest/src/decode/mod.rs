@@ -93,7 +93,7 @@ impl Decoder {
         if mode == Mode::Binary {
             let mut envelope = Envelope::empty(&self.plan);
             let read = envelope::read_binary(message, payload, &self.plan, &mut envelope);
-            each(self.event(envelope, read, None, payload, context));
+            each(self.event(&mut envelope, read, None, payload, context));
             return Ok(());
         }
         let text = envelope::utf8(payload)?;
@@ -119,7 +119,7 @@ impl Decoder {
         let mut envelope = Envelope::empty(&self.plan);
         let mut members = Members::new();
         let read = envelope::read_structured(text, &self.plan, &mut envelope, &mut members);
-        each(self.event(envelope, read, Some(&members), payload, context));
+        each(self.event(&mut envelope, read, Some(&members), payload, context));
     }
 
     fn check_size(&self, payload: &[u8]) -> Result<(), Refusal> {
@@ -133,23 +133,23 @@ impl Decoder {
 
     fn event<'m>(
         &self,
-        mut envelope: Envelope<'m>,
+        envelope: &mut Envelope<'m>,
         read: Result<(), Refusal>,
         members: Option<&Members<'m>>,
         payload: &'m [u8],
         context: EventContext,
     ) -> Decoded<'m> {
-        let result = read.and_then(|()| self.accept(&mut envelope, members, context));
+        let result = read.and_then(|()| self.accept(envelope, members, context));
         match result {
             Ok(event) => Decoded::Event(event),
             Err(why) => Decoded::Rejected(Rejected {
                 why,
                 batch_index: context.batch_index,
                 payload,
-                tenant: self.plan.tenant_attribute(&envelope).cloned(),
-                source: envelope.source,
-                id: envelope.id,
-                event_type: envelope.event_type,
+                tenant: self.plan.tenant_attribute(envelope).cloned(),
+                source: envelope.source.take(),
+                id: envelope.id.take(),
+                event_type: envelope.event_type.take(),
             }),
         }
     }

@@ -1,33 +1,27 @@
-//! The reading loop: poll, decode, and answer the consumer group.
+//! The reading loop: take messages, decode them, and answer the consumer group.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::batch_consumer::{BatchConsumer, Taken};
 use super::gaps::{AcceptedGap, OffsetGap};
-use super::headers::headers_of;
 use super::rebalance::{GroupContext, GroupMember, Request};
 use crate::batch::{PartitionName, PartitionState};
 use crate::commit::CommitError;
 use crate::committer::{LakeLogs, Outcome};
 use crate::pipeline::{IngestError, IngestReport, IngestRun, Pipeline, now_us};
-use crate::raw_message::{Coordinates, RawMessage};
 use crate::unfinished::{ReadAgain, Unfinished, stored_rejects};
 
-/// How long one poll waits for a message; batches and stops are looked after in between.
-const POLL: Duration = Duration::from_millis(50);
-/// No message for this long counts as a pause.
-const IDLE: Duration = Duration::from_secs(3);
+/// How long messages are waited for; batches, stops and the group are looked after in between.
+const PATIENCE: Duration = Duration::from_millis(50);
 const BROKER_PATIENCE: Duration = Duration::from_secs(30);
-/// The clock is read, and everything but messages is looked after, once in this many messages.
-const MESSAGES_PER_LOOK: u32 = 512;
 
 /// What to read.
 #[derive(Debug, Clone)]
@@ -46,18 +40,11 @@ pub struct KafkaSource {
 pub fn ingest_kafka(run: &IngestRun, source: &KafkaSource) -> Result<IngestReport, IngestError> {
     let pipeline = Pipeline::start(run)?;
     let context = GroupContext::new(Arc::clone(&run.metrics));
-    let consumer: BaseConsumer<GroupContext> =
-        consumer_settings(source).create_with_context(context).map_err(kafka("cannot make a consumer"))?;
+    let client = consumer_settings(source).create_with_context(context);
+    let consumer = BatchConsumer::new(GroupMember(client.map_err(kafka("cannot make a consumer"))?));
     let topics: Vec<&str> = source.topics.iter().map(String::as_str).collect();
-    consumer.subscribe(&topics).map_err(kafka("cannot subscribe"))?;
-    let mut reader = Reader {
-        source,
-        consumer: GroupMember(consumer),
-        pipeline,
-        ends: HashMap::new(),
-        assigned: false,
-        idle_since: None,
-    };
+    consumer.client().subscribe(&topics).map_err(kafka("cannot subscribe"))?;
+    let mut reader = Reader { source, consumer, pipeline, ends: HashMap::new(), assigned: false };
     let result = reader.read();
     reader.close(result)
 }
@@ -98,14 +85,12 @@ fn kafka(what: &str) -> impl FnOnce(KafkaError) -> IngestError {
 
 struct Reader<'s> {
     source: &'s KafkaSource,
-    consumer: GroupMember,
+    consumer: BatchConsumer,
     pipeline: Pipeline,
     /// The partitions that we read, and where each ends.
     ends: HashMap<PartitionName, PartitionEnd>,
     /// Whether the group has said which partitions are ours.
     assigned: bool,
-    /// Since when no message came.
-    idle_since: Option<Instant>,
 }
 
 /// When a partition counts as read to its end.
@@ -119,52 +104,57 @@ struct PartitionEnd {
 
 impl Reader<'_> {
     fn read(&mut self) -> Result<(), IngestError> {
-        let mut until_look = 0;
-        let mut arrival_us = now_us();
         loop {
-            let look = until_look == 0;
-            if look {
-                self.answer_group()?;
-                self.look_at_outcomes()?;
-                if self.pipeline.should_stop() || self.is_done() {
-                    return Ok(());
-                }
-                if self.pipeline.batcher.is_due() {
-                    self.pipeline.seal()?;
-                }
-                arrival_us = now_us();
-                until_look = MESSAGES_PER_LOOK;
-            } else if self.pipeline.batcher.is_full() {
+            self.answer_group()?;
+            self.look_at_outcomes()?;
+            if self.pipeline.should_stop() || self.is_done() {
+                return Ok(());
+            }
+            if self.pipeline.batcher.is_due() {
                 self.pipeline.seal()?;
             }
-            until_look -= 1;
-            match self.consumer.poll(if look { POLL } else { Duration::ZERO }) {
-                Some(Ok(message)) => {
-                    self.idle_since = None;
-                    take_message(&message, &mut self.pipeline, arrival_us)?;
-                }
-                Some(Err(error)) => {
-                    self.poll_failed(error)?;
-                    until_look = 0;
-                }
-                None => {
-                    self.idle_since.get_or_insert_with(Instant::now);
-                    until_look = 0;
-                }
-            }
+            self.take_messages()?;
         }
     }
 
-    fn poll_failed(&mut self, error: KafkaError) -> Result<(), IngestError> {
-        match error {
-            KafkaError::PartitionEOF(number) => {
-                for (name, next) in self.pipeline.batcher.partitions() {
-                    if let Some(end) = self.ends.get_mut(name).filter(|_| name.partition == number) {
+    /// Takes what the group has to say, and then the next messages. An assignment is answered only after this, so what
+    /// was taken before it never counts as its own.
+    fn take_messages(&mut self) -> Result<(), IngestError> {
+        let arrival_us = now_us();
+        let reads_any = !self.ends.is_empty();
+        let (pipeline, ends) = (&mut self.pipeline, &mut self.ends);
+        let mut failed = Vec::new();
+        let mut each = |taken: Taken<'_>| {
+            match taken {
+                Taken::Message(message) => {
+                    pipeline.batcher.take(&message, arrival_us)?;
+                    if pipeline.batcher.is_full() {
+                        pipeline.seal()?;
+                    }
+                }
+                Taken::End { topic, partition } => {
+                    let mut read = pipeline.batcher.partitions();
+                    if let Some((name, next)) = read.find(|(name, _)| name.is(topic, partition))
+                        && let Some(end) = ends.get_mut(name)
+                    {
                         end.seen_at = Some(next);
                     }
                 }
-                Ok(())
+                Taken::Failed(error) => failed.push(error),
             }
+            Ok::<(), IngestError>(())
+        };
+        if reads_any {
+            self.consumer.serve(Duration::ZERO, &mut each)?;
+            self.consumer.take(PATIENCE, &mut each)?;
+        } else {
+            self.consumer.serve(PATIENCE, &mut each)?;
+        }
+        failed.into_iter().try_for_each(|error| self.taking_failed(error))
+    }
+
+    fn taking_failed(&self, error: KafkaError) -> Result<(), IngestError> {
+        match error {
             KafkaError::MessageConsumption(
                 RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
             ) => Err(self.find_gap().map_or_else(|| kafka("the position is gone")(error), IngestError::from)),
@@ -185,10 +175,9 @@ impl Reader<'_> {
     }
 
     fn watermarks(&self, name: &PartitionName) -> Result<(i64, i64), IngestError> {
-        self.consumer.fetch_watermarks(&name.topic, name.partition, BROKER_PATIENCE).map_err(kafka(&format!(
-            "cannot ask for the offsets of topic {} partition {}",
-            name.topic, name.partition
-        )))
+        self.consumer.client().fetch_watermarks(&name.topic, name.partition, BROKER_PATIENCE).map_err(kafka(
+            &format!("cannot ask for the offsets of topic {} partition {}", name.topic, name.partition),
+        ))
     }
 
     /// The first offset of each partition and the one after its last. All are asked for at once, because a
@@ -211,7 +200,7 @@ impl Reader<'_> {
             debug_assert!(added.is_ok(), "both ends are offsets");
         }
         // The protocol asks for both ends as it asks for times, and the library hands them through.
-        let found = match self.consumer.offsets_for_times(list, BROKER_PATIENCE) {
+        let found = match self.consumer.client().offsets_for_times(list, BROKER_PATIENCE) {
             Ok(found) => found,
             Err(error) => {
                 tracing::debug!(%error, "cannot ask for all offsets at once");
@@ -229,7 +218,7 @@ impl Reader<'_> {
     }
 
     fn answer_group(&mut self) -> Result<(), IngestError> {
-        while let Some(request) = self.consumer.context().next_request() {
+        while let Some(request) = self.consumer.client().context().next_request() {
             match request {
                 Request::Revoke => {
                     // What was read is committed while it is still ours; if it is not any more, the commit
@@ -348,27 +337,24 @@ impl Reader<'_> {
             debug_assert!(added.is_ok(), "a whole number is always an offset");
         }
         if list.count() > 0
-            && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
+            && let Err(error) = self.consumer.client().commit(&list, CommitMode::Async)
         {
             tracing::debug!(%error, "cannot tell the group how far we are");
         }
     }
 
-    /// Whether everything was read that was there at the start. A transaction's marker at the end of a
-    /// partition has an offset but is no message, so that goal is reached when librdkafka says so; it does
-    /// not say of which topic, so with several topics a moment without any message must have passed too.
+    /// Whether everything was read that was there at the start. A transaction's marker at the end of a partition has an
+    /// offset but is no message, so that goal is reached when librdkafka says that there is no more.
     fn is_done(&self) -> bool {
-        let idle = self.idle_since.is_some_and(|since| since.elapsed() > IDLE);
-        let sees_end = self.source.topics.len() == 1 || idle;
         let is_read = |(name, next): (&PartitionName, i64)| {
-            self.ends.get(name).is_none_or(|end| next >= end.goal || (sees_end && end.seen_at == Some(next)))
+            self.ends.get(name).is_none_or(|end| next >= end.goal || end.seen_at == Some(next))
         };
         self.source.until_end && self.assigned && self.pipeline.batcher.partitions().all(is_read)
     }
 
     /// Commits the rest, leaves the group and reports.
     fn close(mut self, result: Result<(), IngestError>) -> Result<IngestReport, IngestError> {
-        self.consumer.context().close();
+        self.consumer.client().context().close();
         let result = result.and_then(|()| {
             self.pipeline.seal_and_wait()?;
             self.ends.clear();
@@ -418,20 +404,4 @@ async fn positions(logs: &mut LakeLogs, names: &[PartitionName]) -> Result<Vec<P
         }),
     };
     Ok(names.iter().zip(&applications).map(state).collect())
-}
-
-/// Takes one message into the batch.
-fn take_message(
-    message: &BorrowedMessage<'_>,
-    pipeline: &mut Pipeline,
-    arrival_us: i64,
-) -> Result<(), IngestError> {
-    let raw = RawMessage {
-        at: Coordinates { topic: message.topic(), partition: message.partition(), offset: message.offset() },
-        stamped_at_us: message.timestamp().to_millis().map(|ms| ms.saturating_mul(1_000)),
-        key: message.key(),
-        payload: message.payload(),
-        headers: headers_of(message),
-    };
-    Ok(pipeline.batcher.take(&raw, arrival_us)?)
 }

@@ -154,7 +154,7 @@ pub fn wait_behind_a_failed_commit(lake: &Lake) -> Result<IngestReport, IngestEr
     let take = |pipeline: &mut Pipeline, offset| {
         let at = Coordinates { topic: "file:test", partition: 0, offset };
         let payload = Some(&br#"{"specversion":"1.0","id":"1","source":"/","type":"other","subject":"acme","time":"2026-05-01T00:00:00Z","data":{}}"#[..]);
-        let message = RawMessage { at, stamped_at_us: None, key: None, payload, headers: Vec::new() };
+        let message = RawMessage { at, stamped_at_us: None, key: None, payload, headers: Headers::new() };
         pipeline.batcher.take(&message, now_us()).unwrap();
     };
     // The committer stands still until both batches are sealed.

@@ -18,8 +18,10 @@ use serde::{Deserialize, Serialize};
 use sql::lake::Lake;
 
 use super::ingest::CATALOG;
-use super::usage::{Stopwatch, ThreadTimes, memory_peak_mib};
+use super::usage::{NOTING, Stopwatch, ThreadTimes, memory_peak_mib};
 use crate::cli::runtime;
+use crate::ingest::FREED_MEMORY_KEPT;
+use crate::memory::keep_freed_memory;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Side {
@@ -70,11 +72,17 @@ impl IngestSide {
         }
         let taken = watch.taken();
         let mut stages_cpu_s: BTreeMap<String, f64> = BTreeMap::new();
+        let mut noting_cpu_s = 0.0;
         for (thread, cpu_s) in threads.finish() {
+            if thread == NOTING {
+                noting_cpu_s += cpu_s;
+                continue;
+            }
             *stages_cpu_s.entry(self.stage(&thread).to_owned()).or_default() += cpu_s;
         }
         let memory_mib = memory_peak_mib();
-        let measured = Measured { wall_s: taken.wall_s, cpu_s: taken.cpu_s, memory_mib, stages_cpu_s };
+        let cpu_s = taken.cpu_s - noting_cpu_s;
+        let measured = Measured { wall_s: taken.wall_s, cpu_s, memory_mib, stages_cpu_s };
         println!("{}", serde_json::to_string(&measured)?);
         Ok(())
     }
@@ -124,6 +132,7 @@ impl IngestSide {
     }
 
     fn ingest(&self) -> Result<()> {
+        keep_freed_memory(FREED_MEMORY_KEPT);
         let folder = tempfile::tempdir()?;
         let runtime = runtime()?;
         let run = IngestRun {

@@ -45,6 +45,8 @@ fn cpu_s_of(status: &str) -> f64 {
     (ticks(11) + ticks(12)) / 100.0
 }
 
+/// The thread that notes the times of the others, which takes longer the longer others make them wait.
+pub const NOTING: &str = "note times";
 /// How often the threads' times are noted.
 const NOTE_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -60,7 +62,7 @@ impl ThreadTimes {
         let ended = Arc::new(AtomicBool::new(false));
         let noting = {
             let ended = Arc::clone(&ended);
-            std::thread::spawn(move || {
+            let note = move || {
                 let mut times = HashMap::new();
                 note_times(&mut times);
                 while !ended.load(Ordering::Relaxed) {
@@ -68,7 +70,9 @@ impl ThreadTimes {
                     note_times(&mut times);
                 }
                 times
-            })
+            };
+            let noting = std::thread::Builder::new().name(NOTING.to_owned()).spawn(note);
+            noting.expect("the system can start a thread")
         };
         Self { ended, noting }
     }

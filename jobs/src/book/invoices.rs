@@ -239,6 +239,12 @@ impl Book {
         rows.into_iter().map(|row| from_row(row, Vec::new())).collect()
     }
 
+    /// Whether anything was issued of a period that starts before an instant.
+    pub async fn has_billed_before(&self, start_us: i64) -> Result<bool, BookError> {
+        let query = invoice::Entity::find().filter(invoice::Column::PeriodStartUs.lt(start_us));
+        Ok(query.one(&self.connection).await.in_step("read issued documents")?.is_some())
+    }
+
     /// A document by its printed number, or by its number if only one issuer has it; with its lines.
     pub async fn document(&self, number: &str) -> Result<Option<IssuedDocument>, BookError> {
         let step = "read an issued document";

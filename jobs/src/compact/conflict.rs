@@ -11,7 +11,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use ingest::columns::RejectedColumns;
 use ingest::day_file::{DayFileWriter, FileKind, FinishedFile};
-use ingest::raw_message::{Coordinates, RawMessage};
+use ingest::raw_message::{Coordinates, Headers, RawMessage};
 use ingest::rejected::{Refusal, RejectReason, Rejected};
 use ingest::timestamp::day_of;
 use sql::lake::{DataFile, Table, TableHandle};
@@ -272,8 +272,13 @@ impl Conflict {
             partition: self.arrival.partition,
             offset: self.arrival.offset,
         };
-        let message =
-            RawMessage { at, stamped_at_us: None, key: None, payload: Some(&payload), headers: Vec::new() };
+        let message = RawMessage {
+            at,
+            stamped_at_us: None,
+            key: None,
+            payload: Some(&payload),
+            headers: Headers::new(),
+        };
         let rejected = Rejected {
             why: Refusal::new(RejectReason::Conflict, &self.detail),
             batch_index: self.arrival.batch_index,

@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use deltalake_core::kernel::{Action, Remove};
-use ingest::commit::{Commit, CommitError, Position, TableLog};
+use ingest::commit::{Commit, CommitError, TableLog};
 use ingest::day_file::{FileKind, FinishedFile};
 use serde_json::json;
 use sql::lake::{DataFile, Lake, Table, TableSnapshot};
@@ -369,7 +369,7 @@ impl Compactor {
     ) -> Result<(), CompactError> {
         if let (Some(file), Some(rejected)) = (new.rejects, &mut self.rejected) {
             let actions = vec![Action::Add(file.add.clone())];
-            let commit = maintenance_commit("WRITE", self.epochs.rejected, actions, report);
+            let commit = Commit::maintenance("WRITE", self.epochs.rejected, actions, report.note());
             rejected.upload(&[file]).await?;
             rejected.commit(&commit).await?;
             self.epochs.rejected = Some(commit.positions[0].next);
@@ -378,7 +378,7 @@ impl Compactor {
         let removes = group.inputs.iter().map(|file| Action::Remove(remove(file, now_ms)));
         let adds = new.files.iter().map(|new| Action::Add(new.file.add.clone()));
         let actions = removes.chain(adds).collect();
-        let commit = maintenance_commit("OPTIMIZE", self.epochs.usage, actions, report);
+        let commit = Commit::maintenance("OPTIMIZE", self.epochs.usage, actions, report.note());
         self.usage.commit(&commit).await?;
         self.epochs.usage = Some(commit.positions[0].next);
         for day in group.days {
@@ -396,6 +396,12 @@ impl Compactor {
 }
 
 impl CompactReport {
+    /// What the log says of a compaction.
+    fn note(&self) -> (&'static str, serde_json::Value) {
+        let Self { duplicate_rows, conflict_rows, .. } = self;
+        ("meterhouseCompaction", json!({ "duplicateRows": duplicate_rows, "conflictRows": conflict_rows }))
+    }
+
     /// Nothing may appear or vanish but what was found to be a repeat.
     fn check(&self, days: &[i32]) -> Result<(), CompactError> {
         if self.rows_before == self.rows_after + self.duplicate_rows + self.conflict_rows {
@@ -408,25 +414,6 @@ impl CompactReport {
             duplicates: self.duplicate_rows,
             conflicts: self.conflict_rows,
         })
-    }
-}
-
-fn maintenance_commit(
-    operation: &'static str,
-    epoch: Option<i64>,
-    actions: Vec<Action>,
-    report: &CompactReport,
-) -> Commit {
-    let next = epoch.unwrap_or(0) + 1;
-    Commit {
-        operation,
-        parameters: HashMap::new(),
-        positions: vec![Position { application: MAINTENANCE.to_owned(), expected: epoch, next }],
-        actions,
-        notes: HashMap::from([(
-            "meterhouseCompaction".to_owned(),
-            json!({ "duplicateRows": report.duplicate_rows, "conflictRows": report.conflict_rows }),
-        )]),
     }
 }
 

@@ -8,7 +8,7 @@ use ingest::batch::{FILE_PREFIX, PartitionName, PartitionState};
 use ingest::committer::Outcome;
 use ingest::metrics::Metrics;
 use ingest::pipeline::{IngestReport, IngestRun, Pipeline, now_us};
-use ingest::raw_message::{Coordinates, RawMessage};
+use ingest::raw_message::{Coordinates, Headers, RawMessage};
 use ingest::settings::IngestSettings;
 use rating::catalog::Catalog;
 use sql::lake::Lake;
@@ -77,7 +77,7 @@ impl Sink for IntoLake {
             stamped_at_us: None,
             key: Some(key.as_bytes()),
             payload: Some(payload),
-            headers: Vec::new(),
+            headers: Headers::new(),
         };
         self.next += 1;
         pipeline.batcher.take(&message, self.arrival_us).map_err(stopped)?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ingest::decode::{DecodeLimits, Decoded, Decoder};
-use ingest::raw_message::{Coordinates, RawMessage};
+use ingest::raw_message::{Coordinates, Headers, RawMessage};
 use rdkafka::consumer::Consumer;
 
 use super::*;
@@ -110,7 +110,7 @@ fn decode(decoder: &Decoder, payload: &[u8], mut each: impl FnMut(Decoded<'_>)) 
         stamped_at_us: None,
         key: None,
         payload: Some(payload),
-        headers: Vec::new(),
+        headers: Headers::new(),
     };
     decoder.decode(&message, START_US + 40 * DAY_US, &mut |decoded| each(decoded));
 }

@@ -3,14 +3,14 @@
 //! The book decides what is issued; this follows. The commit is fenced like that of `rate`, so that neither undoes the
 //! other.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::Result;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use deltalake_core::kernel::Action;
 use futures::{StreamExt, TryStreamExt};
-use ingest::commit::{Commit, MAINTENANCE, Position, TableLog};
+use ingest::commit::{Commit, MAINTENANCE, TableLog};
 use ingest::day_file::FileKind;
 use ingest::day_files::{DayFiles, removal};
 use serde_json::json;
@@ -41,17 +41,8 @@ pub async fn as_issued(
     });
     let rewritten: Vec<Vec<Action>> =
         futures::stream::iter(rewritten).buffer_unordered(threads()).try_collect().await?;
-    let commit = Commit {
-        operation: "UPDATE",
-        parameters: HashMap::new(),
-        positions: vec![Position {
-            application: MAINTENANCE.to_owned(),
-            expected: epoch,
-            next: epoch.unwrap_or(0) + 1,
-        }],
-        actions: rewritten.into_iter().flatten().collect(),
-        notes: HashMap::from([("meterhouseJob".to_owned(), json!("issue"))]),
-    };
+    let actions = rewritten.into_iter().flatten().collect();
+    let commit = Commit::maintenance("UPDATE", epoch, actions, ("meterhouseJob", json!("issue")));
     log.commit(&commit).await?;
     log.settle().await;
     Ok(())

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ::sql::lake::{Lake, Table, TableSnapshot};
+use ::sql::lake::{DataFile, Lake, Table, TableSnapshot};
 use anyhow::Result;
 use rating::catalog::Catalog;
 use rating::exact::Exact;
@@ -112,7 +112,7 @@ impl BilledLast {
         // Before the first event there was no version.
         if let Ok(version) = u64::try_from(self.version) {
             let then = lake.table(Table::UsageEvents).snapshot(Some(version)).await?;
-            known.extend(then.files.into_iter().filter(|file| file.is_correction()).map(|file| file.path));
+            known.extend(then.files.into_iter().filter(DataFile::is_correction).map(|file| file.path));
         }
         let mut events = TableSnapshot::clone(now);
         events.files.retain(|file| !file.is_correction() || known.contains(&file.path));

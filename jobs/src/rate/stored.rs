@@ -13,7 +13,7 @@ use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use deltalake_core::kernel::Action;
 use futures::TryStreamExt;
-use ingest::commit::{Commit, Committed, MAINTENANCE, Position, TableLog};
+use ingest::commit::{Commit, Committed, MAINTENANCE, TableLog};
 use ingest::day_file::{FileKind, FinishedFile};
 use ingest::day_files::{DayFiles, removal};
 use serde_json::json;
@@ -152,7 +152,8 @@ impl DraftTables {
     pub async fn hold(self) -> Result<()> {
         let [invoice_epoch, line_epoch] = self.epochs;
         for (mut log, epoch) in [(self.lines, line_epoch), (self.invoices, invoice_epoch)] {
-            log.commit(&fenced(epoch, "WRITE", Vec::new(), "issue")).await?;
+            let note = ("meterhouseJob", json!("issue"));
+            log.commit(&Commit::maintenance("WRITE", epoch, Vec::new(), note)).await?;
             log.settle().await;
         }
         Ok(())
@@ -212,21 +213,11 @@ impl Changing<'_> {
         let adds = added.into_iter().map(|file| file.add).chain(kept.into_iter().map(|file| file.add));
         let operation = if replaced.is_empty() { "WRITE" } else { "UPDATE" };
         let actions = removals.chain(adds.map(Action::Add)).collect();
-        let committed = self.log.commit(&fenced(self.epoch, operation, actions, "rate")).await?;
+        let note = ("meterhouseJob", json!("rate"));
+        let commit = Commit::maintenance(operation, self.epoch, actions, note);
+        let committed = self.log.commit(&commit).await?;
         self.log.settle().await;
         Ok(committed)
-    }
-}
-
-/// A commit that lands only if nobody else's did since the table was at this epoch.
-fn fenced(epoch: Option<i64>, operation: &'static str, actions: Vec<Action>, job: &str) -> Commit {
-    let next = epoch.unwrap_or(0) + 1;
-    Commit {
-        operation,
-        parameters: HashMap::new(),
-        positions: vec![Position { application: MAINTENANCE.to_owned(), expected: epoch, next }],
-        actions,
-        notes: HashMap::from([("meterhouseJob".to_owned(), json!(job))]),
     }
 }
 

@@ -73,6 +73,7 @@ impl UnbilledSearch<'_> {
         let ended_by_us = self.book.now_us().await?.saturating_sub(grace_us);
         let (PeriodChoice::Month(day) | PeriodChoice::Day(day)) = self.choice;
         let mut problems = Vec::new();
+        let mut catalog = Arc::clone(catalog);
         for back in (1..=self.look_back).rev() {
             let first = day.first_of_month().checked_sub(i64::from(back).months())?;
             let span = Span { start_us: utc_us(first)?, end_us: utc_us(first.checked_add(1.month())?)? };
@@ -81,13 +82,10 @@ impl UnbilledSearch<'_> {
             }
             let choice = PeriodChoice::Month(first);
             let billed = billed_in(first, documents);
-            let catalog = match self.book.catalog_in_force(deciding_instant_us(choice)).await? {
-                Some(found) => Arc::new(found.catalog),
-                None => Arc::clone(catalog),
-            };
-            let month = Month { choice, first, span, catalog, billed, ended_by_us };
+            catalog = self.catalog_of(choice, catalog).await?;
+            let month = Month { choice, first, span, catalog: Arc::clone(&catalog), billed, ended_by_us };
             if month.billed.is_empty() && self.only.is_none() {
-                problems.extend(self.nobody_billed(&month));
+                problems.extend(self.nobody_billed(&month).await?);
             } else {
                 self.look_at(&month, changes, &mut problems).await?;
             }
@@ -95,20 +93,38 @@ impl UnbilledSearch<'_> {
         Ok(problems)
     }
 
-    /// A month that nobody closed is one problem, and not one of each tenant.
-    fn nobody_billed(&self, month: &Month<'_>) -> Option<Problem> {
+    /// The catalog of a month. Mostly it is the one that is known already; a large one takes its time to read.
+    async fn catalog_of(&self, month: PeriodChoice, known: Arc<Catalog>) -> Result<Arc<Catalog>> {
+        let Some(in_force) = self.book.catalog_version_in_force(deciding_instant_us(month)).await? else {
+            return Ok(known);
+        };
+        let hash = in_force.catalog_hash;
+        if known.hash.to_hex().as_str() == hash {
+            return Ok(known);
+        }
+        let content = self.book.catalog_content(&hash).await?;
+        Ok(Arc::new(Catalog::parse(&content, &format!("the catalog of {month}"))?))
+    }
+
+    /// A month that nobody closed is one problem, and not one of each tenant. Before the first invoice ever, nothing is missing:
+    /// what the lake holds of that time was billed elsewhere.
+    async fn nobody_billed(&self, month: &Month<'_>) -> Result<Option<Problem>> {
+        if !self.book.has_billed_before(month.span.start_us).await? {
+            return Ok(None);
+        }
         let last = days(month.first.last_of_month());
         let is_of_month = |day: i32| (days(month.first)..=last).contains(&day);
         let mut files = self.snapshot.iter().flat_map(|snapshot| &snapshot.files);
-        files.any(|file| is_of_month(file.day) && !file.is_correction()).then(|| Problem {
+        let has_usage = files.any(|file| is_of_month(file.day) && !file.is_correction());
+        Ok(has_usage.then(|| Problem {
             tenant: EVERYBODY.to_owned(),
             period: month.choice.to_string(),
             kind: ProblemKind::Unbilled,
             text: format!(
-                "there is usage and nobody was billed: `meterhouse close --period {}`, unless it was billed elsewhere",
+                "there is usage and nobody was billed: `meterhouse close --period {}`",
                 month.choice
             ),
-        })
+        }))
     }
 
     async fn look_at(

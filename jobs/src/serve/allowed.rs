@@ -50,7 +50,8 @@ const FUNCTIONS: &str = "
     shobj_description user pg_operator_is_visible pg_ts_config_is_visible pg_conversion_is_visible
     pg_opclass_is_visible pg_statistics_obj_is_visible pg_char_to_encoding pg_get_function_sqlbody pg_size_pretty pg_table_size pg_database_size
     pg_indexes_size pg_tablespace_location pg_get_function_result pg_get_function_arguments
-    pg_get_function_identity_arguments";
+    pg_get_function_identity_arguments pg_collation_is_visible pg_opfamily_is_visible pg_ts_parser_is_visible
+    pg_ts_dict_is_visible pg_ts_template_is_visible getdatabaseencoding format";
 
 /// Table functions that read nothing of the lake.
 const TABLE_FUNCTIONS: [&str; 3] = ["generate_series", "range", "pg_get_keywords"];

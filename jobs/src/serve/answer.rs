@@ -17,6 +17,7 @@ use postgres_types::Type;
 
 use super::command::Command;
 use super::connection::Connection;
+use super::copy::CopyLayout;
 use super::failure::Failure;
 use super::query::{self, Planned};
 use super::sessions::UserSession;
@@ -47,6 +48,8 @@ impl Open {
 
 pub enum Answer {
     Rows(QueryResponse),
+    /// Rows whose values are texts, and how they are written.
+    Copy(QueryResponse, CopyLayout),
     Done(String),
 }
 
@@ -69,7 +72,9 @@ impl Connection {
             return Err(Failure::new("25P02", message));
         }
         let planned = match &command {
-            Command::Query(statement) | Command::Declare { query: statement, .. } => {
+            Command::Query(statement)
+            | Command::Copy { query: statement, .. }
+            | Command::Declare { query: statement, .. } => {
                 Some(Arc::new(query::plan(session, statement).await?))
             }
             _ => None,
@@ -87,6 +92,10 @@ impl Connection {
             Command::Query(statement) => {
                 let planned = prepared.planned.as_deref();
                 Ok(Answer::Rows(self.query(session, statement, planned, portal).await?))
+            }
+            Command::Copy { query, layout } => {
+                let rows = self.query(session, query, prepared.planned.as_deref(), None).await?;
+                Ok(Answer::Copy(rows, layout.clone()))
             }
             Command::Begin => {
                 if self.transaction == TransactionStatus::Idle {

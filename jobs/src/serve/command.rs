@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::ast::{
     TransactionAccessMode, TransactionMode, Value, ValueWithSpan,
 };
 
+use super::copy::{self, CopyLayout};
 use super::failure::Failure;
 
 /// A statement that is allowed.
@@ -15,6 +16,11 @@ use super::failure::Failure;
 pub enum Command {
     /// Anything that is planned: queries, and what describes tables.
     Query(Box<Statement>),
+    /// A query whose rows are written as text or CSV.
+    Copy {
+        query: Box<Statement>,
+        layout: CopyLayout,
+    },
     Begin,
     Commit,
     Rollback,
@@ -53,6 +59,10 @@ impl Command {
             | Statement::ExplainTable { .. }
             | Statement::ShowTables { .. }
             | Statement::ShowColumns { .. } => Ok(Self::Query(Box::new(statement))),
+            Statement::Copy { .. } => {
+                let (query, layout) = copy::read(statement)?;
+                Ok(Self::Copy { query: Box::new(query), layout })
+            }
             Statement::StartTransaction { modes, statements, exception: None, .. }
                 if statements.is_empty() && reads(&modes) =>
             {
@@ -197,6 +207,8 @@ mod tests {
             "SET extra_float_digits = -3",
             "SHOW server_version",
             "FETCH FORWARD 10 FROM a",
+            "COPY a TO STDOUT",
+            "COPY (SELECT 1) TO STDOUT WITH (FORMAT csv)",
             "DISCARD ALL",
             "DEALLOCATE ALL",
         ] {
@@ -205,7 +217,9 @@ mod tests {
         for text in [
             "INSERT INTO a VALUES (1)",
             "BEGIN READ WRITE",
-            "COPY a TO STDOUT",
+            "COPY a FROM STDIN",
+            "COPY a TO '/tmp/a'",
+            "COPY (DELETE FROM a RETURNING b) TO '/tmp/a'",
             "CREATE TABLE a (b int)",
             "DROP TABLE a",
             "PREPARE a AS SELECT 1",

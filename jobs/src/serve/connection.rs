@@ -12,6 +12,7 @@ use datafusion_postgres::pgwire::api::portal::{Format, Portal};
 use datafusion_postgres::pgwire::api::results::{FieldInfo, QueryResponse, Tag};
 use datafusion_postgres::pgwire::api::stmt::StoredStatement;
 use datafusion_postgres::pgwire::error::ErrorInfo;
+use datafusion_postgres::pgwire::messages::copy::{CopyData, CopyDone, CopyOutResponse};
 use datafusion_postgres::pgwire::messages::data::{
     FieldDescription, NoData, ParameterDescription, RowDescription,
 };
@@ -31,6 +32,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::answer::{Answer, Open, Prepared};
 use super::client_settings::ClientSettings;
 use super::command::Command;
+use super::copy::CopyLayout;
 use super::failure::Failure;
 use super::login::Login;
 use super::query;
@@ -230,6 +232,7 @@ impl Connection {
                     self.row_description(&response.row_schema()).await?;
                     self.rows(&mut response, 0).await?;
                 }
+                Answer::Copy(rows, layout) => self.copy(rows, &layout).await?,
                 Answer::Done(tag) => self.complete(Tag::new(&tag)).await?,
             }
         }
@@ -326,6 +329,7 @@ impl Connection {
                 let prepared = Arc::clone(&open.portal.statement);
                 match self.answer(&session, &prepared.statement, Some(&open.portal)).await? {
                     Answer::Rows(rows) => rows,
+                    Answer::Copy(rows, layout) => return self.copy(rows, &layout).await,
                     Answer::Done(tag) => {
                         return self.complete(Tag::new(&tag)).await;
                     }
@@ -363,6 +367,25 @@ impl Connection {
         }
         self.feed(PgWireBackendMessage::PortalSuspended(PortalSuspended::new())).await?;
         Ok(true)
+    }
+
+    /// Sends all rows as lines of text.
+    async fn copy(&mut self, mut response: QueryResponse, layout: &CopyLayout) -> Result<(), Failure> {
+        let columns = response.row_schema();
+        let count = i16::try_from(columns.len()).unwrap_or(i16::MAX);
+        let begun = CopyOutResponse::new(0, count, vec![0; columns.len()]);
+        self.feed(PgWireBackendMessage::CopyOutResponse(begun)).await?;
+        if let Some(header) = layout.header(columns.iter().map(FieldInfo::name)) {
+            self.feed(PgWireBackendMessage::CopyData(CopyData::new(header))).await?;
+        }
+        let mut rows = 0;
+        while let Some(row) = response.data_rows().next().await {
+            let line = layout.row(&row?);
+            self.feed(PgWireBackendMessage::CopyData(CopyData::new(line))).await?;
+            rows += 1;
+        }
+        self.feed(PgWireBackendMessage::CopyDone(CopyDone::new())).await?;
+        self.complete(Tag::new("COPY").with_rows(rows)).await
     }
 
     async fn complete(&mut self, tag: Tag) -> Result<(), Failure> {

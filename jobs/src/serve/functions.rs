@@ -11,6 +11,7 @@ use datafusion::logical_expr::{
 use datafusion::prelude::SessionContext;
 
 use super::client_settings::server_version;
+use super::format_function::Format;
 
 /// Registers them for a user.
 pub fn register(context: &SessionContext, user: &str) {
@@ -37,6 +38,12 @@ pub fn register(context: &SessionContext, user: &str) {
         ("pg_conversion_is_visible", ScalarValue::Boolean(Some(true))),
         ("pg_opclass_is_visible", ScalarValue::Boolean(Some(true))),
         ("pg_statistics_obj_is_visible", ScalarValue::Boolean(Some(true))),
+        ("pg_collation_is_visible", ScalarValue::Boolean(Some(true))),
+        ("pg_opfamily_is_visible", ScalarValue::Boolean(Some(true))),
+        ("pg_ts_parser_is_visible", ScalarValue::Boolean(Some(true))),
+        ("pg_ts_dict_is_visible", ScalarValue::Boolean(Some(true))),
+        ("pg_ts_template_is_visible", ScalarValue::Boolean(Some(true))),
+        ("getdatabaseencoding", text("UTF8")),
         // The encoding that every database here has.
         ("pg_char_to_encoding", ScalarValue::Int32(Some(6))),
         ("pg_size_pretty", nothing.clone()),
@@ -53,6 +60,7 @@ pub fn register(context: &SessionContext, user: &str) {
         context.register_udf(ScalarUDF::from(Constant::new(name, value)));
     }
     context.register_udf(ScalarUDF::from(CurrentSetting::default()));
+    context.register_udf(ScalarUDF::from(Format::default()));
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

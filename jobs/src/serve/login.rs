@@ -18,7 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::client_settings::{ClientSettings, server_version};
 use super::failure::Failure;
-use super::scram::{Exchange, MECHANISM, ScramError, Verifier};
+use super::scram::{Exchange, MECHANISM, MECHANISM_PLUS, ScramError, Verifier};
 use super::server::{Cancel, Server};
 use super::socket::Socket;
 use super::users::User;
@@ -93,15 +93,18 @@ async fn prove(socket: &mut Socket, server: &Server, name: &str) -> Result<Proof
         None => Verifier::of_nobody(name, &server.secret),
     };
     socket.set_state(PgWireConnectionState::AuthenticationInProgress);
-    send(socket, Authentication::SASL(vec![MECHANISM.to_owned()])).await?;
+    let end_point = server.end_point.as_deref().filter(|_| socket.is_secure());
+    let mut mechanisms = vec![MECHANISM.to_owned()];
+    if end_point.is_some() {
+        mechanisms.insert(0, MECHANISM_PLUS.to_owned());
+    }
+    send(socket, Authentication::SASL(mechanisms)).await?;
     let Some(PgWireFrontendMessage::PasswordMessageFamily(first)) = next(socket).await? else {
         return Ok(Proof::Gone);
     };
     let first = first.into_sasl_initial_response()?;
-    if first.auth_method != MECHANISM {
-        return Ok(Proof::Wrong(ScramError::Malformed));
-    }
-    let (exchange, answer) = match Exchange::begin(verifier, first.data.as_deref().unwrap_or_default()) {
+    let message = first.data.as_deref().unwrap_or_default();
+    let (exchange, answer) = match Exchange::begin(verifier, &first.auth_method, end_point, message) {
         Ok(begun) => begun,
         Err(error) => return Ok(Proof::Wrong(error)),
     };

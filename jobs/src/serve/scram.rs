@@ -1,4 +1,5 @@
-//! Passwords: SCRAM-SHA-256 as PostgreSQL does it (RFC 5802, RFC 7677), without channel binding.
+//! Passwords: SCRAM-SHA-256 as PostgreSQL does it (RFC 5802, RFC 7677), and with it channel binding by the server's
+//! certificate (RFC 5929), by which a client sees that nobody stands between.
 //!
 //! Owns what is stored of a password, the verifier, in PostgreSQL's own notation, and the server's half of a login. From
 //! a verifier nobody can log in: it does not contain what a client must know. Does not own sending messages.
@@ -12,6 +13,9 @@ use datafusion_postgres::pgwire::api::auth::sasl::scram::{gen_salted_password, r
 use ring::{digest, hmac};
 
 pub const MECHANISM: &str = "SCRAM-SHA-256";
+pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
+/// How a client that binds the login to its channel begins.
+const BOUND: &str = "p=tls-server-end-point";
 /// PostgreSQL's default too.
 const ITERATIONS: u32 = 4096;
 /// More would let a mistyped setting block every login.
@@ -81,7 +85,9 @@ impl Verifier {
 pub enum ScramError {
     #[error("the login message is not one of SCRAM-SHA-256")]
     Malformed,
-    #[error("the client asks for channel binding, which is not offered")]
+    #[error(
+        "the client and this server see different channels between them, or do not agree on binding to one"
+    )]
     ChannelBinding,
     #[error("the password is wrong")]
     WrongPassword,
@@ -91,34 +97,45 @@ pub enum ScramError {
 #[derive(Debug)]
 pub struct Exchange {
     verifier: Verifier,
-    /// The part of the first message that says what the client knows of channel binding.
-    header: String,
+    /// What the first message says of channel binding, and what is bound.
+    channel: Vec<u8>,
     client_first: String,
     server_first: String,
     nonce: String,
 }
 
 impl Exchange {
-    /// Takes the client's first message and answers it.
-    pub fn begin(verifier: Verifier, message: &[u8]) -> Result<(Self, String), ScramError> {
+    /// Takes the client's first message and answers it. `mechanism` is the one that the client chose; `end_point` is what
+    /// the channel can be bound to, if that was offered.
+    pub fn begin(
+        verifier: Verifier,
+        mechanism: &str,
+        end_point: Option<&[u8]>,
+        message: &[u8],
+    ) -> Result<(Self, String), ScramError> {
         let message = std::str::from_utf8(message).map_err(|_| ScramError::Malformed)?;
-        // `n,,` or `y,,`, and between the commas perhaps another name to act for; then `n=user,r=nonce`.
+        // `n,,`, `y,,` or `p=kind,,`, and between the commas perhaps another name to act for; then `n=user,r=nonce`.
         let mut parts = message.splitn(3, ',');
         let (binding, authorization) = (parts.next(), parts.next());
         let client_first = parts.next().ok_or(ScramError::Malformed)?;
-        match (binding, authorization) {
-            (Some("n" | "y"), Some("")) => {}
-            (Some(binding), _) if binding.starts_with("p=") => return Err(ScramError::ChannelBinding),
+        let bound = match (mechanism, binding, authorization, end_point) {
+            (MECHANISM, Some("n"), Some(""), _) | (MECHANISM, Some("y"), Some(""), None) => &[],
+            (MECHANISM_PLUS, Some(BOUND), Some(""), Some(end_point)) => end_point,
+            // It would bind and was not offered to: somebody changed the offer.
+            (MECHANISM, Some("y"), Some(""), Some(_)) => return Err(ScramError::ChannelBinding),
+            (_, Some(binding), Some(""), _) if binding.starts_with("p=") => {
+                return Err(ScramError::ChannelBinding);
+            }
             _ => return Err(ScramError::Malformed),
-        }
-        let header = message[..message.len() - client_first.len()].to_owned();
+        };
+        let header = &message[..message.len() - client_first.len()];
         let client_nonce = field(client_first, "r=").filter(|nonce| !nonce.is_empty());
         let nonce = format!("{}{}", client_nonce.ok_or(ScramError::Malformed)?, random_nonce());
         let server_first =
             format!("r={nonce},s={},i={}", STANDARD.encode(&verifier.salt), verifier.iterations);
         let exchange = Self {
             verifier,
-            header,
+            channel: [header.as_bytes(), bound].concat(),
             client_first: client_first.to_owned(),
             server_first: server_first.clone(),
             nonce,
@@ -135,7 +152,7 @@ impl Exchange {
             .ok()
             .and_then(|proof| proof.try_into().ok())
             .ok_or(ScramError::Malformed)?;
-        if field(without_proof, "c=") != Some(&STANDARD.encode(&self.header)) {
+        if field(without_proof, "c=") != Some(&STANDARD.encode(&self.channel)) {
             return Err(ScramError::ChannelBinding);
         }
         if field(without_proof, "r=") != Some(&self.nonce) {
@@ -174,7 +191,8 @@ mod tests {
     fn exchange_of_the_rfc() -> Exchange {
         let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
         let verifier = Verifier::with_salt("pencil", salt);
-        let (exchange, _) = Exchange::begin(verifier, b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO").unwrap();
+        let (exchange, _) =
+            Exchange::begin(verifier, MECHANISM, None, b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO").unwrap();
         let nonce = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".to_owned();
         let server_first = format!("r={nonce},s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096");
         Exchange { nonce, server_first, ..exchange }
@@ -202,11 +220,50 @@ mod tests {
         for (message, expected) in cases {
             assert_eq!(exchange_of_the_rfc().finish(message.as_bytes()), Err(expected), "{message}");
         }
-        let begin = |first: &str| Exchange::begin(Verifier::of("x"), first.as_bytes()).map(|_| ());
+        let begin =
+            |first: &str| Exchange::begin(Verifier::of("x"), MECHANISM, None, first.as_bytes()).map(|_| ());
         assert_eq!(begin("p=tls-server-end-point,,n=,r=abc"), Err(ScramError::ChannelBinding));
         for malformed in ["", "n", "n,,", "n,,n=a", "n,,r=", "n,a=root,n=a,r=abc", "x,,n=a,r=b"] {
             assert_eq!(begin(malformed), Err(ScramError::Malformed), "{malformed}");
         }
+    }
+
+    /// The example of the RFC with a channel: only what the client binds changes, and so its proof.
+    #[test]
+    fn a_login_is_bound_to_its_channel() {
+        let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
+        let begin = |mechanism: &str, end_point: Option<&[u8]>, first: &str| {
+            Exchange::begin(
+                Verifier::with_salt("pencil", salt.clone()),
+                mechanism,
+                end_point,
+                first.as_bytes(),
+            )
+        };
+        let first = "p=tls-server-end-point,,n=user,r=abc";
+        let finish = |seen: &[u8]| {
+            let (exchange, server_first) = begin(MECHANISM_PLUS, Some(b"certificate"), first).unwrap();
+            let channel = STANDARD.encode([b"p=tls-server-end-point,,", seen].concat());
+            let last = format!("c={channel},r={}", exchange.nonce);
+            let salted = gen_salted_password("pencil", &salt, ITERATIONS as usize);
+            let client_key = mac(&salted, b"Client Key");
+            let signed = format!("n=user,r=abc,{server_first},{last}");
+            let signature = mac(&hash(&client_key), signed.as_bytes());
+            let proof: Vec<u8> = client_key.iter().zip(signature).map(|(key, signed)| key ^ signed).collect();
+            exchange.finish(format!("{last},p={}", STANDARD.encode(proof)).as_bytes()).map(|_| ())
+        };
+        assert_eq!(finish(b"certificate"), Ok(()));
+        assert_eq!(finish(b"another one"), Err(ScramError::ChannelBinding));
+        let failed = |mechanism: &str, end_point: Option<&[u8]>, first: &str| {
+            begin(mechanism, end_point, first).map(|_| ()).unwrap_err()
+        };
+        let plain = "y,,n=user,r=abc";
+        assert_eq!(failed(MECHANISM, Some(b"certificate"), plain), ScramError::ChannelBinding);
+        assert!(begin(MECHANISM, None, plain).is_ok());
+        assert_eq!(failed(MECHANISM_PLUS, None, first), ScramError::ChannelBinding);
+        assert_eq!(failed(MECHANISM_PLUS, Some(b"certificate"), "n,,n=,r=abc"), ScramError::Malformed);
+        let other = "p=tls-unique,,n=,r=abc";
+        assert_eq!(failed(MECHANISM_PLUS, Some(b"certificate"), other), ScramError::ChannelBinding);
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct Server {
     pub(super) statement_timeout: Option<Duration>,
     pub(super) idle_timeout: Duration,
     pub(super) requires_tls: bool,
+    /// What logins can be bound to.
+    pub(super) end_point: Option<Vec<u8>>,
     /// Makes the answers for users that do not exist.
     pub(super) secret: String,
     pub(super) process_numbers: RandomPidSecretKeyGenerator,

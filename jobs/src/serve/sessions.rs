@@ -46,9 +46,6 @@ pub struct UserSession {
     pub is_restricted: bool,
     /// Tables and table functions of the lake.
     pub names: BTreeSet<String>,
-    /// Kept because its `information_schema` knows its catalog only as long as it is there.
-    #[expect(dead_code, reason = "it is only kept alive")]
-    lake_session: LakeSession,
 }
 
 impl UserSession {
@@ -142,7 +139,7 @@ impl Sessions {
                 build_session(&self.lake, &settings, &opening.tables, &opening.sources, runtime).await?
             }
         };
-        let session = Arc::new(user_session(opening.number, lake_session, &bases[&user.name], user)?);
+        let session = Arc::new(user_session(opening.number, &lake_session, &bases[&user.name], user)?);
         opening.users.insert(user.name.clone(), Arc::clone(&session));
         Ok(session)
     }
@@ -182,7 +179,7 @@ async fn open(
     Ok(Opening { number, tables, sources, session, looked_at: Instant::now(), users: HashMap::new() })
 }
 
-fn user_session(number: u64, lake_session: LakeSession, base: &Base, user: &User) -> Result<UserSession> {
+fn user_session(number: u64, lake_session: &LakeSession, base: &Base, user: &User) -> Result<UserSession> {
     let lake = lake_session.context.state();
     let catalog = lake_session.context.catalog(DATABASE).context("the lake's session has no catalog")?;
     let public = catalog.schema(PUBLIC).context("the lake's session has no tables")?;
@@ -215,7 +212,6 @@ fn user_session(number: u64, lake_session: LakeSession, base: &Base, user: &User
         state: with_allowed_functions(state, &of_the_lake, table_functions),
         is_restricted: user.tenant.is_some(),
         names,
-        lake_session,
     })
 }
 

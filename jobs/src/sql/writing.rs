@@ -4,6 +4,7 @@
 //! (`output`), which it uses for tables: one of those starts anew after some rows, so its columns are as wide as the
 //! widest of these.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -227,17 +228,22 @@ fn without_formulas(batch: &RecordBatch) -> Result<RecordBatch> {
         }
         let texts = cast(column, &DataType::Utf8)?;
         let texts: &StringArray = texts.as_string();
+        if !texts.iter().flatten().any(is_formula) {
+            return Ok(Arc::clone(column));
+        }
         let safe = texts.iter().map(|text| text.map(safe_text));
         Ok(cast(&safe.collect::<StringArray>(), column.data_type())?)
     });
     Ok(RecordBatch::try_new(batch.schema(), columns.collect::<Result<_>>()?)?)
 }
 
-fn safe_text(text: &str) -> String {
-    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
-    // What is a plain number is no formula.
-    let is_number = text.parse::<rust_decimal::Decimal>().is_ok();
-    if is_formula && !is_number { format!("'{text}") } else { text.to_owned() }
+fn safe_text(text: &str) -> Cow<'_, str> {
+    if is_formula(text) { format!("'{text}").into() } else { text.into() }
+}
+
+/// What is a plain number is no formula.
+fn is_formula(text: &str) -> bool {
+    text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) && text.parse::<rust_decimal::Decimal>().is_err()
 }
 
 struct TableSink<'m, W: Write> {

@@ -79,6 +79,11 @@ fn a_roll_up_that_was_cut_short_keeps_what_counts() {
     let wanted = quantities("events");
     assert_eq!(quantities("auto"), wanted);
     world.run(&["rollup"], 0);
-    assert_eq!(quantities("rollups").lines().count(), quantities("auto").lines().count());
     assert_eq!(quantities("auto"), wanted);
+    // Without what roll-ups do not answer.
+    let rolled_up = quantities("rollups");
+    assert!(
+        rolled_up.lines().count() > 1 && rolled_up.lines().all(|row| wanted.contains(row)),
+        "{rolled_up}"
+    );
 }

@@ -48,6 +48,27 @@ fn zemfyre() {
     check("zemfyre");
 }
 
+/// What a query does not ask for is not rated; that must not change what it asks for.
+#[test]
+fn each_kind_of_charges_is_the_same_alone() {
+    let folder = lake("redline");
+    for kind in ["charge", "by_peak", "by_average", "cost", "limit"] {
+        let asked = |filter: &str| {
+            let query = format!("SELECT * FROM charges('2026-03') WHERE {filter}");
+            run(folder.path(), &["sql", "--format", "csv", &query], &[0])
+        };
+        let alone = asked(&format!("kind = '{kind}'"));
+        assert_eq!(alone, asked(&format!("concat(kind, '') = '{kind}'")));
+        assert!(alone.lines().count() > 1, "there are rows of {kind}: {alone}");
+        let some = asked(&format!("kind IN ('{kind}', 'none') AND kind <> 'limits'"));
+        assert_eq!(some, alone);
+    }
+    let none = "SELECT count(*) FROM charges('2026-03') WHERE kind = 'none'";
+    assert_eq!(run(folder.path(), &["sql", "--format", "csv", none], &[0]), "count(*)\n0\n");
+    let narrow = "SELECT amount FROM charges('2026-03') WHERE kind = 'cost' AND tenant = 'licence-5d41402a'";
+    assert!(run(folder.path(), &["sql", "--format", "csv", narrow], &[0]).lines().count() > 1);
+}
+
 #[test]
 fn every_report_has_a_known_answer() {
     let folder = testdata().join("reports");

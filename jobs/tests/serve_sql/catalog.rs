@@ -48,6 +48,22 @@ fn grafana_finds_the_columns() {
     assert_eq!(found.split(' ').count(), 20, "{found}");
 }
 
+/// What stands behind views is nobody's business.
+#[test]
+fn grafana_lists_tables_and_views_alone() {
+    let world = World::new(false);
+    let served = world.serve("");
+    let asked = FILES.iter().find(|(name, _)| *name == "grafana").unwrap().1.split("----\n");
+    let mut client = served.client("anna");
+    for query in asked.filter(|query| query.contains("FROM information_schema.tables")) {
+        let found = names(&mut client, query);
+        assert!(found.contains("usage_daily") && !found.contains("lake."), "{found}");
+        assert_eq!(found.matches("usage_daily").count(), 1, "{found}");
+    }
+    assert_eq!(names(&mut client, "SELECT schema_name FROM information_schema.schemata"), "public");
+    assert_eq!(client.simple("SELECT count(*) > 0 FROM lake.usage_daily").value(), "t");
+}
+
 fn names(client: &mut Client, query: &str) -> String {
     let answer = client.simple(query);
     assert_eq!(answer.error, None, "{query}");

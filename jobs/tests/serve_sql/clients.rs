@@ -51,12 +51,24 @@ fn psql_asks_and_browses() {
         let said = browse(command);
         assert!(said.contains(expected), "{command}: {said}");
     }
-    let others = "\\d+ \\dv \\dv+ \\di \\ds \\dm \\dx \\du \\dg \\df \\df+ \\db \\dT \\dT+ \\dD \\dC \\dc \\do \\da \\dE \\ddp \\drds \\z";
+    let others = "\\d+ \\dv \\dv+ \\di \\ds \\dm \\dx \\du \\dg \\df \\df+ \\db \\dT \\dT+ \\dD \\dC \\dc \\do \\da \\dE \\ddp \\drds \\z \\dO \\dd \\dX \\dAc";
     for command in others.split(' ').chain(["\\d no_such_table", "\\dt public.usage*", "\\dT numeric"]) {
         let output = psql(&served, "acme", &["-c", command]).unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(!errors.contains("ERROR"), "{command}: {errors}");
     }
+    let copied = said(
+        &psql(
+            &served,
+            "acme",
+            &[
+                "-c",
+                "\\copy (SELECT tenant, sum(value) AS s FROM usage_events GROUP BY 1) TO STDOUT CSV HEADER",
+            ],
+        )
+        .unwrap(),
+    );
+    assert_eq!(copied, "tenant,s\nacme,6105.000000000\n");
     // In pieces, by a cursor.
     let pieces = ["-A", "-t", "-v", "FETCH_COUNT=3", "-c", "SELECT id FROM usage_events ORDER BY id"];
     assert_eq!(said(&psql(&served, "anna", &pieces).unwrap()).lines().count(), 28);
@@ -86,6 +98,8 @@ with psycopg.connect(place) as connection:
         cursor.execute("SELECT id FROM usage_events ORDER BY id")
         assert len(cursor.fetchmany(5)) == 5 and len(cursor.fetchall()) == 9
     connection.commit()
+    with connection.cursor().copy("COPY (SELECT id, value FROM usage_events WHERE meter = 'stored' ORDER BY id LIMIT 2) TO STDOUT") as copy:
+        assert list(copy.rows()) == [("a1", "1001.000000000"), ("a2", "1002.000000000")]
     try:
         connection.execute("DELETE FROM usage_events")
         raise SystemExit("it deleted")

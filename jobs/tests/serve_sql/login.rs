@@ -176,6 +176,10 @@ fn with_a_certificate_connections_are_encrypted() {
         let root = world.path("server.crt").display().to_string();
         let output = ask(&format!("sslmode=verify-full sslrootcert={root}"));
         assert_eq!(String::from_utf8_lossy(&output.stdout), "14\n", "{output:?}");
+        for binding in ["require", "prefer", "disable"] {
+            let output = ask(&format!("sslmode=require channel_binding={binding}"));
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "14\n", "{binding}: {output:?}");
+        }
         assert!(String::from_utf8_lossy(&ask("sslmode=disable").stderr).contains("encrypted"));
     }
     server.stop(|| {});

@@ -44,6 +44,32 @@ fn decimals_keep_every_digit() {
 }
 
 #[test]
+fn rows_are_copied_as_lines() {
+    let world = World::new(false);
+    let served = world.serve("rows = 5");
+    let mut client = served.client("acme");
+    let query =
+        "COPY (SELECT tenant, value, NULL AS n FROM usage_events WHERE id = 'a1' ORDER BY value) TO STDOUT";
+    let expected = ["acme\t1.000000000\t\\N\n", "acme\t1001.000000000\t\\N\n"];
+    for answer in [client.simple(query), client.extended(query, &[])] {
+        assert_eq!(answer.error, None);
+        let lines: Vec<&str> = answer.rows.iter().filter_map(|row| row[0].as_deref()).collect();
+        assert_eq!((lines.as_slice(), answer.tags.join(",")), (&expected[..], "COPY 2".to_owned()));
+    }
+    for (wrong, code) in [
+        ("COPY usage_events (id) TO STDOUT", "54000"),
+        ("COPY (SELECT 1 / 0) TO STDOUT", "22012"),
+        ("COPY usage_events FROM STDIN", "42501"),
+        ("COPY nothing TO STDOUT", "42000"),
+    ] {
+        for answer in [client.simple(wrong), client.extended(wrong, &[])] {
+            assert_eq!(answer.code(), code, "{wrong}: {answer:?}");
+        }
+    }
+    assert_eq!(client.simple("SELECT 1").value(), "1");
+}
+
+#[test]
 fn a_correlated_subquery_is_computed_and_not_made_null() {
     let world = World::new(false);
     let served = world.serve("");

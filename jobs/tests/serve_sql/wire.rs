@@ -191,6 +191,8 @@ impl Client {
             match kind {
                 b'T' => answer.columns = columns(&body),
                 b'D' => answer.rows.push(values(&body)),
+                // A line of COPY.
+                b'd' => answer.rows.push(vec![Some(text(&body))]),
                 b'C' => answer.tags.push(text(&body)),
                 b'E' => answer.error = Some(error_of(&body)),
                 b's' => answer.is_suspended = true,

@@ -180,19 +180,27 @@ impl<'c> Charges<'c> {
 
     /// The lines, and what has to be warned of.
     pub fn rate_lines(&self, usage: &Usage, catalog_file: &str) -> Result<RatedLines, DraftError> {
-        let found = &usage.demand.period;
-        if *found != self.period {
-            return Err(DraftError::OtherPeriod {
-                period: self.period.name.clone(),
-                found: found.name.clone(),
-            });
-        }
+        self.check_period(usage)?;
         let (lines, mut warnings) = lines::rate(self, &self.owed, usage, catalog_file, None)?;
         for unpriced in &self.unpriced {
             warnings.extend(unpriced.warnings(usage)?);
         }
         warnings.extend(warnings::of_meters(self.catalog, usage));
         Ok(RatedLines { tenant: usage.demand.tenant.clone(), lines, warnings })
+    }
+
+    /// The lines alone. Usage without a price need not have been asked for.
+    pub fn rate_prices(&self, usage: &Usage, catalog_file: &str) -> Result<Vec<LineItem>, DraftError> {
+        self.check_period(usage)?;
+        Ok(lines::rate(self, &self.owed, usage, catalog_file, None)?.0)
+    }
+
+    fn check_period(&self, usage: &Usage) -> Result<(), DraftError> {
+        let found = &usage.demand.period;
+        if *found == self.period {
+            return Ok(());
+        }
+        Err(DraftError::OtherPeriod { period: self.period.name.clone(), found: found.name.clone() })
     }
 
     /// The invoice of these lines: credits, taxes and sums.

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::functions::{catalog_function, catalog_of};
 use crate::lake::{DataFile, Lake, Table, TableSnapshot};
-use crate::quantities::{Narrowed, PeriodScan, QuantitiesExec, Told};
+use crate::quantities::{ChargeKinds, Narrowed, PeriodScan, QuantitiesExec, Told};
 
 /// Begins everything that is ours.
 const MARK: &[u8] = b"meterhouse ";
@@ -84,11 +84,7 @@ impl LakeCodec {
 
     fn quantities(&self, message: &Value, inputs: &[Arc<dyn ExecutionPlan>]) -> Result<QuantitiesExec> {
         let [shares] = inputs else { return exec_err!("the plan has no shares of tenants") };
-        let told = [Told::Quantities, Told::Charges].into_iter();
-        let name = text(message, "told")?;
-        let told = told.into_iter().find(|told| told.name() == name);
-        let told =
-            told.ok_or_else(|| exec_datafusion_err!("the plan asks for {name}, which is not known"))?;
+        let told = told(message)?;
         let lake = Lake::open(text(message, "lake")?).map_err(|error| exec_datafusion_err!("{error}"))?;
         let period = text(message, "period")?.parse();
         let tenants = message["tenants"].as_array().map(|tenants| texts(tenants)).transpose()?;
@@ -109,7 +105,8 @@ impl LakeCodec {
         let columns = columns.map(|columns| {
             columns.iter().map(|column| Ok(number(column)? as usize)).collect::<Result<Vec<usize>>>()
         });
-        QuantitiesExec::new(told, lake, scan, columns.transpose()?, Arc::clone(shares))
+        let read = QuantitiesExec::new(told, lake, scan, columns.transpose()?, Arc::clone(shares))?;
+        Ok(read.with_errors_as_texts())
     }
 }
 
@@ -137,8 +134,13 @@ impl PhysicalExtensionCodec for LakeCodec {
             return self.ballista.try_encode(node, bytes, converter);
         };
         let QuantitiesExec { told, lake, scan, projection, .. } = quantities;
+        let kinds: Option<Vec<&str>> = match told {
+            Told::Quantities | Told::Outcomes => None,
+            Told::Charges(kinds) => Some(kinds.names().collect()),
+        };
         let message = json!({
             "told": told.name(),
+            "kinds": kinds,
             "lake": lake.url().as_str(),
             "snapshot": snapshot_message(&scan.snapshot),
             "period": scan.period.to_string(),
@@ -173,6 +175,19 @@ fn read(message: &[u8]) -> Result<Value> {
         other => exec_err!(
             "the plan is of meterhouse {other} and this is {PROGRAM}: a cluster and those who use it must be of one version"
         ),
+    }
+}
+
+fn told(message: &Value) -> Result<Told> {
+    let all = [Told::Quantities, Told::Outcomes, Told::Charges(ChargeKinds::ALL)];
+    let name = text(message, "told")?;
+    match all.into_iter().find(|told| told.name() == name) {
+        Some(Told::Charges(_)) => {
+            let kinds = texts(message["kinds"].as_array().ok_or_else(incomplete)?)?;
+            Ok(Told::Charges(ChargeKinds::named(&kinds)))
+        }
+        Some(told) => Ok(told),
+        None => exec_err!("the plan asks for {name}, which is not known"),
     }
 }
 

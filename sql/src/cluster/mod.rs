@@ -4,11 +4,12 @@
 //! cuts it into stages; executors read the lake themselves. Nobody but the planner opens a table's log, so all of them work
 //! on the same files.
 //!
-//! Owns: what of a plan can leave this process (`shipping`), how what is ours in it is written down (`codec`), how
-//! executors reach the lake (`stores`), and the sessions of scheduler and executors (`server`). Does not own starting
+//! Owns: what of a plan can leave this process (`shipping`), how what is ours in it is written down (`codec`), how errors
+//! come back (`errors`), how executors reach the lake (`stores`), and the sessions of scheduler and executors (`server`). Does not own starting
 //! these (`jobs`). No table declares an order of rows (`session`), because Ballista plans wrongly over one that does.
 
 mod codec;
+mod errors;
 mod server;
 mod shipping;
 mod stores;
@@ -146,8 +147,8 @@ impl Cluster {
 
 fn failed(scheduler: &Scheduler, error: &DataFusionError) -> DataFusionError {
     let message = match error.find_root() {
-        DataFusionError::Execution(message) => message.clone(),
-        other => other.to_string(),
+        DataFusionError::Execution(message) => errors::in_words(message),
+        other => errors::in_words(&other.to_string()),
     };
     exec_datafusion_err!("on the cluster {scheduler}: {message}")
 }

@@ -86,7 +86,7 @@ pub(crate) fn register(context: &SessionContext, catalog: Option<&Arc<Catalog>>)
 #[cfg(feature = "cluster")]
 pub(crate) fn catalog_of(function: &ScalarUDF) -> Option<&Arc<Catalog>> {
     let function: &dyn std::any::Any = function.inner().as_ref();
-    let of_period = function.downcast_ref::<periods::PeriodFunction>().map(|function| &function.catalog);
+    let of_period = function.downcast_ref::<periods::PeriodFunction>().map(periods::PeriodFunction::catalog);
     of_period.or_else(|| function.downcast_ref::<prices::PriceFunction>().map(|function| &function.catalog))
 }
 

@@ -12,6 +12,7 @@ use rating::catalog::Catalog;
 use rating::period::Period;
 
 use crate::relation::{TEXT, time};
+use crate::tenant_terms::TenantTerms;
 
 /// One end of a period.
 type Edge = fn(&Period) -> i64;
@@ -21,24 +22,32 @@ type Edge = fn(&Period) -> i64;
 pub(super) struct PeriodFunction {
     name: &'static str,
     edge: Edge,
-    pub(super) catalog: Arc<Catalog>,
+    terms: TenantTerms,
     signature: Signature,
 }
 
 pub(super) fn all(catalog: &Arc<Catalog>) -> [PeriodFunction; 2] {
+    let terms = TenantTerms::new(catalog);
     let edges: [(&'static str, Edge); 2] =
         [("period_start", |period| period.span.start_us), ("period_end", |period| period.span.end_us)];
     edges.map(|(name, edge)| PeriodFunction {
         name,
         edge,
-        catalog: Arc::clone(catalog),
+        terms: terms.clone(),
         signature: Signature::exact(vec![TEXT, time()], Volatility::Immutable),
     })
 }
 
+impl PeriodFunction {
+    #[cfg(feature = "cluster")]
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        self.terms.catalog()
+    }
+}
+
 impl PartialEq for PeriodFunction {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.catalog.hash == other.catalog.hash
+        self.name == other.name && self.terms.catalog().hash == other.terms.catalog().hash
     }
 }
 
@@ -69,7 +78,7 @@ impl ScalarUDFImpl for PeriodFunction {
         let rows = tenants.as_string::<i32>().iter().zip(times.as_primitive::<TimestampMicrosecondType>());
         let edges = rows.map(|(tenant, time_us)| {
             let (Some(tenant), Some(time_us)) = (tenant, time_us) else { return Ok(None) };
-            let Some(terms) = self.catalog.tenant_terms(tenant) else { return Ok(None) };
+            let Some(terms) = self.terms.of(tenant) else { return Ok(None) };
             let period = terms.cycle.period_containing(time_us, &terms.time_zone);
             let period = period.map_err(|error| exec_datafusion_err!("{}(): {error}", self.name))?;
             Ok(Some((self.edge)(&period)))

@@ -1,6 +1,7 @@
 //! What a pass over the lake found.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 
 use rating::quantity::rollup::RollupError;
 use rating::quantity::{FoldError, QuantityError};
@@ -45,6 +46,24 @@ pub enum TenantProblem {
     TooLarge { meter: String },
     #[error("roll-ups do not cover it")]
     NotRolled,
+}
+
+impl TenantFailure {
+    /// The failure with its causes.
+    pub fn in_words(&self) -> String {
+        with_causes(self)
+    }
+}
+
+pub(super) fn with_causes(error: &dyn Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words.push_str(": ");
+        words.push_str(&error.to_string());
+        cause = error.source();
+    }
+    words
 }
 
 impl TenantProblem {

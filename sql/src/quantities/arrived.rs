@@ -10,6 +10,7 @@ use std::ops::Range;
 use arrow::array::Array;
 use futures::TryStreamExt;
 use rating::usage::Sample;
+use tokio::task::coop::consume_budget;
 
 use super::corrections::AddedRow;
 use super::dictionary::{self, Mapped};
@@ -144,6 +145,7 @@ async fn gather_file(
                 gathered.take(&rows, &arrival, row, tenant, &maps);
             }
         }
+        consume_budget().await;
     }
     Ok(())
 }
@@ -288,6 +290,7 @@ impl Gathered {
             // Stable, and quick where the rows lie in order already.
             places[run.clone()].sort_by(|left, right| self.compare(*left, *right));
             self.fold_run(&places, run, folds, &mut slots)?;
+            consume_budget().await;
         }
         Ok(())
     }

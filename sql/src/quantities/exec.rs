@@ -4,10 +4,12 @@
 //! session's. Which tenants a partition answers is told by the rows below it, one for each share of the tenants: engines
 //! that give partitions to several processes know how to do that with rows, and take any other leaf as a whole.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{exec_err, internal_err, project_schema};
 use datafusion::error::{DataFusionError, Result};
@@ -18,20 +20,22 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
 };
-use futures::{StreamExt, TryStreamExt};
-use rating::catalog::Catalog;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use rating::usage::Usage;
 
-use super::charges;
+use super::answers::with_causes;
 use super::function::Told;
 use super::left_out::{LeftOut, LeftOutTenant};
 use super::period::PeriodScan;
 use super::shares::TenantShare;
-use super::table::QuantityRows;
+use super::table::{self, QuantityRows};
+use super::{QuantitiesError, charges};
 use crate::lake::Lake;
 use crate::rollups::{RollUps, Source};
+use crate::tenant_terms::TenantTerms;
 
-const BATCH_ROWS: usize = 8 * 1024;
+/// Tenants whose rows are made at once: enough for a batch, and few enough to be stopped between two of them.
+const PART_TENANTS: usize = 128;
 
 #[derive(Debug)]
 pub struct QuantitiesExec {
@@ -41,6 +45,8 @@ pub struct QuantitiesExec {
     pub(crate) projection: Option<Vec<usize>>,
     /// Its rows are the shares.
     shares: Arc<dyn ExecutionPlan>,
+    /// Whether errors go where only their texts arrive.
+    errors_as_texts: bool,
     properties: Arc<PlanProperties>,
 }
 
@@ -59,7 +65,14 @@ impl QuantitiesExec {
             EmissionType::Final,
             Boundedness::Bounded,
         );
-        Ok(Self { told, lake, scan, projection, shares, properties: Arc::new(properties) })
+        let properties = Arc::new(properties);
+        Ok(Self { told, lake, scan, projection, shares, errors_as_texts: false, properties })
+    }
+
+    /// The same with errors whose texts say everything.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn with_errors_as_texts(self) -> Self {
+        Self { errors_as_texts: true, ..self }
     }
 }
 
@@ -110,7 +123,8 @@ impl ExecutionPlan for QuantitiesExec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let [shares] = &children[..] else { return internal_err!("QuantitiesExec reads one plan of shares") };
         let (lake, scan) = (self.lake.clone(), self.scan.clone());
-        Ok(Arc::new(Self::new(self.told, lake, scan, self.projection.clone(), Arc::clone(shares))?))
+        let changed = Self::new(self.told, lake, scan, self.projection.clone(), Arc::clone(shares))?;
+        Ok(Arc::new(Self { errors_as_texts: self.errors_as_texts, ..changed }))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
@@ -122,18 +136,18 @@ impl ExecutionPlan for QuantitiesExec {
             projection: self.projection.clone(),
             context,
         };
-        let batches = shares.and_then(move |rows| {
-            let answer = answer.clone();
-            async move {
-                let mut batches = Vec::new();
-                for share in TenantShare::of_rows(&rows)? {
-                    batches.extend(answer.of(share).await?);
-                }
-                Ok(futures::stream::iter(batches).map(Ok))
-            }
-        });
+        let shares = shares
+            .map(|rows| -> Result<_> { Ok(stream::iter(TenantShare::of_rows(&rows?)?.into_iter().map(Ok))) });
+        let batches = shares.try_flatten().and_then(move |share| answer.clone().of(share));
         let schema = Arc::clone(self.properties.eq_properties.schema());
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches.try_flatten())))
+        let errors_as_texts = self.errors_as_texts;
+        let batches = batches.try_flatten().map_err(move |error| match error {
+            DataFusionError::External(error) if errors_as_texts => {
+                DataFusionError::Execution(with_causes(error.as_ref()))
+            }
+            error => error,
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
     }
 }
 
@@ -147,30 +161,69 @@ struct Answer {
 }
 
 impl Answer {
-    async fn of(&self, share: TenantShare) -> Result<Vec<RecordBatch>> {
+    /// The rows of a share of the tenants, made on several cores at once.
+    async fn of(self, share: TenantShare) -> Result<impl Stream<Item = Result<RecordBatch>> + Send> {
         let mut scan = self.scan.usage_scan().map_err(external)?;
         scan.memory = Some(Arc::clone(self.context.memory_pool()));
         scan.keep_to(&share);
         let roll_ups = RollUps::open(&self.lake).await.map_err(external)?;
         let found = RollUps::answer(roll_ups.as_ref(), &scan, Source::Auto).await.map_err(external)?;
         let answers = self.scan.complete_share(found.answers, &share).map_err(external)?;
-        let mut left_out: Vec<LeftOutTenant> = answers.failed.into_iter().map(Into::into).collect();
-        let (usages, catalog) = (&answers.usages, &self.scan.catalog);
-        let batches = match self.told {
-            Told::Quantities => batches(usages, catalog, self.projection.as_deref()),
-            Told::Charges => charges::batches(usages, catalog, self.projection.as_deref(), &mut left_out),
-        }?;
-        self.leave_out(left_out)?;
-        Ok(batches)
+        let notes = Notes {
+            left_out: self.context.session_config().get_extension::<LeftOut>(),
+            asked: self.scan.tenants.clone(),
+        };
+        let mut problems = Vec::new();
+        if self.told == Told::Outcomes {
+            problems.push(projected(table::problems(&answers)?, self.projection.as_deref()));
+        } else {
+            notes.take(answers.failed.into_iter().map(Into::into).collect())?;
+        }
+        let threads = self.scan.threads.max(1);
+        let rows = Arc::new(Rows {
+            told: self.told,
+            terms: TenantTerms::new(&self.scan.catalog),
+            projection: self.projection,
+            notes,
+        });
+        let parts = stream::iter(parts_of(answers.usages));
+        let made = parts.map(move |usages| {
+            let rows = Arc::clone(&rows);
+            // Ends when nobody waits for it any more.
+            let task = SpawnedTask::spawn(async move { rows.of(&usages) });
+            async move { task.await.map_err(|error| external(QuantitiesError::Stopped(error)))? }
+        });
+        Ok(stream::iter(problems).chain(made.buffered(threads)))
     }
+}
 
+fn parts_of(usages: Vec<Usage>) -> impl Iterator<Item = Vec<Usage>> {
+    let mut left = usages.into_iter();
+    std::iter::from_fn(move || {
+        let part: Vec<Usage> = left.by_ref().take(PART_TENANTS).collect();
+        (!part.is_empty()).then_some(part)
+    })
+}
+
+fn external(error: QuantitiesError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+/// Where tenants are noted whose rows are left out.
+struct Notes {
+    /// None where nobody would tell of them.
+    left_out: Option<Arc<LeftOut>>,
+    /// The tenants that the query asks for; none for all.
+    asked: Option<BTreeSet<String>>,
+}
+
+impl Notes {
     /// The rows of all others are worth having, unless the query asks for that very tenant or nobody would tell of it.
-    fn leave_out(&self, left_out: Vec<LeftOutTenant>) -> Result<()> {
-        let told = self.context.session_config().get_extension::<LeftOut>();
+    fn take(&self, left_out: Vec<LeftOutTenant>) -> Result<()> {
         for one in left_out {
-            let is_asked_for = self.scan.tenants.as_ref().is_some_and(|asked| asked.contains(&one.tenant));
-            match &told {
-                Some(told) if !is_asked_for => told.note(one),
+            let is_asked_for = self.asked.as_ref().is_some_and(|asked| asked.contains(&one.tenant));
+            match &self.left_out {
+                Some(noted) if !is_asked_for => noted.note(one),
                 _ => return exec_err!("{one}"),
             }
         }
@@ -178,27 +231,42 @@ impl Answer {
     }
 }
 
-fn external(error: super::QuantitiesError) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
+/// How usage becomes rows.
+struct Rows {
+    told: Told,
+    terms: TenantTerms,
+    projection: Option<Vec<usize>>,
+    notes: Notes,
 }
 
-fn batches(usages: &[Usage], catalog: &Catalog, projection: Option<&[usize]>) -> Result<Vec<RecordBatch>> {
-    let mut rows = QuantityRows::default();
-    let mut batches = Vec::new();
-    let mut take = |rows: &mut QuantityRows| -> Result<()> {
-        let batch = rows.finish()?;
-        batches.push(match projection {
-            Some(columns) => batch.project(columns)?,
-            None => batch,
-        });
-        Ok(())
-    };
-    for usage in usages {
-        rows.push_usage(usage, catalog);
-        if rows.len() >= BATCH_ROWS {
-            take(&mut rows)?;
+impl Rows {
+    fn of(&self, usages: &[Usage]) -> Result<RecordBatch> {
+        let projection = self.projection.as_deref();
+        match self.told {
+            Told::Quantities | Told::Outcomes => {
+                let mut rows = QuantityRows::default();
+                for usage in usages {
+                    rows.push_usage(usage, self.terms.catalog());
+                }
+                let mut batch = rows.finish()?;
+                if self.told == Told::Outcomes {
+                    batch = table::as_outcomes(&batch)?;
+                }
+                projected(batch, projection)
+            }
+            Told::Charges(kinds) => {
+                let mut left_out = Vec::new();
+                let batch = charges::batch(usages, &self.terms, kinds, projection, &mut left_out)?;
+                self.notes.take(left_out)?;
+                Ok(batch)
+            }
         }
     }
-    take(&mut rows)?;
-    Ok(batches)
+}
+
+fn projected(batch: RecordBatch, projection: Option<&[usize]>) -> Result<RecordBatch> {
+    Ok(match projection {
+        Some(columns) => batch.project(columns)?,
+        None => batch,
+    })
 }

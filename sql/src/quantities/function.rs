@@ -17,13 +17,14 @@ use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
+use rating::catalog::Catalog;
 use rating::period::PeriodChoice;
 
-use super::charges::CHARGES;
+use super::charges::{CHARGES, ChargeKinds};
 use super::exec::QuantitiesExec;
 use super::period::{Narrowed, PeriodScan, Question};
 use super::shares::TenantShare;
-use super::table::QUANTITIES;
+use super::table::{OUTCOMES, QUANTITIES};
 use crate::lake::{Lake, LakeError, Table, TableSnapshot};
 use crate::session::{SessionCatalogs, instant};
 
@@ -31,32 +32,49 @@ use crate::session::{SessionCatalogs, instant};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {
     Quantities,
-    /// What it costs.
-    Charges,
+    /// That, and who has no quantities, with the reason.
+    Outcomes,
+    /// What it costs: rows of these kinds.
+    Charges(ChargeKinds),
 }
 
 impl Told {
     pub fn name(self) -> &'static str {
         match self {
             Self::Quantities => "quantities",
-            Self::Charges => "charges",
+            Self::Outcomes => "outcomes",
+            Self::Charges(_) => "charges",
         }
     }
 
     pub(super) fn schema(self) -> SchemaRef {
         match self {
             Self::Quantities => Arc::clone(&QUANTITIES),
-            Self::Charges => Arc::clone(&CHARGES),
+            Self::Outcomes => Arc::clone(&OUTCOMES),
+            Self::Charges(_) => Arc::clone(&CHARGES),
         }
     }
 
     pub(crate) fn question(self) -> Question {
         match self {
-            Self::Quantities => Question::Everything,
-            Self::Charges => Question::Charges,
+            Self::Quantities | Self::Outcomes => Question::Everything,
+            Self::Charges(kinds) => Question::Charges(kinds),
+        }
+    }
+
+    /// Less, where a query's filters leave only some kinds of rows.
+    fn narrowed(self, filters: &[Expr]) -> Self {
+        match (self, texts_of(filters, KIND)) {
+            (Self::Charges(_), Some(names)) => Self::Charges(ChargeKinds::named(&names)),
+            _ => self,
         }
     }
 }
+
+/// The columns by whose filters less is computed.
+const TENANT: &str = "tenant";
+const PERIOD: &str = "period";
+const KIND: &str = "kind";
 
 /// The function, over one lake and catalog.
 #[derive(Debug, Clone)]
@@ -65,7 +83,9 @@ pub struct QuantitiesFunction {
     pub lake: Lake,
     /// None while the table does not exist.
     pub snapshot: Option<Arc<TableSnapshot>>,
-    pub(crate) catalogs: Arc<SessionCatalogs>,
+    pub catalog: Arc<Catalog>,
+    /// Those of periods that another catalog rates; none if it is always the one above.
+    pub period_catalogs: Option<Arc<SessionCatalogs>>,
     /// Whether the tenants are spread over processes, rather than over the cores of one.
     pub is_spread: bool,
 }
@@ -79,10 +99,10 @@ impl TableFunctionImpl for QuantitiesFunction {
                  instant up to which running sessions count, like '2026-05-20T00:00:00Z'"
             )
         };
-        let (period, mut rest) = match args.exprs() {
-            [Expr::Literal(ScalarValue::Utf8(Some(period)), _), rest @ ..] => (period, rest),
-            _ => return Err(usage()),
+        let [Expr::Literal(ScalarValue::Utf8(Some(period)), _), rest @ ..] = args.exprs() else {
+            return Err(usage());
         };
+        let mut rest = rest;
         let period: PeriodChoice = period.parse().map_err(|error| plan_datafusion_err!("{error}"))?;
         let mut version = None;
         if let [Expr::Literal(ScalarValue::Int64(Some(given)), _), others @ ..] = rest {
@@ -99,10 +119,24 @@ impl TableFunctionImpl for QuantitiesFunction {
 }
 
 impl QuantitiesFunction {
+    async fn catalog_of(&self, period: PeriodChoice) -> Result<Arc<Catalog>> {
+        let of_period = match &self.period_catalogs {
+            Some(catalogs) => catalogs.of_period(period).await?,
+            None => None,
+        };
+        Ok(of_period.unwrap_or_else(|| Arc::clone(&self.catalog)))
+    }
+
     /// The same as a table, of which a query names the periods: `WHERE period = '2026-05-01'`.
     pub fn table(&self) -> Arc<dyn TableProvider> {
         let function = self.clone();
         Arc::new(QuantitiesTable { function, period: None, version: None, sessions_until_us: None })
+    }
+
+    /// The table of one period.
+    pub fn of_period(&self, period: PeriodChoice) -> Arc<dyn TableProvider> {
+        let (function, period) = (self.clone(), Some(period));
+        Arc::new(QuantitiesTable { function, period, version: None, sessions_until_us: None })
     }
 }
 
@@ -131,7 +165,7 @@ impl QuantitiesTable {
             return Ok(vec![period]);
         }
         let name = self.function.told.name();
-        let Some(named) = texts_of(filters, "period") else {
+        let Some(named) = texts_of(filters, PERIOD) else {
             return plan_err!(
                 "{name} are computed when asked for, so the query must name a period: WHERE period = '2026-05-01' \
                  with the day on which it starts, or FROM {name}('2026-05')"
@@ -161,7 +195,7 @@ impl TableProvider for QuantitiesTable {
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         let pushed = |filter: &&Expr| {
-            if text_values(filter, "tenant").or_else(|| text_values(filter, "period")).is_some() {
+            if [TENANT, PERIOD, KIND].iter().any(|column| text_values(filter, column).is_some()) {
                 TableProviderFilterPushDown::Inexact
             } else {
                 TableProviderFilterPushDown::Unsupported
@@ -178,10 +212,11 @@ impl TableProvider for QuantitiesTable {
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let snapshot = self.snapshot().await?;
-        let QuantitiesFunction { told, lake, catalogs, is_spread, .. } = &self.function;
+        let QuantitiesFunction { told, lake, is_spread, .. } = &self.function;
+        let told = told.narrowed(filters);
         let table = lake.table(Table::UsageEvents);
         let cores = state.config().target_partitions();
-        let tenants = texts_of(filters, "tenant");
+        let tenants = texts_of(filters, TENANT);
         let is_one_tenant = tenants.as_ref().is_some_and(|tenants| tenants.len() == 1);
         let shares = if *is_spread && !is_one_tenant {
             let spread = TenantShare::spread(&table, &snapshot, cores).await;
@@ -205,9 +240,9 @@ impl TableProvider for QuantitiesTable {
         };
         let mut scans = Vec::new();
         for period in self.periods(filters)? {
-            let scan = scan_of(period, catalogs.of_period(period).await?);
+            let scan = scan_of(period, self.function.catalog_of(period).await?);
             let shares = TenantShare::rows(&shares)?;
-            let scan = QuantitiesExec::new(*told, lake.clone(), scan, projection.cloned(), shares)?;
+            let scan = QuantitiesExec::new(told, lake.clone(), scan, projection.cloned(), shares)?;
             scans.push(Arc::new(scan) as Arc<dyn ExecutionPlan>);
         }
         match scans.len() {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::TenantFailure;
+use super::answers::with_causes;
 
 /// An extension of the session's settings.
 #[derive(Debug, Default)]
@@ -35,12 +36,6 @@ impl LeftOut {
 
 impl From<TenantFailure> for LeftOutTenant {
     fn from(TenantFailure { tenant, source }: TenantFailure) -> Self {
-        let mut reason = source.to_string();
-        let mut cause = std::error::Error::source(&source);
-        while let Some(inner) = cause {
-            reason = format!("{reason}: {inner}");
-            cause = inner.source();
-        }
-        Self { tenant, reason }
+        Self { tenant, reason: with_causes(&source) }
     }
 }

@@ -7,6 +7,9 @@
 //! Days are read in their order, each tenant's in one task, so that the only thing in memory is each tenant's state. A
 //! compacted day streams through as it lies. A day with newly arrived files is put in order in memory first, as much of it
 //! at a time as the caller gives room for, and events that came twice are left out, as compaction would do it.
+//!
+//! Whoever drops a pass stops it: its tasks end with it, and give way often enough (`tokio`'s budget, spent with each batch
+//! and tenant) to notice.
 
 mod answers;
 mod arrived;
@@ -32,6 +35,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::error::ArrowError;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
 use parquet::errors::ParquetError;
@@ -43,6 +47,7 @@ use crate::lake::{DataFile, LakeError, TableHandle, TableSnapshot};
 
 pub use answers::{Answers, TenantFailure, TenantProblem};
 pub(crate) use charges::columns as charge_columns;
+pub use charges::{ChargeKind, ChargeKinds};
 pub use corrections::{AmendedReading, Arrived, Correction, EventCorrections};
 pub use day_scan::{DayQuestionsOf, DayScan, TenantDays};
 pub(crate) use dictionary::is_same_dictionary;
@@ -53,7 +58,7 @@ pub(crate) use period::demand_of_terms;
 pub use period::{Narrowed, PeriodScan, Question};
 pub use shares::TenantShare;
 pub(crate) use table::columns as quantity_columns;
-pub use table::{QUANTITIES, QuantityRows};
+pub use table::{NOT_SET_UP, PROBLEM, QUANTITIES, QuantityRows};
 
 use corrections::AddedRow;
 use files::LakeFile;
@@ -176,7 +181,7 @@ impl UsageScan {
         let days = Arc::new(days);
         let tasks: Vec<_> = shares
             .into_iter()
-            .map(|share| tokio::spawn(fold_share(self.clone(), share, Arc::clone(&days))))
+            .map(|share| SpawnedTask::spawn(fold_share(self.clone(), share, Arc::clone(&days))))
             .collect();
         let mut answers = Answers::default();
         for task in tasks {
@@ -251,7 +256,7 @@ async fn fold_share(
         }
         day.fold(has_sessions, &mut folds).await?;
     }
-    Ok(folds.finish())
+    Ok(folds.finish().await)
 }
 
 impl Day {

@@ -7,6 +7,7 @@
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use futures::TryStreamExt;
+use tokio::task::coop::consume_budget;
 
 use super::QuantitiesError;
 use super::files::{GroupBounds, LakeFile};
@@ -56,6 +57,7 @@ pub(super) async fn of_day(
                 let second = (time_us - day_start_us).div_euclid(SECOND_US);
                 by_second[second.clamp(0, DAY_SECONDS as i64 - 1) as usize] += 1;
             }
+            consume_budget().await;
         }
     }
     Ok(cut(&by_second, day_start_us, rows_max.max(1)))

@@ -3,7 +3,7 @@
 //! Owns: which tenants and spans a period means, and that a tenant of the catalog has an answer even without any event.
 //! Does not own: what a price asks (`rating::draft`).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rating::catalog::{Catalog, Tenant};
@@ -12,21 +12,22 @@ use rating::period::{Period, PeriodChoice, PeriodError};
 use rating::quota;
 use rating::usage::{Demand, Usage, View, Wanted};
 
-use super::charges;
+use super::charges::{self, ChargeKinds};
 use super::shares::TenantShare;
 use super::so_far;
 use super::{Answers, Asked, HELD_BYTES_MAX, QuantitiesError, UsageScan};
 use crate::lake::{Lake, TableHandle, TableSnapshot};
 use crate::rollups::{RollUps, Source};
+use crate::tenant_terms::TenantTerms;
 
 /// What is asked about a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
     /// What the prices need.
     Prices(DemandOptions),
-    /// That with costs, and what the tenant's limits are about.
-    Charges,
-    /// That, and every meter by all of its dimensions and measures.
+    /// What these rows of charges are made from.
+    Charges(ChargeKinds),
+    /// What prices and costs need, and every meter by all of its dimensions and measures.
     Everything,
     /// What the quotas need that hold at this instant, or at the end of a period that is over.
     Quotas { now_us: i64 },
@@ -77,10 +78,9 @@ impl PeriodScan {
             None => None,
         };
         let scan = self.clone();
-        let places: HashMap<String, usize> =
-            self.catalog.tenants.iter().enumerate().map(|(at, terms)| (terms.key.clone(), at)).collect();
+        let all_terms = TenantTerms::new(&self.catalog);
         let demand_of = move |tenant: &str| {
-            let demand = match places.get(tenant).map(|at| &scan.catalog.tenants[*at]) {
+            let demand = match all_terms.named(tenant) {
                 // The calendar was tried above.
                 Some(terms) => scan.demand(terms, tenant).ok().flatten(),
                 None if scan.catalog.other_tenants.is_none() => return Asked::NotSetUp,
@@ -145,12 +145,10 @@ impl PeriodScan {
             }
         }
         if let Some(until_us) = self.narrowed.sessions_until_us {
-            let own = self.catalog.tenants.iter().map(|terms| (terms.key.as_str(), terms));
-            let own: HashMap<&str, &Tenant> = own.collect();
+            let terms = TenantTerms::new(&self.catalog);
             for usage in &mut answers.usages {
                 let tenant = &usage.demand.tenant;
-                let terms = own.get(tenant.as_str()).copied().or(self.catalog.other_tenants.as_ref());
-                let whole = terms.map(|terms| self.whole_demand(terms, tenant)).transpose()?;
+                let whole = terms.of(tenant).map(|terms| self.whole_demand(terms, tenant)).transpose()?;
                 if let Some(whole) = whole.flatten() {
                     *usage = so_far::widen(&self.catalog, usage, whole, until_us);
                 }
@@ -173,15 +171,10 @@ pub(crate) fn demand_of_terms(
     let options = match question {
         Question::Prices(options) => options,
         Question::Quotas { now_us } => return quota::demand(catalog, terms, period, tenant, now_us),
-        Question::Charges => DemandOptions { unpriced_usage: true, costs: true },
+        Question::Charges(kinds) => return charges::demand(catalog, terms, period, tenant, kinds),
         Question::Everything => DemandOptions { unpriced_usage: false, costs: true },
     };
     let mut demand = Charges::new(catalog, terms, period).demand(tenant, options);
-    if question == Question::Charges {
-        for (quota, _) in charges::limits(catalog, terms, span) {
-            quota::ask(&mut demand, catalog, quota);
-        }
-    }
     if question == Question::Everything {
         for meter in &catalog.meters {
             let by = meter.dimensions.keys().cloned().collect();

@@ -1,6 +1,7 @@
 //! A compacted day: its rows stream through the folds as they lie.
 
 use futures::TryStreamExt;
+use tokio::task::coop::consume_budget;
 
 use super::rows::{FOLDED, Rows, SIGNALS};
 use super::tenants::TenantFolds;
@@ -25,6 +26,7 @@ pub(super) async fn fold_day(
             let rows = Rows::of(file, &batch, has_sessions)?;
             folds.take_in_order(&rows)?;
             folds.hand_over().await;
+            consume_budget().await;
         }
     }
     Ok(())

@@ -3,9 +3,10 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    ArrayRef, Decimal128Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+    ArrayRef, Decimal128Builder, Int64Array, Int64Builder, RecordBatch, StringArray, StringBuilder,
+    TimestampMicrosecondBuilder, new_null_array,
 };
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use rating::catalog::Catalog;
 use rating::exact::{Exact, Rounding};
@@ -13,7 +14,8 @@ use rating::quantity::{Measure, Quantity};
 use rating::usage::Usage;
 use serde_json::json;
 
-use crate::relation::{RelationColumn, TEXT, WHOLE, column, optional, schema_of, time};
+use super::Answers;
+use crate::relation::{RelationColumn, TENANT, TEXT, WHOLE, column, optional, schema_of, time};
 
 /// Digits of `value` and how many of them are decimals; what does not end is rounded to them.
 pub const PRECISION: u8 = 38;
@@ -21,6 +23,21 @@ pub const SCALE: i8 = 12;
 
 /// The columns of quantities.
 pub static QUANTITIES: LazyLock<SchemaRef> = LazyLock::new(|| schema_of(&columns()));
+
+/// The same with who has none: a row with a problem has a tenant, the rows of its usage as `samples`, and nothing else.
+pub static OUTCOMES: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let fields = QUANTITIES.fields().iter().map(|field| match field.name().as_str() {
+        TENANT => Field::clone(field),
+        _ => Field::clone(field).with_nullable(true),
+    });
+    let problem = Field::new(PROBLEM, TEXT, true);
+    Arc::new(Schema::new(fields.chain([problem]).collect::<Vec<_>>()))
+});
+
+/// The column of `OUTCOMES` that says why a tenant has no quantities.
+pub const PROBLEM: &str = "problem";
+/// There: the catalog does not have the tenant.
+pub const NOT_SET_UP: &str = "not set up";
 
 /// The columns with what they mean.
 pub fn columns() -> Vec<RelationColumn> {
@@ -147,6 +164,31 @@ impl QuantityRows {
         ];
         RecordBatch::try_new(Arc::clone(&QUANTITIES), columns)
     }
+}
+
+/// Quantities as outcomes.
+pub(super) fn as_outcomes(quantities: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let mut columns = quantities.columns().to_vec();
+    columns.push(new_null_array(&TEXT, quantities.num_rows()));
+    RecordBatch::try_new(Arc::clone(&OUTCOMES), columns)
+}
+
+/// Those that have no quantities.
+pub(super) fn problems(answers: &Answers) -> Result<RecordBatch, ArrowError> {
+    let not_set_up = answers.not_set_up.iter().map(|(tenant, rows)| {
+        (tenant.as_str(), Some(i64::try_from(*rows).unwrap_or(i64::MAX)), NOT_SET_UP.to_owned())
+    });
+    let failed = answers.failed.iter().map(|failure| (failure.tenant.as_str(), None, failure.in_words()));
+    let rows: Vec<(&str, Option<i64>, String)> = not_set_up.chain(failed).collect();
+    let columns = OUTCOMES.fields().iter().map(|field| -> ArrayRef {
+        match field.name().as_str() {
+            TENANT => Arc::new(rows.iter().map(|row| Some(row.0)).collect::<StringArray>()),
+            "samples" => Arc::new(rows.iter().map(|row| row.1).collect::<Int64Array>()),
+            PROBLEM => Arc::new(rows.iter().map(|row| Some(row.2.as_str())).collect::<StringArray>()),
+            _ => new_null_array(field.data_type(), rows.len()),
+        }
+    });
+    RecordBatch::try_new(Arc::clone(&OUTCOMES), columns.collect())
 }
 
 /// Nothing where the number has more digits than the column.

@@ -15,6 +15,7 @@ use hashbrown::HashMap;
 use rating::catalog::{Meter, MeterKind};
 use rating::quantity::MeterKind as FoldKind;
 use rating::usage::{Demand, MeterFold, Sample, Usage};
+use tokio::task::coop::consume_budget;
 
 use super::answers::{Answers, TenantFailure, TenantProblem};
 use super::dictionary::{Mapped, Numbers, Texts};
@@ -361,9 +362,10 @@ impl TenantFolds {
     }
 
     /// Ends all spans.
-    pub fn finish(self) -> Answers {
+    pub async fn finish(self) -> Answers {
         let mut answers = Answers::default();
         for tenant in self.tenants {
+            consume_budget().await;
             let TenantState { name, demand, folds, problem, is_seen, rows, .. } = tenant;
             let demand = match demand {
                 Asked::Demand(demand) => demand,

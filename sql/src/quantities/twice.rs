@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
+use datafusion::common::runtime::SpawnedTask;
 use futures::{StreamExt, TryStreamExt};
+use tokio::task::coop::consume_budget;
 
 use super::files::LakeFile;
 use super::rows::{ARRIVED, Arrival};
@@ -59,7 +61,7 @@ pub(super) async fn find(days: &mut [Day], at_once: usize, bytes_max: usize) -> 
     let at_once = at_once.min(unsorted.len()).max(1);
     let rows_max = (bytes_max / at_once / size_of::<Candidate>()).max(1);
     let searches = unsorted.into_iter().map(|(at, day)| {
-        let search = tokio::spawn(async move { Search::new(&day, rows_max).run().await });
+        let search = SpawnedTask::spawn(async move { Search::new(&day, rows_max).run().await });
         async move { Ok::<_, QuantitiesError>((at, search.await.map_err(QuantitiesError::Stopped)??)) }
     });
     let mut found = futures::stream::iter(searches).buffer_unordered(at_once);
@@ -155,6 +157,7 @@ impl<'d> Search<'d> {
                         }
                         row_before += 1;
                     }
+                    consume_budget().await;
                 }
             }
             heads.sort_unstable_by_key(|(head, _)| *head);
@@ -174,6 +177,7 @@ impl<'d> Search<'d> {
             while let Some(batch) = batches.try_next().await? {
                 let times = file.column(&batch, "time")?;
                 instants.extend(times.as_primitive::<TimestampMicrosecondType>().values());
+                consume_budget().await;
             }
         }
         Ok(instants)
@@ -214,6 +218,7 @@ impl<'d> Search<'d> {
                     row: row as u32,
                 });
             }
+            consume_budget().await;
         }
         Ok(())
     }
@@ -272,6 +277,7 @@ async fn rows_at(file: &LakeFile, instants: &HashSet<i64>) -> Result<Vec<Range<u
         let found = times.iter().enumerate().filter(|(_, time)| instants.contains(time));
         rows.extend(found.map(|(row, _)| before + row));
         before += times.len();
+        consume_budget().await;
     }
     Ok(ranges_of(rows))
 }

@@ -46,8 +46,12 @@ pub(crate) fn instant(us: i64) -> Cell {
 }
 
 pub(crate) fn decimal(value: &Exact) -> Cell {
-    let scaled = value * &Exact::from(10_i128.pow(12));
-    scaled.round(Rounding::HalfAwayFromZero).to_i128().map_or(Cell::Null, Cell::Decimal)
+    scaled(value).map_or(Cell::Null, Cell::Decimal)
+}
+
+/// As a column of 12 decimals has it; nothing for what is too large.
+pub(crate) fn scaled(value: &Exact) -> Option<i128> {
+    (value * &Exact::from(10_i128.pow(12))).round(Rounding::HalfAwayFromZero).to_i128()
 }
 
 pub(crate) fn batch(columns: &[RelationColumn], rows: &[Vec<Cell>]) -> Result<RecordBatch, ArrowError> {

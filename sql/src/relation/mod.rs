@@ -8,6 +8,7 @@
 
 mod book_tables;
 mod catalog_columns;
+mod catalog_provider;
 mod catalog_tables;
 pub(crate) mod cells;
 mod one_tenant;
@@ -21,6 +22,7 @@ use crate::lake::{self, Table};
 
 pub(crate) use book_tables::BookProvider;
 pub use book_tables::{BookRows, BookSource, BookTable, ReadError};
+pub(crate) use catalog_provider::CatalogProvider;
 pub use catalog_tables::CatalogTable;
 pub(crate) use one_tenant::catalog_of_one_tenant;
 pub use readme::{markdown, type_name};

@@ -10,36 +10,34 @@ use rating::quantity::Measure;
 use rating::usage::{Demand, View, Wanted, day_span, parts_of_day, question_key};
 
 use crate::quantities::{Question, demand_of_terms, signals_in_order};
+use crate::tenant_terms::TenantTerms;
 
 type PeriodOf = (Option<String>, i64);
 
 /// The questions of a catalog's prices and meters, by tenant and day.
 #[derive(Debug)]
 pub struct PeriodQuestions {
-    catalog: Arc<Catalog>,
-    /// The places of the tenants that the catalog names.
-    places: HashMap<String, usize>,
+    terms: TenantTerms,
     /// By the key of a tenant (nothing for those that the catalog does not name) and the start of a period.
     known: Mutex<HashMap<PeriodOf, Arc<Demand>>>,
 }
 
 impl PeriodQuestions {
     pub fn new(catalog: Arc<Catalog>) -> Self {
-        let places = catalog.tenants.iter().enumerate().map(|(at, terms)| (terms.key.clone(), at)).collect();
-        Self { catalog, places, known: Mutex::default() }
+        Self { terms: TenantTerms::new(&catalog), known: Mutex::default() }
     }
 
     /// The questions about a tenant's day. Nothing is asked about a tenant that is not set up; a day that the tenant's
     /// calendar does not reach is not rolled.
     pub fn of_day(&self, tenant: &str, day: i32) -> Vec<Wanted> {
-        let Some((terms, key)) = self.terms(tenant) else { return Vec::new() };
+        let Some((terms, key)) = self.terms_of(tenant) else { return Vec::new() };
         let Ok(demands) = self.demands(terms, key, day) else { return Vec::new() };
-        day_questions(&self.catalog, demands.iter().map(AsRef::as_ref), day)
+        day_questions(self.terms.catalog(), demands.iter().map(AsRef::as_ref), day)
     }
 
     /// What is asked of a tenant's periods that end after one instant and not after another, one after the other.
     pub fn of_periods(&self, tenant: &str, after_us: i64, until_us: i64) -> Vec<Demand> {
-        let Some((terms, key)) = self.terms(tenant) else { return Vec::new() };
+        let Some((terms, key)) = self.terms_of(tenant) else { return Vec::new() };
         let mut demands = Vec::new();
         // A calendar that does not reach so far has no more periods.
         let mut next = terms.cycle.period_containing(after_us, &terms.time_zone).ok();
@@ -52,10 +50,10 @@ impl PeriodQuestions {
     }
 
     /// What holds for a tenant, and the name of one that the catalog names.
-    fn terms<'s>(&'s self, tenant: &'s str) -> Option<(&'s Tenant, Option<&'s str>)> {
-        match self.places.get(tenant) {
-            Some(at) => Some((&self.catalog.tenants[*at], Some(tenant))),
-            None => Some((self.catalog.other_tenants.as_ref()?, None)),
+    fn terms_of<'s>(&'s self, tenant: &'s str) -> Option<(&'s Tenant, Option<&'s str>)> {
+        match self.terms.named(tenant) {
+            Some(terms) => Some((terms, Some(tenant))),
+            None => Some((self.terms.catalog().other_tenants.as_ref()?, None)),
         }
     }
 
@@ -78,8 +76,8 @@ impl PeriodQuestions {
         }
         let prices = Question::Prices(DemandOptions { unpriced_usage: true, costs: true });
         let tenant = key.unwrap_or_default();
-        let mut demand = demand_of_terms(&self.catalog, terms, period.clone(), tenant, prices);
-        let all = demand_of_terms(&self.catalog, terms, period.clone(), tenant, Question::Everything);
+        let mut demand = demand_of_terms(self.terms.catalog(), terms, period.clone(), tenant, prices);
+        let all = demand_of_terms(self.terms.catalog(), terms, period.clone(), tenant, Question::Everything);
         all.wanted.into_iter().for_each(|wanted| demand.ask(wanted));
         let demand = Arc::new(demand);
         self.known.lock().expect("no thread panicked").insert(place, Arc::clone(&demand));

@@ -24,26 +24,28 @@ pub trait PeriodCatalogs: fmt::Debug + Send + Sync {
     fn of_period(&self, period: PeriodChoice) -> BoxFuture<'_, Result<Option<CatalogWithText>, String>>;
 }
 
+/// The same as a session may see them.
 #[derive(Debug)]
-pub(crate) struct SessionCatalogs {
-    /// What the session may see of the catalog that it was opened with.
-    pub own: Arc<Catalog>,
-    pub of_periods: Option<Arc<dyn PeriodCatalogs>>,
-    pub tenant: Option<String>,
+pub struct SessionCatalogs {
+    pub(super) of_periods: Arc<dyn PeriodCatalogs>,
+    pub(super) tenant: Option<String>,
     pub(super) runner: Runner,
 }
 
 impl SessionCatalogs {
-    pub async fn of_period(&self, period: PeriodChoice) -> Result<Arc<Catalog>, DataFusionError> {
-        let Some(of_periods) = &self.of_periods else { return Ok(Arc::clone(&self.own)) };
-        let found = of_periods.of_period(period).await;
+    /// Nothing where it is the session's own.
+    pub(crate) async fn of_period(
+        &self,
+        period: PeriodChoice,
+    ) -> Result<Option<Arc<Catalog>>, DataFusionError> {
+        let found = self.of_periods.of_period(period).await;
         let Some((catalog, text)) = found.map_err(|error| plan_datafusion_err!("{error}"))? else {
-            return Ok(Arc::clone(&self.own));
+            return Ok(None);
         };
         self.runner.know(&catalog, &text);
-        Ok(match &self.tenant {
+        Ok(Some(match &self.tenant {
             Some(tenant) => Arc::new(catalog_of_one_tenant(&catalog, tenant)),
             None => catalog,
-        })
+        }))
     }
 }

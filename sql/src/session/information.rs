@@ -3,7 +3,7 @@
 //! Owns `column_comments` and `table_comments`, made from the relations of the session. The session's own
 //! `information_schema` stays off, because a schema of that name could not stand beside it.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use async_trait::async_trait;
@@ -18,9 +18,10 @@ const TABLE_COMMENTS: &str = "table_comments";
 /// DataFusion's.
 const DF_SETTINGS: &str = "df_settings";
 
-/// The schema; it holds the list of catalogs weakly, since it is part of it.
+/// The schema.
 pub(super) struct Information {
-    pub catalogs: Weak<dyn CatalogProviderList>,
+    /// What it lists, in which it does not stand itself.
+    pub listed: Arc<dyn CatalogProviderList>,
     pub functions: std::collections::HashMap<String, Arc<TableFunction>>,
     pub relations: Vec<Relation>,
     /// They name folders of this machine and its limits, which are none of a tenant's business.
@@ -50,9 +51,8 @@ impl SchemaProvider for Information {
             TABLE_COMMENTS => table_comments(&self.relations)?,
             DF_SETTINGS if self.hides_settings => return Ok(None),
             _ => {
-                let Some(catalogs) = self.catalogs.upgrade() else { return Ok(None) };
-                let information =
-                    InformationSchemaProvider::new(catalogs).with_table_functions(self.functions.clone());
+                let information = InformationSchemaProvider::new(Arc::clone(&self.listed))
+                    .with_table_functions(self.functions.clone());
                 return information.table(name).await;
             }
         };

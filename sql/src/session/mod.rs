@@ -30,8 +30,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::catalog::{
-    CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider,
-    TableFunctionImpl, TableProvider,
+    CatalogProvider as _, CatalogProviderList as _, MemoryCatalogProvider, MemoryCatalogProviderList,
+    MemorySchemaProvider, SchemaProvider as _, TableFunctionImpl, TableProvider,
 };
 use datafusion::datasource::ViewTable;
 use datafusion::error::DataFusionError;
@@ -43,8 +43,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 
-pub(crate) use catalogs::SessionCatalogs;
-pub use catalogs::{CatalogWithText, PeriodCatalogs};
+pub use catalogs::{CatalogWithText, PeriodCatalogs, SessionCatalogs};
 pub use dimension::Dimension;
 pub use engine::Engine;
 pub use lake_table::LakeTable;
@@ -54,10 +53,12 @@ use rating::catalog::Catalog;
 
 use crate::functions;
 use crate::lake::{Lake, LakeError, Table, TableSnapshot};
-use crate::quantities::{LeftOut, LeftOutTenant, QuantitiesFunction, Told, charge_columns, quantity_columns};
+use crate::quantities::{
+    ChargeKinds, LeftOut, LeftOutTenant, QuantitiesFunction, Told, charge_columns, quantity_columns,
+};
 use crate::relation::{
-    BookProvider, BookSource, BookTable, CatalogTable, Relation, RelationKind, VIEWS, View, Whose,
-    catalog_of_one_tenant,
+    BookProvider, BookSource, BookTable, CatalogProvider, CatalogTable, Relation, RelationKind, VIEWS, View,
+    Whose, catalog_of_one_tenant,
 };
 use engine::Runner;
 use information::Information;
@@ -379,27 +380,22 @@ impl<'s> Registry<'s> {
         catalog: &Arc<Catalog>,
         sources: &Sources,
     ) -> Result<(), DataFusionError> {
-        let catalogs = Arc::new(SessionCatalogs {
-            own: Arc::clone(catalog),
-            of_periods: sources.period_catalogs.clone(),
-            tenant: self.tenant.map(str::to_owned),
-            runner: self.runner.clone(),
+        let period_catalogs = sources.period_catalogs.as_ref().map(|of_periods| {
+            let (of_periods, tenant) = (Arc::clone(of_periods), self.tenant.map(str::to_owned));
+            Arc::new(SessionCatalogs { of_periods, tenant, runner: self.runner.clone() })
         });
-        for told in [Told::Quantities, Told::Charges] {
+        let quantities = ("what every tenant used in a period, by every measure", quantity_columns());
+        let charges = ("what the usage of a period costs, whether it was billed or not", charge_columns());
+        for (told, (what, columns)) in
+            [(Told::Quantities, quantities), (Told::Charges(ChargeKinds::ALL), charges)]
+        {
             let function = QuantitiesFunction {
                 told,
                 lake: lake.clone(),
                 snapshot: tables.snapshots.get(&Table::UsageEvents).cloned(),
-                catalogs: Arc::clone(&catalogs),
+                catalog: Arc::clone(catalog),
+                period_catalogs: period_catalogs.clone(),
                 is_spread: self.runner.is_spread(),
-            };
-            let (what, columns) = match told {
-                Told::Quantities => {
-                    ("what every tenant used in a period, by every measure", quantity_columns())
-                }
-                Told::Charges => {
-                    ("what the usage of a period costs, whether it was billed or not", charge_columns())
-                }
             };
             let name = told.name();
             let description = format!(
@@ -411,8 +407,7 @@ impl<'s> Registry<'s> {
             self.add_function(name, Whose::TenantColumn, Arc::new(function));
         }
         for table in CatalogTable::ALL {
-            let rows = table.rows(catalog, sources.now_us)?;
-            let provider = MemTable::try_new(rows.schema(), vec![vec![rows]])?;
+            let provider = CatalogProvider::new(table, catalog, sources.now_us);
             self.add(table.relation(), table.whose(), Arc::new(provider))?;
         }
         Ok(())
@@ -427,8 +422,13 @@ impl<'s> Registry<'s> {
     fn finish(self, tables: &LakeTables) -> Result<LakeSession, DataFusionError> {
         self.register_schemas()?;
         let state = self.context.state();
+        // What stands behind views is not listed.
+        let listed = MemoryCatalogProvider::new();
+        listed.register_schema(PUBLIC, Arc::clone(&self.public) as _)?;
+        let catalogs = MemoryCatalogProviderList::new();
+        catalogs.register_catalog(CATALOG.to_owned(), Arc::new(listed));
         let information = Information {
-            catalogs: Arc::downgrade(state.catalog_list()),
+            listed: Arc::new(catalogs),
             functions: state.table_functions().clone(),
             relations: self.relations.clone(),
             hides_settings: self.tenant.is_some(),

@@ -8,6 +8,7 @@ mod lake;
 mod oracle;
 mod random;
 mod second_opinion;
+mod stopped;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -23,7 +23,7 @@ pub(super) struct TreeNode {
 /// The values that an event holds at the paths of its type.
 pub(super) struct Found<'e, 'm> {
     envelope: &'e Envelope<'m>,
-    data: SmallVec<[Option<Value<'m>>; 16]>,
+    data: SmallVec<[Option<Value<'m>>; 8]>,
 }
 
 /// The data of an event, in the form in which it is at hand.

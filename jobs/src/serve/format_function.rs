@@ -71,7 +71,7 @@ fn format(pattern: &str, values: &[Option<&str>]) -> Result<String> {
             (Some('s'), value) => text.push_str(value.unwrap_or_default()),
             (Some('I'), Some(name)) => text.push_str(&quoted_name(name)),
             (Some('I'), None) => return exec_err!("format() cannot make a name of null"),
-            (Some('L'), Some(value)) => text.push_str(&format!("'{}'", value.replace('\'', "''"))),
+            (Some('L'), Some(value)) => text.extend(["'", &value.replace('\'', "''"), "'"]),
             (Some('L'), None) => text.push_str("NULL"),
             _ => return exec_err!("format() knows %s, %I, %L and %%"),
         }

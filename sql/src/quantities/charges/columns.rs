@@ -106,7 +106,7 @@ fn decimal<'r>(value: Option<&'r Cow<'_, Exact>>) -> Value<'r> {
 /// Some of the columns in the making: what nobody asks for is not made.
 pub(super) struct Columns {
     schema: SchemaRef,
-    columns: Vec<(ValueOf, Builder)>,
+    made: Vec<(ValueOf, Builder)>,
     rows: usize,
 }
 
@@ -121,22 +121,22 @@ impl Columns {
     pub fn new(projection: Option<&[usize]>) -> Result<Self, ArrowError> {
         let all = all();
         let of = |at: usize| (all[at].1, Builder::of(&all[at].0.data_type));
-        let (schema, columns) = match projection {
+        let (schema, made) = match projection {
             Some(places) => (Arc::new(CHARGES.project(places)?), places.iter().copied().map(of).collect()),
             None => (Arc::clone(&CHARGES), (0..all.len()).map(of).collect()),
         };
-        Ok(Self { schema, columns, rows: 0 })
+        Ok(Self { schema, made, rows: 0 })
     }
 
     pub fn push(&mut self, row: &ChargeRow<'_>) {
         self.rows += 1;
-        for (value_of, builder) in &mut self.columns {
+        for (value_of, builder) in &mut self.made {
             builder.push(value_of(row));
         }
     }
 
     pub fn finish(self) -> Result<RecordBatch, ArrowError> {
-        let arrays = self.columns.into_iter().map(|(_, builder)| builder.finish()).collect();
+        let arrays = self.made.into_iter().map(|(_, builder)| builder.finish()).collect();
         // A query may want no column at all and count.
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
         RecordBatch::try_new_with_options(self.schema, arrays, &options)

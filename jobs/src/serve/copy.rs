@@ -244,7 +244,6 @@ mod tests {
             "COPY t TO STDOUT (FORMAT binary)",
             "COPY t TO STDOUT (FORMAT csv, FORCE_QUOTE (a))",
             "COPY t TO STDOUT BINARY",
-            "COPY t TO STDOUT (DELIMITER 'ä')",
         ] {
             assert!(read_text(text).is_err(), "{text}");
         }

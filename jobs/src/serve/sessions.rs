@@ -68,6 +68,7 @@ struct Opening {
     sources: Sources,
     /// Shows everything.
     session: LakeSession,
+    opened_at: Instant,
     looked_at: Instant,
     users: HashMap<String, Arc<UserSession>>,
 }
@@ -94,6 +95,9 @@ impl std::fmt::Debug for Sessions {
     }
 }
 
+/// Catalogs are applied, and limits begin, without a commit to the lake; a session knows of them after so long.
+const CATALOG_HOLDS: Duration = Duration::from_secs(60);
+
 impl Sessions {
     /// Opens the lake; `settings` has the memory of all queries together.
     pub async fn open(
@@ -119,7 +123,8 @@ impl Sessions {
         let mut inner = self.inner.lock().await;
         let (opening, bases) = &mut *inner;
         if opening.looked_at.elapsed() >= self.refresh {
-            if self.has_moved_on(&opening.session).await? {
+            let is_old = opening.opened_at.elapsed() >= CATALOG_HOLDS;
+            if is_old || self.has_moved_on(&opening.session).await? {
                 let number = opening.number + 1;
                 *opening = open(&self.lake, &self.config, &self.settings, &self.runtime, number).await?;
             }
@@ -176,7 +181,8 @@ async fn open(
     let tables = LakeTables::read(lake, settings).await?;
     let sources = reporting::sources(config).await;
     let session = build_session(lake, settings, &tables, &sources, Arc::clone(runtime)).await?;
-    Ok(Opening { number, tables, sources, session, looked_at: Instant::now(), users: HashMap::new() })
+    let now = Instant::now();
+    Ok(Opening { number, tables, sources, session, opened_at: now, looked_at: now, users: HashMap::new() })
 }
 
 fn user_session(number: u64, lake_session: &LakeSession, base: &Base, user: &User) -> Result<UserSession> {

@@ -166,3 +166,37 @@ pub fn rules_of(catalog: &Catalog) -> i64 {
     let hash = texts.concat().bytes().fold(0xCBF2_9CE4_8422_2325, step);
     (hash >> 1).cast_signed()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::instant;
+
+    const CATALOG: &str = "
+catalog: t
+currency: EUR
+meters: { calls: { kind: delta, event_type: call, unit: call } }
+plans: { p: { prices: { fee: { description: Fee, flat: 1 } } } }
+tenants:
+  anchored: { name: A, time_zone: Europe/Berlin, billing: { every_months: 1, anchor: 2026-01-15 }, subscriptions: [] }
+other_tenants: { subscriptions: [] }
+";
+
+    #[test]
+    fn periods_that_have_ended_are_asked_about_in_each_tenants_calendar() {
+        let periods = PeriodQuestions::new(&Arc::new(Catalog::parse(CATALOG, "t.yaml").unwrap()));
+        let ends = |tenant: &str, after: &str, until: &str| -> Vec<String> {
+            let [after_us, until_us] = [after, until].map(|text| instant(text).unwrap());
+            let demands = periods.of_periods(tenant, after_us, until_us);
+            assert!(demands.iter().all(|demand| demand.tenant == tenant && demand.wanted.len() == 1));
+            demands.into_iter().map(|demand| demand.period.end_date).collect()
+        };
+        let (from, until) = ("2026-02-20T00:00:00Z", "2026-05-01T00:00:00Z");
+        assert_eq!(ends("anybody", from, until), ["2026-03-01", "2026-04-01", "2026-05-01"]);
+        assert_eq!(ends("anybody", from, "2026-04-30T23:59:59Z"), ["2026-03-01", "2026-04-01"]);
+        assert_eq!(ends("anchored", from, until), ["2026-03-15", "2026-04-15"]);
+        // Midnight in Berlin is earlier than in UTC; what ends at an instant does not end after it.
+        assert_eq!(ends("anchored", "2026-02-14T23:00:00Z", "2026-03-14T23:00:00Z"), ["2026-03-15"]);
+        assert_eq!(ends("anchored", "2026-02-14T22:59:59Z", "2026-03-14T22:59:59Z"), ["2026-02-15"]);
+    }
+}

@@ -205,12 +205,7 @@ fn usage_that_was_told_today_is_told_anew() {
         // A call costs 0.25.
         assert_eq!(pending, [("cus_0", 2500)]);
     }
-    // The fake has one period only for what is recorded, so there the second figure stands for both.
-    let (differences, _) = run(&round, &["reconcile", "--format", "json"], 4);
-    let differences: Vec<serde_json::Value> = serde_json::from_str(&differences).unwrap();
-    let is_recorded = |row: &&serde_json::Value| row["compared"].as_str().unwrap().contains("usage of si_");
-    let others: Vec<_> = differences.iter().filter(|row| !is_recorded(row)).collect();
-    assert!(others.is_empty(), "{others:?}");
+    run(&round, &["reconcile"], 0);
     run(&round, &["verify", "--period", &round.period()], 0);
 }
 

@@ -96,7 +96,7 @@ impl std::fmt::Debug for Sessions {
 }
 
 /// Catalogs are applied, and limits begin, without a commit to the lake; a session knows of them after so long.
-const CATALOG_HOLDS: Duration = Duration::from_secs(60);
+const CATALOG_HOLDS: Duration = Duration::from_mins(1);
 
 impl Sessions {
     /// Opens the lake; `settings` has the memory of all queries together.

@@ -16,12 +16,11 @@ for file in glob.glob("*.parquet"):
     name = os.path.splitext(file)[0]
     if name in ("charges", "quantities"):
         # The second argument ends sessions that still run; in the golden folders none does.
-        rows = f"SELECT * FROM '{file}'"
-        connection.execute(f"CREATE MACRO {name}(period) AS TABLE {rows}, (period, now) AS TABLE {rows}")
+        of_file = f"(SELECT * FROM '{file}')"
+        connection.execute(f"CREATE MACRO {name}(period) AS TABLE {of_file}, (period, now) AS TABLE {of_file}")
     elif name != "ours":
         connection.execute(f"CREATE VIEW {name} AS SELECT * FROM '{file}'")
 connection.execute("CREATE MACRO dimension(dimensions, name) AS json_extract_string(dimensions, '$.' || name)")
-
 
 
 def rows(query):

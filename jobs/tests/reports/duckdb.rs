@@ -29,13 +29,16 @@ const TABLES: [&str; 13] = [
     "tenants",
 ];
 
+/// Up to when running sessions count.
+const NOW: &str = "2026-03-20T12:00:00Z";
+
 /// Parameters beside their defaults.
 fn parameters(report: &Report, period: &str) -> Vec<(String, String)> {
     let values = report.parameters.iter().map(|parameter| {
         let value = match (parameter.name.as_str(), parameter.default.as_deref().unwrap()) {
             ("period", _) => period.to_owned(),
             // Of a month that lies behind, everything has come in.
-            ("now", _) => "2026-03-20T12:00:00Z".to_owned(),
+            ("now", _) => NOW.to_owned(),
             ("percent", _) => "10".to_owned(),
             ("issuer", _) => "Northlight Systems".to_owned(),
             (_, default) => default.to_owned(),
@@ -54,9 +57,14 @@ fn compare(python: &Path, system: &str, period: &str) {
         run(folder, &[&base[..], arguments].concat(), &[0]);
     };
     for table in TABLES {
-        let of_period: &[&str] =
-            if ["charges", "quantities"].contains(&table) { &["--period", period] } else { &[] };
-        export(table, of_period);
+        if ["charges", "quantities"].contains(&table) {
+            export(table, &["--period", period]);
+            let (query, file) =
+                (format!("SELECT * FROM {table}('{period}', '{NOW}')"), format!("{table}_until.parquet"));
+            run(folder, &["sql", &query, "--format", "parquet", "--output", &file], &[0]);
+        } else {
+            export(table, &[]);
+        }
     }
     export("usage_events", &[]);
     let mut compared = 0;

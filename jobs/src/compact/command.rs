@@ -1,6 +1,7 @@
 //! The command line of `meterhouse compact`.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -11,6 +12,7 @@ use super::{CompactError, CompactReport, CompactSettings, compact};
 use crate::book::Book;
 use crate::cli::{Exit, Globals, TryAgain, runtime};
 use crate::config::Config;
+use crate::memory::keep_freed_memory;
 use crate::output::{Format, Rows};
 use crate::run::{RunContext, RunSpec, with_run};
 
@@ -39,7 +41,12 @@ pub struct CompactArgs {
     format: Format,
 }
 
+/// Longer than a day takes, so that each finds the memory of the one before.
+const FREED_MEMORY_KEPT: Duration = Duration::from_secs(10);
+
 pub fn run(args: &CompactArgs, globals: &Globals) -> Result<Exit> {
+    // Days come and go with the same amounts.
+    keep_freed_memory(FREED_MEMORY_KEPT);
     let config = globals.load_config()?;
     let settings = settings(args, &config);
     let lake = Lake::open(&config.lake)?;

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use jiff::Timestamp;
+
 use super::stripe::{StripeAction, StripeSending};
 use super::{Catalog, Place, PriceSpan, StripeCustomer, Tenant};
-use crate::period::Period;
+use crate::period::{Period, Span};
 
 /// A warning, and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +27,8 @@ impl Catalog {
     pub fn advice(&self) -> Vec<Advice> {
         let mut advice: Vec<Advice> =
             self.tenants.iter().flat_map(|tenant| self.figures_set_twice(tenant)).collect();
+        let terms = self.tenants.iter().chain(&self.other_tenants);
+        advice.extend(terms.flat_map(|tenant| self.usage_priced_twice(tenant)));
         advice.sort();
         advice
     }
@@ -59,6 +63,38 @@ impl Catalog {
         advice
     }
 
+    /// Two subscriptions that price the same usage at the same time bill it twice. That may be meant, and more often an earlier
+    /// one should have ended.
+    fn usage_priced_twice(&self, tenant: &Tenant) -> Vec<Advice> {
+        let mut advice = Vec::new();
+        for (at, later) in tenant.subscriptions.iter().enumerate() {
+            for earlier in &tenant.subscriptions[..at] {
+                let Some(both) = earlier.span.intersection(&later.span) else { continue };
+                let held = self.prices_in_force(tenant, both);
+                let of =
+                    |key: &str| held.iter().filter(|held| held.subscription.key == key).collect::<Vec<_>>();
+                let (ones, others) = (of(&earlier.key), of(&later.key));
+                let pairs = ones.iter().flat_map(|one| others.iter().map(move |other| (one, other)));
+                let meters: BTreeSet<&str> =
+                    pairs.filter_map(|(one, other)| priced_by_both(one, other)).collect();
+                if meters.is_empty() {
+                    continue;
+                }
+                let meters = meters.into_iter().collect::<Vec<_>>().join(", ");
+                let text = format!(
+                    "tenant {}: the subscriptions `{}` and `{}` both price {meters} {}, so it is billed twice: end one of \
+                     them with `until`, unless that is meant",
+                    tenant.key,
+                    earlier.key,
+                    later.key,
+                    in_words(both, tenant)
+                );
+                advice.push(Advice { place: later.place, text });
+            }
+        }
+        advice
+    }
+
     /// Periods inside of which something begins or ends for the tenant.
     fn periods_with_changes(&self, tenant: &Tenant) -> Vec<Period> {
         let zone = &tenant.time_zone;
@@ -80,6 +116,29 @@ impl Catalog {
             .collect();
         periods.dedup();
         periods
+    }
+}
+
+/// The meter whose usage both prices bill at some time.
+fn priced_by_both<'c>(one: &PriceSpan<'c>, other: &PriceSpan<'c>) -> Option<&'c str> {
+    let (own, others) = (one.price.usage.as_ref()?, other.price.usage.as_ref()?);
+    let is_apart = own.only.iter().any(|(name, values)| {
+        others.only.get(name).is_some_and(|taken| !values.iter().any(|value| taken.contains(value)))
+    });
+    let is_shared = own.meter == others.meter && !is_apart && one.span.intersection(&other.span).is_some();
+    is_shared.then_some(own.meter.as_str())
+}
+
+/// A span on the tenant's clock.
+fn in_words(span: Span, tenant: &Tenant) -> String {
+    let local = |at_us: i64| {
+        let at = Timestamp::from_microsecond(at_us).ok()?;
+        Some(tenant.time_zone.to_datetime(at).to_string().replace("T00:00:00", ""))
+    };
+    let from = local(span.start_us).unwrap_or_else(|| "ever".to_owned());
+    match (span.end_us != i64::MAX).then(|| local(span.end_us)).flatten() {
+        Some(until) => format!("from {from} until {until}"),
+        None => format!("from {from} on"),
     }
 }
 

@@ -100,6 +100,7 @@ pub(super) fn read_fields(
     let usage = read_usage(fields, context, mistakes);
     let sent = stripe::read_price(fields, context.stripe, usage.as_ref(), mistakes);
     let read = terms::read(fields, true, mistakes);
+    stripe::check_figures(sent.as_ref(), usage.as_ref(), read.change.model.as_ref(), fields, mistakes);
     if !has_meter {
         check_without_usage(&read, &fields.what, mistakes);
     }

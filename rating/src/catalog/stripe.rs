@@ -13,6 +13,7 @@ use super::price::PricedUsage;
 use super::quota;
 use super::tenant::Subscription;
 use super::yaml::Node;
+use crate::price::PriceModel;
 
 /// Stripe keeps 15 significant digits; what is left of the point needs room beside these.
 const SCALE_MAX: u64 = 9;
@@ -210,6 +211,35 @@ pub(super) fn read_price(
             api_version: settings.api_version.unwrap_or_else(|| USAGE_RECORDS_VERSION.to_owned()),
         },
     })
+}
+
+/// A price with a line for each of several values sends a figure for each. Of figures that are set Stripe keeps one.
+pub(super) fn check_figures(
+    sent: Option<&StripeSending>,
+    usage: Option<&PricedUsage>,
+    model: Option<&PriceModel>,
+    fields: &Fields<'_>,
+    mistakes: &mut Mistakes,
+) {
+    let Some(StripeSending::MeterEvents { usage: how, .. } | StripeSending::UsageRecords { usage: how, .. }) =
+        sent
+    else {
+        return;
+    };
+    let splits = match (model, usage) {
+        (Some(PriceModel::Matrix(_)), _) => "`matrix`",
+        (_, Some(usage)) if !usage.split_by.is_empty() => "`split_by`",
+        _ => return,
+    };
+    if how.action == StripeAction::Set {
+        let what = &fields.what;
+        let text = format!(
+            "{what}: each value of its {splits} would set the same figure in Stripe, which keeps one"
+        );
+        mistakes
+            .report(fields.place, text)
+            .hint("write `stripe: { action: increment }`, or a price with `only` for each value");
+    }
 }
 
 fn read_mapping(node: &Node, mistakes: &mut Mistakes) -> Option<StripeSettings> {

@@ -44,7 +44,7 @@ fn named_cases() {
     let plain = rules(None, None, None);
     let minutes = |minutes: i64| Complete { end_us: minutes * MINUTE_US };
     // name, rules, events, minutes in the first and second hour
-    let rows: [Row; 15] = [
+    let rows: [Row; 21] = [
         ("inside", plain, &[(10, 1, Start), (25, 1, Stop)], [15, 0]),
         ("over the boundary", plain, &[(50, 1, Start), (70, 1, Stop)], [10, 10]),
         ("still open at the end", plain, &[(30, 1, Start)], [30, 60]),
@@ -65,6 +65,27 @@ fn named_cases() {
             [8, 0],
         ),
         ("stop after the timeout", rules(Some(5), None, None), &[(0, 1, Start), (30, 1, Stop)], [5, 0]),
+        ("alive after its stop", plain, &[(10, 1, Start), (40, 1, Stop), (41, 1, Heartbeat)], [30, 0]),
+        ("alive without a start, for ever", plain, &[(10, 1, Heartbeat), (20, 1, BareHeartbeat)], [0, 0]),
+        ("started again after its stop", plain, &[(0, 1, Start), (10, 1, Stop), (50, 1, Start)], [20, 60]),
+        (
+            "alive within the timeout after its stop",
+            rules(Some(15), None, None),
+            &[(40, 1, Start), (50, 1, Stop), (55, 1, Heartbeat), (65, 1, BareHeartbeat)],
+            [10, 0],
+        ),
+        (
+            "alive later than the timeout after its stop",
+            rules(Some(15), None, None),
+            &[(40, 1, Start), (50, 1, Stop), (66, 1, Heartbeat)],
+            [10, 15],
+        ),
+        (
+            "completed after its stop",
+            rules(Some(15), None, None),
+            &[(0, 1, Start), (10, 1, Stop), (20, 1, minutes(40)), (41, 1, Heartbeat)],
+            [45, 0],
+        ),
         ("one complete event", plain, &[(40, 1, minutes(80))], [20, 20]),
         ("complete ends before start", plain, &[(40, 1, minutes(30))], [0, 0]),
         ("started increments", rules(None, Some(10), None), &[(0, 1, Start), (21, 1, Stop)], [30, 0]),
@@ -111,8 +132,17 @@ fn a_heartbeat_without_dimensions_keeps_those_of_its_session() {
 fn oddities_are_counted() {
     let late = rules(Some(5), None, None);
     let backwards = Complete { end_us: 0 };
-    let (_, oddities) = two_hours(late, &[(1, 9, Stop), (2, 1, Start), (30, 1, Stop), (31, 2, backwards)]);
-    assert_eq!(oddities, SessionOddities { stops_without_start: 2, ends_before_start: 1, timed_out: 1 });
+    let events = [
+        (1, 9, Stop),
+        (2, 1, Start),
+        (30, 1, Stop),
+        (31, 2, backwards),
+        (32, 1, Heartbeat),
+        (61, 1, Heartbeat),
+    ];
+    let (_, oddities) = two_hours(late, &events);
+    // The last one begins a session, which times out as the first one did.
+    assert_eq!(oddities, SessionOddities { stops_without_start: 3, ends_before_start: 1, timed_out: 2 });
 }
 
 /// A stop counts where its session runs, whatever dimensions it names; what ends nothing is no sample of any.

@@ -1,6 +1,7 @@
 -- Sessions (DESIGN.md 3.5): seconds of running sessions that overlap the span. A session goes over from one dimension set
 -- to another where a sign of life says so (a heartbeat without dimensions says nothing of them); without a stop it goes
--- on, or ends so long after its last sign of life.
+-- on, or ends so long after its last sign of life. A heartbeat begins a session only where a timeout can end it, and not
+-- within that time after a stop.
 --
 -- How: from each start, heartbeat or complete event a stretch goes to the session's next event, to its known end or to
 -- its timeout, whichever is first. A session has owed B(elapsed) in all: the elapsed time, at least the minimum, in whole
@@ -59,14 +60,32 @@ signals AS (
     FROM own
     WHERE signal <> 'complete' OR duration_us >= 0
 ),
-neighbours AS (
+words AS (
     SELECT
         signals.*,
+        LAST_VALUE(CASE WHEN signal <> 'heartbeat' THEN signal END) IGNORE NULLS OVER earlier AS last_word,
+        MAX(CASE WHEN signal = 'stop' THEN at_us END) OVER earlier AS stopped_us
+    FROM signals
+    WINDOW earlier AS (
+        PARTITION BY session ORDER BY at_us, place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    )
+),
+heard AS (
+    SELECT *
+    FROM words
+    WHERE signal <> 'heartbeat' OR CASE
+        WHEN CAST($timeout_us AS BIGINT) = 0 THEN COALESCE(last_word, 'stop') <> 'stop'
+        ELSE COALESCE(last_word, 'start') <> 'stop' OR stopped_us + CAST($timeout_us AS BIGINT) < at_us
+    END
+),
+neighbours AS (
+    SELECT
+        heard.*,
         LAG(at_us) OVER (PARTITION BY session ORDER BY at_us, place) AS before_us,
         LAG(signal) OVER (PARTITION BY session ORDER BY at_us, place) AS before,
         LEAD(at_us) OVER (PARTITION BY session ORDER BY at_us, place) AS next_us,
         LEAD(signal) OVER (PARTITION BY session ORDER BY at_us, place) AS next
-    FROM signals
+    FROM heard
 ),
 -- A session begins where none of its name runs.
 begun AS (

@@ -106,12 +106,14 @@ FROM compared WHERE moment >= since AND moment < until GROUP BY tenant, meter, d
 
 SESSION = """
 WITH stretches AS (
-    SELECT *, lead(moment, 1, until) OVER (PARTITION BY tenant, meter, resource ORDER BY nth) AS following
+    SELECT *, lead(moment, 1, until) OVER (PARTITION BY tenant, meter, resource ORDER BY nth) AS following,
+        last_value(CASE WHEN signal <> 'heartbeat' THEN signal END IGNORE NULLS)
+            OVER (PARTITION BY tenant, meter, resource ORDER BY nth) AS word
     FROM own WHERE kind = 'session'
 )
 SELECT tenant, meter, dimensions, 'session_time',
     sum(greatest(least(following, until) - greatest(moment, since), 0))::HUGEINT * 1000000000, 1000000
-FROM stretches WHERE signal IN ('start', 'heartbeat') AND moment < until GROUP BY tenant, meter, dimensions
+FROM stretches WHERE signal IN ('start', 'heartbeat') AND word = 'start' AND moment < until GROUP BY tenant, meter, dimensions
 """
 
 UNIQUE = f"""

@@ -27,7 +27,7 @@ pub enum Warning {
     NegativeCounter { meter: String, samples: u64 },
     /// A counter grew by more than the meter's limit between two samples: it counts as it is.
     CounterJump { meter: String, increase: Exact, limit: Exact },
-    /// Sessions that stopped without having started: they are not billed.
+    /// Sessions that stopped, or were said to live, without having started: they are not billed.
     StopWithoutStart { meter: String, sessions: u64 },
     /// Sessions that ended before they started: they are not billed.
     StopBeforeStart { meter: String, sessions: u64 },
@@ -111,7 +111,7 @@ impl fmt::Display for Warning {
                 write!(out, "counter {meter} grew by {increase} at once, more than {limit}")
             }
             Warning::StopWithoutStart { meter, sessions } => {
-                write!(out, "{sessions} stops of {meter} without a start")
+                write!(out, "{sessions} stops or heartbeats of {meter} without a start")
             }
             Warning::StopBeforeStart { meter, sessions } => {
                 write!(out, "{sessions} sessions of {meter} ended before they started")

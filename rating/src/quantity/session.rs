@@ -10,6 +10,10 @@
 //! A session without stop ends at its last sign of life plus the timeout, if the meter has one. That is final: what is
 //! billed up to an instant depends only on what happened before it, or closed days could not be kept. A later sign of
 //! life starts anew; a later stop ends nothing. Both are counted, for a warning.
+//!
+//! A heartbeat begins a session only where a timeout can end it, and not within that time after a stop: what an agent's
+//! other thread sends half a second after the stop would otherwise be billed as a session that nobody ends. It is counted,
+//! too. A start or a complete event always begins one.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -48,6 +52,9 @@ pub struct OpenSession {
     pub dimensions: u32,
     /// What earlier stretches billed of it.
     pub billed_us: i64,
+    /// It does not run: it was stopped at `last_sign_us`, which is remembered for as long as a heartbeat may still come late.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_stopped: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -76,7 +83,7 @@ pub struct SessionSegment {
 /// What should not happen, counted for warnings; none of it is billed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SessionOddities {
-    /// A stop of a session that is not running: never started, or already ended.
+    /// A stop of a session that is not running: never started, or already ended. Or a heartbeat that begins none.
     pub stops_without_start: u64,
     /// A complete event that ends before it starts.
     pub ends_before_start: u64,
@@ -149,7 +156,7 @@ impl SessionFold {
         }
         self.now_us = time_us;
         self.end_if_over(session, time_us)?;
-        let dimensions = match (event, self.open.get(&session)) {
+        let dimensions = match (event, self.running(session)) {
             (SessionEvent::BareHeartbeat | SessionEvent::Stop, Some(open)) => open.dimensions,
             _ => dimensions,
         };
@@ -157,16 +164,14 @@ impl SessionFold {
             self.totals(dimensions).samples.note(time_us);
         }
         match event {
-            SessionEvent::Start | SessionEvent::Heartbeat | SessionEvent::BareHeartbeat => {
-                self.sign_of_life(time_us, session, dimensions)
-            }
-            SessionEvent::Stop => {
-                if let Some(open) = self.open.remove(&session) {
-                    return self.bill(&open, time_us).map(|_| ());
-                }
+            SessionEvent::Heartbeat | SessionEvent::BareHeartbeat if !self.takes_heartbeat(session) => {
                 self.segment.oddities.stops_without_start += 1;
                 Ok(())
             }
+            SessionEvent::Start | SessionEvent::Heartbeat | SessionEvent::BareHeartbeat => {
+                self.sign_of_life(time_us, session, dimensions)
+            }
+            SessionEvent::Stop => self.stop(time_us, session, dimensions),
             SessionEvent::Complete { end_us } if end_us < time_us => {
                 self.segment.oddities.ends_before_start += 1;
                 Ok(())
@@ -179,9 +184,37 @@ impl SessionFold {
     /// would owe the fee of a first tier.
     fn counts(&self, session: u32, time_us: i64, event: SessionEvent) -> bool {
         match event {
-            SessionEvent::Stop => self.open.contains_key(&session),
+            SessionEvent::Stop => self.running(session).is_some(),
             SessionEvent::Complete { end_us } => end_us >= time_us,
-            SessionEvent::Start | SessionEvent::Heartbeat | SessionEvent::BareHeartbeat => true,
+            SessionEvent::Heartbeat | SessionEvent::BareHeartbeat => self.takes_heartbeat(session),
+            SessionEvent::Start => true,
+        }
+    }
+
+    fn running(&self, session: u32) -> Option<&OpenSession> {
+        self.open.get(&session).filter(|open| !open.is_stopped)
+    }
+
+    /// Whether a heartbeat says anything: its session runs, or may begin by it.
+    fn takes_heartbeat(&self, session: u32) -> bool {
+        match self.open.get(&session) {
+            Some(open) => !open.is_stopped,
+            None => self.rules.timeout_us.is_some(),
+        }
+    }
+
+    fn stop(&mut self, time_us: i64, session: u32, dimensions: u32) -> Result<(), FoldError> {
+        let running = self.open.remove(&session).filter(|open| !open.is_stopped);
+        if self.rules.timeout_us.is_some() {
+            let stopped = OpenSession { is_stopped: true, ..begin(time_us, session, dimensions) };
+            self.open.insert(session, stopped);
+        }
+        match running {
+            Some(open) => self.bill(&open, time_us).map(drop),
+            None => {
+                self.segment.oddities.stops_without_start += 1;
+                Ok(())
+            }
         }
     }
 
@@ -218,7 +251,7 @@ impl SessionFold {
     }
 
     fn sign_of_life(&mut self, time_us: i64, session: u32, dimensions: u32) -> Result<(), FoldError> {
-        let Some(mut open) = self.open.get(&session).copied() else {
+        let Some(mut open) = self.running(session).copied() else {
             self.totals(dimensions).started += 1;
             self.open.insert(session, begin(time_us, session, dimensions));
             return Ok(());
@@ -247,6 +280,7 @@ impl SessionFold {
         let whole = OpenSession { end_us: Some(end_us), ..begin(time_us, session, dimensions) };
         // A start event of the same session may have come as well: the complete event says it all.
         if let Some(running) = self.open.remove(&session)
+            && !running.is_stopped
             && running.started_us != time_us
         {
             self.bill(&running, time_us)?;
@@ -269,6 +303,9 @@ impl SessionFold {
         match self.over_at(&open) {
             Some(over_us) if over_us < time_us => {
                 self.open.remove(&session);
+                if open.is_stopped {
+                    return Ok(());
+                }
                 self.note_end(&open);
                 self.bill(&open, over_us).map(|_| ())
             }
@@ -279,6 +316,8 @@ impl SessionFold {
     /// Bills a session up to a cut and says whether it goes on after it.
     fn bill_until(&mut self, open: &mut OpenSession, at_us: i64) -> Result<bool, FoldError> {
         match self.over_at(open) {
+            Some(over_us) if over_us < at_us && open.is_stopped => Ok(false),
+            _ if open.is_stopped => Ok(true),
             Some(over_us) if over_us < at_us => {
                 self.note_end(open);
                 self.bill(open, over_us)?;
@@ -334,6 +373,7 @@ fn begin(time_us: i64, session: u32, dimensions: u32) -> OpenSession {
         end_us: None,
         dimensions,
         billed_us: 0,
+        is_stopped: false,
     }
 }
 

@@ -37,6 +37,9 @@ pub struct CarriedSession {
     pub last_sign_us: i64,
     pub end_us: Option<i64>,
     pub billed_us: i64,
+    /// It was stopped, and a heartbeat of it may still come late.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_stopped: bool,
 }
 
 impl CarriedState {

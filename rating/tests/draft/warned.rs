@@ -119,7 +119,7 @@ fn odd_samples_are_counted_once_however_many_prices_look_at_them() {
             "2 levels of disk below zero",
             "1 values of counter bytes below zero",
             "counter bytes grew by 1001 at once, more than 1000",
-            "1 stops of time without a start",
+            "1 stops or heartbeats of time without a start",
             "1 sessions of time ended before they started",
             "1 sessions of time closed by timeout",
         ]
@@ -155,6 +155,7 @@ fn a_usage_that_was_asked_otherwise_is_refused() {
         credits: &mut [],
         provenance: rating::invoice::Provenance::default(),
         catalog_file: "c",
+        corrected: rating::draft::CorrectedWith::new(),
     };
     let error = charges.rate(&usage, inputs()).unwrap_err();
     assert_eq!(error.to_string(), "the usage does not answer what the price of meter calls asks");

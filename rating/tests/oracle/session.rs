@@ -27,6 +27,7 @@ pub fn runs(events: &[Event], session: u32, rules: &SessionRules) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     let mut last_sign_us = 0;
     let mut known_end_us = None;
+    let mut stopped_us = None;
     for event in events.iter().filter(|event| event.session == session) {
         close_if_over(&mut runs, last_sign_us, known_end_us, rules, Some(event.time_us));
         let running = runs.last_mut().filter(|run| run.end_us.is_none());
@@ -37,6 +38,8 @@ pub fn runs(events: &[Event], session: u32, rules: &SessionRules) -> Vec<Run> {
                 run.moves.push((event.time_us, event.dimensions));
                 last_sign_us = event.time_us;
             }
+            (SessionEvent::Heartbeat | SessionEvent::BareHeartbeat, None)
+                if is_stray(stopped_us, rules, event.time_us) => {}
             (SessionEvent::Start | SessionEvent::Heartbeat | SessionEvent::BareHeartbeat, None) => {
                 runs.push(begin(event));
                 (last_sign_us, known_end_us) = (event.time_us, None);
@@ -55,9 +58,23 @@ pub fn runs(events: &[Event], session: u32, rules: &SessionRules) -> Vec<Run> {
             }
             (SessionEvent::Stop | SessionEvent::Complete { .. }, _) => {}
         }
+        match event.what {
+            SessionEvent::Stop => stopped_us = Some(event.time_us),
+            SessionEvent::Start => stopped_us = None,
+            SessionEvent::Complete { end_us } if end_us >= event.time_us => stopped_us = None,
+            _ => {}
+        }
     }
     close_if_over(&mut runs, last_sign_us, known_end_us, rules, None);
     runs
+}
+
+/// Whether a heartbeat of a session that does not run says nothing: no timeout could end what it begins, or the session was
+/// stopped just before.
+fn is_stray(stopped_us: Option<i64>, rules: &SessionRules, at_us: i64) -> bool {
+    rules
+        .timeout_us
+        .is_none_or(|timeout_us| stopped_us.is_some_and(|stopped_us| at_us <= stopped_us + timeout_us))
 }
 
 fn begin(event: &Event) -> Run {

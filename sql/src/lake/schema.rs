@@ -382,7 +382,7 @@ const USAGE_DAILY: &[Column] = &[
     optional(
         "stops_without_start",
         ColumnKind::Long,
-        "session, of the whole meter: stops of what was not running",
+        "session, of the whole meter: stops of what was not running, and heartbeats that began nothing",
     ),
     optional(
         "ends_before_start",

@@ -151,7 +151,7 @@ pub fn question_keys(catalog: &Catalog, questions: &[Wanted], day: i32) -> Vec<S
 }
 
 /// Moves when the folds themselves count otherwise than before: what was rolled until then is rolled anew.
-const FOLDS: u32 = 2;
+const FOLDS: u32 = 3;
 
 /// A number for the rules by which all meters count: what a day leaves to the next follows from them.
 pub fn rules_of(catalog: &Catalog) -> i64 {

@@ -30,8 +30,15 @@ impl MeterFold {
         for carried in &opening.sessions {
             let slot = self.slot(&carried.session, &carried.dimensions)?;
             let (session, dimensions) = self.slots[slot as usize];
-            let CarriedSession { started_us, last_sign_us, end_us, billed_us, .. } = *carried;
-            let open = OpenSession { session, started_us, last_sign_us, end_us, dimensions, billed_us };
+            let open = OpenSession {
+                session,
+                started_us: carried.started_us,
+                last_sign_us: carried.last_sign_us,
+                end_us: carried.end_us,
+                dimensions,
+                billed_us: carried.billed_us,
+                is_stopped: carried.is_stopped,
+            };
             if let (Folds::Sessions(looks), Some(Memory::Sessions(memory))) =
                 (&mut self.series, &mut self.memory)
             {
@@ -62,6 +69,7 @@ impl MeterFold {
             last_sign_us: open.last_sign_us,
             end_us: open.end_us,
             billed_us: open.billed_us,
+            is_stopped: open.is_stopped,
         };
         let mut sessions: Vec<CarriedSession> = open.into_iter().map(session).collect();
         sessions.sort_unstable();

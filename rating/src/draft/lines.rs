@@ -163,7 +163,7 @@ impl<'r> Rating<'r, '_> {
         let shared_by =
             charge.has_several_spans.then(|| (charge.subscription, charge.price, key.dimensions.clone()));
         let so_far = shared_by.as_ref().map(|shared_by| self.so_far.remove(shared_by).unwrap_or_default());
-        let commitment = self.committed(charge, span);
+        let commitment = self.committed(charge, span, &key.dimensions);
         let request = LineRequest {
             description: describe::line(self.charges, span, &key.dimensions),
             price_source: Some(format!("{}:{}", self.catalog_file, span.place.line)),
@@ -206,21 +206,27 @@ impl<'r> Rating<'r, '_> {
     }
 
     /// The commitment of a price with several spans: it is one promise over all of them.
-    fn committed(&self, charge: &Charge<'_>, span: &ChargeSpan<'_>) -> Option<CommittedInPeriod> {
+    fn committed(
+        &self,
+        charge: &Charge<'_>,
+        span: &ChargeSpan<'_>,
+        dimensions: &Dimensions,
+    ) -> Option<CommittedInPeriod> {
         if span.terms.commitment.is_none() || !charge.has_several_spans {
             return None;
         }
         let own = self.which.iter().filter(|other| other.is_of_price(charge)).flat_map(|other| &other.spans);
-        let mut of_period = CommittedInPeriod { prorated: Exact::ZERO, is_last: false };
+        let mut of_period = CommittedInPeriod { prorated: Exact::ZERO, whole: None, is_last: false };
         for other in own {
             let Some(commitment) = &other.terms.commitment else { continue };
             of_period.is_last = other.span == span.span;
             let share = other.span.share_of(&self.charges.period.span);
             // Where it has no amount, its own line says so.
-            if let (true, Ok(Some(amount))) =
-                (commitment.prorated, other.terms.committed(&Dimensions::new(), &share))
-            {
+            let Ok(Some(amount)) = other.terms.committed(dimensions, &share) else { continue };
+            if commitment.prorated {
                 of_period.prorated += &amount;
+            } else {
+                of_period.whole = Some(amount);
             }
         }
         Some(of_period)

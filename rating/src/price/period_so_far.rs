@@ -31,6 +31,8 @@ pub struct PeriodSoFar {
 pub struct CommittedInPeriod {
     /// What all spans with a prorated commitment promise together.
     pub prorated: Exact,
+    /// What is promised over the period whatever its spans, where it is not prorated: one promise, as it stands at the end.
+    pub whole: Option<Exact>,
     /// Whether no later span can use what is left, so that it is owed now.
     pub is_last: bool,
 }

@@ -155,7 +155,7 @@ impl PriceTerms {
         };
         let (committed, is_last) = match usage.commitment {
             Some(of_period) if commitment.prorated => (of_period.prorated.clone(), of_period.is_last),
-            Some(of_period) => (own, of_period.is_last),
+            Some(of_period) => (of_period.whole.clone().unwrap_or(own), of_period.is_last),
             None => (own, true),
         };
         let used_before = usage.so_far.map_or(Exact::ZERO, |so_far| so_far.committed.clone());

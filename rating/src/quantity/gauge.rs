@@ -154,7 +154,7 @@ impl GaugeFold {
     pub fn finish_span(&mut self, at_us: i64) -> Result<GaugeTotals, FoldError> {
         let last = self.cut(at_us)?;
         let rollup = self.span_before.take().unwrap_or(last);
-        let p95 = self.buckets.as_mut().map(|buckets| std::mem::take(buckets).p95());
+        let p95 = self.buckets.as_mut().and_then(|buckets| std::mem::take(buckets).p95());
         let sum_of_peaks = self.sum_of_peaks(at_us);
         self.span_start_us = at_us;
         Ok(GaugeTotals { rollup, p95, sum_of_peaks })
@@ -185,14 +185,15 @@ impl GaugeFold {
         if !self.expiries.is_empty() {
             self.expire_before(to_us)?;
         }
-        self.hold_until(to_us)
+        self.hold_until(to_us);
+        Ok(())
     }
 
     /// The sum held from now to then: the only place where anything is measured.
     #[inline]
-    fn hold_until(&mut self, to_us: i64) -> Result<(), FoldError> {
+    fn hold_until(&mut self, to_us: i64) {
         if to_us <= self.now_us {
-            return Ok(());
+            return;
         }
         let duration_us = i128::from(to_us) - i128::from(self.now_us);
         let segment = &mut self.segment;
@@ -205,10 +206,9 @@ impl GaugeFold {
         }
         segment.span.end_us = to_us;
         if let Some(buckets) = &mut self.buckets {
-            buckets.hold(self.sum_nano, self.now_us, to_us)?;
+            buckets.hold(self.sum_nano, self.now_us, to_us);
         }
         self.now_us = to_us;
-        Ok(())
     }
 
     /// Drops the levels that run out before the instant; one that runs out at it belongs to what follows.
@@ -221,7 +221,7 @@ impl GaugeFold {
             let level = self.levels[resource as usize];
             let current = self.expiry_us(level.since_us) == Some(expiry_us);
             if current && level.nano != 0 {
-                self.hold_until(expiry_us)?;
+                self.hold_until(expiry_us);
                 self.note_peak(resource, expiry_us);
                 self.change_sum(level.nano, 0, expiry_us)?;
                 self.levels[resource as usize] = Level { nano: 0, since_us: expiry_us };

@@ -12,7 +12,6 @@ use std::collections::BinaryHeap;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::FoldError;
 use crate::exact::Exact;
 
 pub const BUCKET_US: i64 = 5 * 60 * 1_000_000;
@@ -36,7 +35,14 @@ pub(super) struct Buckets {
     open_length_us: i64,
     /// The end of the span if it is known, after which nothing can be held.
     until_us: i64,
+    /// Whether a bucket was beyond what can be added up exactly: then nobody knows the percentile, and whoever does not ask for
+    /// it needs not fail.
+    #[serde(default)]
+    is_out_of_range: bool,
 }
+
+/// A level times the length of a bucket is beyond `i128`.
+struct OutOfRange;
 
 /// Full buckets that are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -59,6 +65,7 @@ impl Default for Buckets {
             open_integral: 0,
             open_length_us: 0,
             until_us: i64::MAX,
+            is_out_of_range: false,
         }
     }
 }
@@ -74,29 +81,28 @@ impl Buckets {
 
     /// The level held from `now_us` to `to_us`.
     #[inline]
-    pub fn hold(&mut self, level_nano: i128, now_us: i64, to_us: i64) -> Result<(), FoldError> {
+    pub fn hold(&mut self, level_nano: i128, now_us: i64, to_us: i64) {
         assert!(to_us <= self.until_us, "a level is held after the end that the span was said to have");
         let into_bucket_us = now_us.rem_euclid(BUCKET_US);
-        match to_us.checked_sub(now_us) {
-            Some(length_us) if length_us < BUCKET_US - into_bucket_us => {
-                self.add_open(level_nano, length_us, now_us)
-            }
+        let held = match to_us.checked_sub(now_us) {
+            Some(length_us) if length_us < BUCKET_US - into_bucket_us => self.add_open(level_nano, length_us),
             _ => self.hold_over_buckets(level_nano, now_us, to_us),
-        }
+        };
+        self.is_out_of_range |= held.is_err();
     }
 
-    fn hold_over_buckets(&mut self, level_nano: i128, mut now_us: i64, to_us: i64) -> Result<(), FoldError> {
+    fn hold_over_buckets(&mut self, level_nano: i128, mut now_us: i64, to_us: i64) -> Result<(), OutOfRange> {
         while now_us < to_us {
             let into_bucket_us = now_us.rem_euclid(BUCKET_US);
             let whole_buckets = to_us.saturating_sub(now_us) / BUCKET_US;
             if into_bucket_us == 0 && self.open_length_us == 0 && whole_buckets > 0 {
-                let integral = level_nano.checked_mul(BUCKET_US.into()).ok_or(overflow(now_us))?;
+                let integral = level_nano.checked_mul(BUCKET_US.into()).ok_or(OutOfRange)?;
                 self.push(integral, whole_buckets.unsigned_abs());
                 now_us += whole_buckets * BUCKET_US;
                 continue;
             }
             let length_us = (BUCKET_US - into_bucket_us).min(to_us.saturating_sub(now_us));
-            self.add_open(level_nano, length_us, now_us)?;
+            self.add_open(level_nano, length_us)?;
             now_us += length_us;
             if now_us.rem_euclid(BUCKET_US) == 0 {
                 self.close_bucket();
@@ -106,9 +112,9 @@ impl Buckets {
     }
 
     #[inline]
-    fn add_open(&mut self, level_nano: i128, length_us: i64, now_us: i64) -> Result<(), FoldError> {
-        let added = level_nano.checked_mul(length_us.into()).ok_or(overflow(now_us))?;
-        self.open_integral = self.open_integral.checked_add(added).ok_or(overflow(now_us))?;
+    fn add_open(&mut self, level_nano: i128, length_us: i64) -> Result<(), OutOfRange> {
+        let added = level_nano.checked_mul(length_us.into()).ok_or(OutOfRange)?;
+        self.open_integral = self.open_integral.checked_add(added).ok_or(OutOfRange)?;
         self.open_length_us += length_us;
         Ok(())
     }
@@ -150,8 +156,13 @@ impl Buckets {
         }
     }
 
-    /// The value at rank `n - floor(n / 20)` of the ascending averages; zero when the span is empty.
-    pub fn p95(mut self) -> Exact {
+    /// The value at rank `n - floor(n / 20)` of the ascending averages; zero when the span is empty, and nothing where a level
+    /// was out of range.
+    pub fn p95(self) -> Option<Exact> {
+        (!self.is_out_of_range).then(|| self.ranked())
+    }
+
+    fn ranked(mut self) -> Exact {
         self.close_bucket();
         self.keep(self.last);
         let dropped = (self.full + self.partial.len() as u64) / 20;
@@ -175,10 +186,6 @@ impl Buckets {
         let lowest = partial.nth((dropped - passed) as usize);
         lowest.map_or(Exact::ZERO, |(integral, length_us)| average(integral, length_us))
     }
-}
-
-fn overflow(at_us: i64) -> FoldError {
-    FoldError::Overflow { what: "integral of a 5-minute bucket", at_us }
 }
 
 fn average(integral: i128, length_us: i64) -> Exact {
@@ -205,9 +212,9 @@ mod tests {
             let mut state = Buckets::default();
             for bucket in 0..buckets {
                 let level_nano = i128::from(bucket + 1) * 1_000_000_000;
-                state.hold(level_nano, bucket * BUCKET_US, (bucket + 1) * BUCKET_US).unwrap();
+                state.hold(level_nano, bucket * BUCKET_US, (bucket + 1) * BUCKET_US);
             }
-            assert_eq!(state.p95(), Exact::from(expected), "{buckets} buckets");
+            assert_eq!(state.p95(), Some(Exact::from(expected)), "{buckets} buckets");
         }
     }
 
@@ -224,8 +231,8 @@ mod tests {
                     random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     let level_nano = i128::from((random >> 33) % 50) - 10;
                     let to_us = end_us.min(now_us + 1 + (random >> 40) as i64 % (2 * BUCKET_US));
-                    known.hold(level_nano, now_us, to_us).unwrap();
-                    unknown.hold(level_nano, now_us, to_us).unwrap();
+                    known.hold(level_nano, now_us, to_us);
+                    unknown.hold(level_nano, now_us, to_us);
                     now_us = to_us;
                 }
                 assert!(known.highest.len() as i64 <= buckets / 20 + 2, "{} runs", known.highest.len());
@@ -237,8 +244,17 @@ mod tests {
     #[test]
     fn edges_count_the_part_that_they_cover() {
         let mut state = Buckets::default();
-        state.hold(4_000_000_000, 60_000_000, BUCKET_US).unwrap();
-        state.hold(2_000_000_000, BUCKET_US, 3 * BUCKET_US + 1).unwrap();
-        assert_eq!(state.p95(), Exact::from(4_i64));
+        state.hold(4_000_000_000, 60_000_000, BUCKET_US);
+        state.hold(2_000_000_000, BUCKET_US, 3 * BUCKET_US + 1);
+        assert_eq!(state.p95(), Some(Exact::from(4_i64)));
+    }
+
+    #[test]
+    fn a_level_out_of_range_leaves_only_the_percentile_unknown() {
+        let mut state = Buckets::default();
+        state.hold(i128::MAX / 2, 0, 1);
+        assert_eq!(state.clone().p95(), Some(Exact::from_nano(i128::MAX / 2)));
+        state.hold(i128::MAX / 2, 1, BUCKET_US);
+        assert_eq!(state.p95(), None);
     }
 }

@@ -97,6 +97,15 @@ pub struct PrintedDocument {
     pub issued_at_us: i64,
 }
 
+/// The invoice of a tenant's period, as far as it says which time it billed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BilledPeriod {
+    pub tenant: String,
+    pub period: String,
+    pub span: Span,
+    pub printed_number: String,
+}
+
 impl Writing {
     /// The first of so many numbers in a row. They are taken in this transaction: rolled back, they are free again, and
     /// nobody else gets a number of this issuer until it ends.
@@ -237,6 +246,27 @@ impl Book {
             .order_by_asc(invoice::Column::Number);
         let rows = query.all(&self.connection).await.in_step("read issued documents")?;
         rows.into_iter().map(|row| from_row(row, Vec::new())).collect()
+    }
+
+    /// Invoices of periods that share some time with a span; what only corrects others is none.
+    pub async fn periods_billed(&self, within: Span) -> Result<Vec<BilledPeriod>, BookError> {
+        use invoice::Column as C;
+        let query = invoice::Entity::find()
+            .select_only()
+            .columns([C::Tenant, C::Period, C::PrintedNumber, C::PeriodStartUs, C::PeriodEndUs])
+            .filter(C::PeriodStartUs.lt(within.end_us))
+            .filter(C::PeriodEndUs.gt(within.start_us))
+            .filter(C::Kind.eq(DocumentKind::Invoice.name()))
+            .filter(C::Occasion.eq(""));
+        let rows: Vec<(String, String, String, i64, i64)> =
+            query.into_tuple().all(&self.connection).await.in_step("read what was issued")?;
+        let billed = |(tenant, period, printed_number, start_us, end_us)| BilledPeriod {
+            tenant,
+            period,
+            span: Span { start_us, end_us },
+            printed_number,
+        };
+        Ok(rows.into_iter().map(billed).collect())
     }
 
     /// Whether anything was issued of a period that starts before an instant.

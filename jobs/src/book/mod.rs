@@ -47,7 +47,9 @@ pub use clock::Clock;
 pub use credits::{CreditAccount, CreditEntry, CreditKind, NewCreditEntry};
 pub use error::BookError;
 pub use introspect::Shape;
-pub use invoices::{DocumentKind, DocumentName, IssuedDocument, IssuedLine, NewDocument, PrintedDocument};
+pub use invoices::{
+    BilledPeriod, DocumentKind, DocumentName, IssuedDocument, IssuedLine, NewDocument, PrintedDocument,
+};
 pub use lease::{Fence, Lease};
 pub use migrate::Making;
 pub use outbox::BookOutbox;

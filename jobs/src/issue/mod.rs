@@ -6,6 +6,7 @@
 //! run also does what an earlier one left undone, of whatever period. It does not own rating: a draft is issued as it lies in the lake, byte for
 //! byte.
 
+mod apart;
 pub mod catalogs;
 mod drafts;
 mod finish;
@@ -199,6 +200,7 @@ async fn issue(
         tables.hold().await?;
     }
     let due = standing(lake, book, due, &mut report).await?;
+    let due = apart::apart_in_time(book, due, &mut report).await?;
     let plans = StripePlans::prepare(lake, book, config, due.iter(), ToldUntil::Now(now_us)).await?;
     let due = plannable(due, &plans, &mut report);
     let numbering = Numbering::prepare(&config.issuer, run, &due).await?;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use rating::catalog::Catalog;
-use rating::draft::{Charges, DraftError};
+use rating::draft::{Charges, CorrectedWith, DraftError};
 use rating::exact::Exact;
 use rating::invoice::{AdjustedPeriod, Invoice, InvoiceInputs, InvoiceKind, Provenance};
 use rating::line::LineItem;
@@ -79,9 +79,14 @@ pub fn document(
     let lines = corrections.iter().flat_map(|correction| correction.lines.iter().cloned()).collect();
     let catalog_hash = catalog.hash.to_hex().to_string();
     let provenance = Provenance { catalog_hash, book_hash: String::new(), ..provenance.clone() };
-    let mut invoice = charges.corrections(kind, tenant, lines, provenance)?;
+    let mut invoice = charges.corrections(kind, tenant, lines, provenance, &corrected_with(corrections))?;
     invoice.inputs = InvoiceInputs { adjusted: adjusted(corrections), ..InvoiceInputs::default() };
     Ok(Some(invoice))
+}
+
+/// The catalogs whose taxes the corrections have.
+pub fn corrected_with<'c>(corrections: &[&'c PeriodCorrection]) -> CorrectedWith<'c> {
+    corrections.iter().map(|own| (own.adjusted.period.as_str(), own.catalog.as_ref())).collect()
 }
 
 /// What an invoice pins of its corrections, in the order of their periods.

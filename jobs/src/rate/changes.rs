@@ -102,6 +102,15 @@ impl ChangedSince {
         self.days.iter().map(|(day, touch)| (*day, touch)).filter(move |(day, _)| is_before(*day))
     }
 
+    /// Days before an instant of which rows of the tenant came. Where nobody knows whose rows came, none is said.
+    pub fn days_of(&self, tenant: &str, end_us: i64) -> impl Iterator<Item = i32> {
+        let is_over = move |day: i32| i128::from(day + 1) * i128::from(DAY_US) <= i128::from(end_us);
+        let own = move |touch: &Touch| matches!(touch, Touch::Tenants(tenants) if tenants.contains(tenant));
+        let days =
+            self.days.iter().filter(move |(day, touch)| **day != EVERY_DAY && is_over(**day) && own(touch));
+        days.map(|(day, _)| *day)
+    }
+
     /// Whether an event of the tenant was voided or amended.
     pub fn is_amended(&self, tenant: &str) -> bool {
         self.days.get(&EVERY_DAY).is_some_and(|touch| touch.is_of(tenant))

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use ::sql::lake::{Lake, TableSnapshot};
 use anyhow::Result;
 use jiff::ToSpan as _;
+use jiff::civil::Date;
 use rating::catalog::{Catalog, Tenant};
 use rating::invoice::{AdjustedPeriod, Causes};
 use rating::line::{LineItem, LineKey};
@@ -21,6 +22,7 @@ use super::again::{difference, lines_of, rate_again};
 use super::apart::PeriodCorrection;
 use super::causes::{BilledLast, Steps};
 use super::changes::Changes;
+use super::drafts::{Problem, ProblemKind};
 use super::tenants::RatedTenants;
 use crate::book::{Book, DocumentKind, IssuedDocument};
 use crate::catalog::chosen::deciding_instant_us;
@@ -57,6 +59,8 @@ pub struct Earlier<'s> {
     /// Every document that was issued of them.
     pub documents: Vec<IssuedDocument>,
     pub changes: Changes<'s>,
+    /// Usage that came for periods which are not corrected any more.
+    pub too_old: Vec<Problem>,
 }
 
 /// The period in which a tenant's corrections are billed, and how far back they reach.
@@ -106,12 +110,13 @@ impl<'s> CorrectionSearch<'s> {
         let until_us = ends.max().unwrap_or(i64::MIN);
         let mut changes = Changes::new(self.lake, self.snapshot.map(Arc::as_ref), catalog, until_us);
         let suspects = self.suspects(&mut changes, &windows, &documents).await?;
+        let too_old = self.too_old(&mut changes, &windows, &documents).await?;
         let corrections = if suspects.is_empty() {
             BTreeMap::new()
         } else {
             self.correct(suspects, &mut changes, &windows, &documents).await?
         };
-        Ok(Earlier { corrections, documents, changes })
+        Ok(Earlier { corrections, documents, changes, too_old })
     }
 
     fn window(&self, terms: &Tenant, period: Period) -> Window {
@@ -204,6 +209,37 @@ impl<'s> CorrectionSearch<'s> {
             });
         }
         Ok(suspects)
+    }
+
+    /// Usage that came since a tenant's newest invoice for days that were billed and are corrected no more.
+    async fn too_old(
+        &self,
+        changes: &mut Changes<'_>,
+        windows: &BTreeMap<String, Window>,
+        documents: &[IssuedDocument],
+    ) -> Result<Vec<Problem>> {
+        let mut newest: BTreeMap<&str, &IssuedDocument> = BTreeMap::new();
+        for issued in documents.iter().filter(|issued| windows.contains_key(&issued.document.tenant)) {
+            let known = newest.entry(&issued.document.tenant).or_insert(issued);
+            let version = |issued: &IssuedDocument| issued.document.provenance.table_version;
+            if version(issued) > version(known) {
+                *known = issued;
+            }
+        }
+        let mut problems = Vec::new();
+        for (tenant, issued) in newest {
+            let since = changes.since(issued.document.provenance.table_version).await?;
+            let days: Vec<i32> = since.days_of(tenant, windows[tenant].from_us).collect();
+            if days.is_empty() {
+                continue;
+            }
+            // What is older than the first invoice was billed elsewhere.
+            let billed = self.book.documents(None, Some(tenant)).await?;
+            let first_us = billed.iter().map(|issued| issued.document.span.start_us).min();
+            let is_billed = |day: &i32| first_us.is_some_and(|first_us| first_day(first_us) <= *day);
+            problems.extend(told_too_old(tenant, &days.into_iter().filter(is_billed).collect::<Vec<_>>()));
+        }
+        Ok(problems)
     }
 
     /// The catalog that was applied for a period. What holds from always on was there before any invoice and changes none.
@@ -329,6 +365,29 @@ impl<'s> CorrectionSearch<'s> {
         let content = self.book.catalog_content(hash).await?;
         Ok(Catalog::parse(&content, &format!("catalog {hash}"))?)
     }
+}
+
+fn first_day(start_us: i64) -> i32 {
+    start_us.div_euclid(86_400_000_000) as i32
+}
+
+/// A warning for the months of these days.
+fn told_too_old(tenant: &str, days: &[i32]) -> Vec<Problem> {
+    let mut months: BTreeMap<String, usize> = BTreeMap::new();
+    for day in days {
+        let date = Date::constant(1970, 1, 1).saturating_add(day.days());
+        *months.entry(PeriodChoice::Month(date.first_of_month()).to_string()).or_default() += 1;
+    }
+    let told = |(period, days): (String, usize)| Problem {
+        tenant: tenant.to_owned(),
+        period,
+        kind: ProblemKind::Unbilled,
+        text: format!(
+            "usage came late for {days} days that are older than the periods which are corrected (`correct_periods` in \
+             [issuer]): it changes no invoice. Rate once with a higher `correct_periods`, or bill it by hand"
+        ),
+    };
+    months.into_iter().map(told).collect()
 }
 
 /// The version of the catalog that holds for a period.

@@ -17,10 +17,11 @@ use rating::money::{Amount, Currency};
 use rating::period::Period;
 use rating::usage::Usage;
 
-use super::apart::{self, CorrectionsBy, PeriodCorrection, Split, adjusted, split};
+use super::apart::{self, CorrectionsBy, PeriodCorrection, Split, adjusted, corrected_with, split};
 use super::columns::{Draft, DraftColumns};
 use super::corrections::TenantCorrections;
 use super::credits::OpeningCredits;
+use super::neighbours::Overlaps;
 use super::stored::StoredDrafts;
 use super::tenants::RatedTenants;
 
@@ -40,6 +41,7 @@ pub struct RunInputs {
     pub corrections: BTreeMap<String, TenantCorrections>,
     pub corrections_by: CorrectionsBy,
     pub credits: BTreeMap<String, OpeningCredits>,
+    pub overlaps: Overlaps,
     /// Earlier periods that are on no invoice.
     pub unbilled_before: Vec<Problem>,
 }
@@ -66,7 +68,12 @@ impl RunInputs {
             provenance.book_hash.clone_from(&opening.hash);
         }
         let mut credits = inputs.credits.clone();
-        let parts = DraftInputs { credits: &mut credits, provenance, catalog_file: &self.catalog_file };
+        let parts = DraftInputs {
+            credits: &mut credits,
+            provenance,
+            catalog_file: &self.catalog_file,
+            corrected: corrected_with(carried),
+        };
         let mut invoice = charges.invoice(rated, parts)?;
         invoice.inputs = inputs;
         Ok(Some(invoice))
@@ -208,22 +215,26 @@ impl<'w> Worker<'w> {
         }
         match self.documents(charges, usage) {
             Ok(documents) => documents.into_iter().try_for_each(|document| self.keep(document)),
-            Err(error) => {
-                self.problem(tenant, period, ProblemKind::Failed, chain(&error));
+            Err(why) => {
+                self.problem(tenant, period, ProblemKind::Failed, why);
                 Ok(())
             }
         }
     }
 
-    /// The tenant's invoice, and credit notes beside it. All of them fail or none.
-    fn documents(&mut self, charges: &Charges<'_>, usage: &Usage) -> Result<Vec<Invoice>, DraftError> {
+    /// The tenant's invoice, and credit notes beside it. All of them fail or none, with the reason.
+    fn documents(&mut self, charges: &Charges<'_>, usage: &Usage) -> Result<Vec<Invoice>, String> {
+        let in_words = |error: DraftError| chain(&error);
         let (tenant, period) = (&usage.demand.tenant, &usage.demand.period);
-        let rated = charges.rate_lines(usage, &self.inputs.catalog_file)?;
+        let rated = charges.rate_lines(usage, &self.inputs.catalog_file).map_err(in_words)?;
+        if let Some(why) = self.inputs.overlaps.of_lines(tenant, &rated.lines) {
+            return Err(why);
+        }
         let Split { carried, credited } = self.split(tenant, period, &rated.lines);
-        let mut documents: Vec<Invoice> =
-            self.inputs.invoice(charges, rated, &carried)?.into_iter().collect();
+        let invoice = self.inputs.invoice(charges, rated, &carried).map_err(in_words)?;
+        let mut documents: Vec<Invoice> = invoice.into_iter().collect();
         for correction in credited {
-            documents.extend(self.credit_note(tenant, period, correction)?);
+            documents.extend(self.credit_note(tenant, period, correction).map_err(in_words)?);
         }
         Ok(documents)
     }

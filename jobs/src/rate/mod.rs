@@ -14,6 +14,8 @@ pub mod columns;
 pub mod corrections;
 pub mod credits;
 pub mod drafts;
+pub mod neighbours;
+mod resent;
 pub mod stored;
 pub mod tenants;
 mod unbilled;
@@ -46,6 +48,7 @@ use crate::source::SourceArgs;
 use apart::CorrectionsBy;
 use corrections::CorrectionSearch;
 use drafts::{Problem, ProblemKind, Rated, RunInputs, chain, month};
+use neighbours::{Overlaps, gaps};
 use stored::{DraftTables, Replaced, StoredDrafts};
 use tenants::{RatedTenants, threads, usage_snapshot};
 use unbilled::UnbilledSearch;
@@ -246,6 +249,10 @@ pub async fn rate(
         drafts::rate_all(&tenants, &found.usages, &inputs, &stored, request.threads, &rated)
     })?;
     rated.problems.extend(inputs.unbilled_before.iter().cloned());
+    if let Some(snapshot) = &snapshot {
+        let periods = tenants.all_charges().map(rating::draft::Charges::period);
+        rated.problems.extend(resent::warning(lake, snapshot, request.period, periods).await?);
+    }
     add_problems(&mut rated, &tenants, &found, request);
     let gone = gone(&stored, &rated, &tenants, &found, &inputs, request);
     let files = std::mem::take(&mut rated.files);
@@ -274,6 +281,8 @@ async fn inputs(
     };
     let Some(book) = &request.book else { return Ok(inputs) };
     let demands = || found.usages.iter().map(|usage| &usage.demand);
+    let periods = || demands().map(|demand| (demand.tenant.as_str(), &demand.period));
+    inputs.overlaps = Overlaps::of(book, periods()).await?;
     if request.look_back > 0 {
         let search = CorrectionSearch {
             lake,
@@ -283,9 +292,8 @@ async fn inputs(
             look_back: request.look_back,
             threads: request.threads,
         };
-        let rated = demands().map(|demand| (demand.tenant.as_str(), &demand.period));
         let failed = found.failed.iter().map(|failure| failure.tenant.as_str()).collect();
-        let earlier = search.find(catalog, tenants, rated, &failed).await;
+        let earlier = search.find(catalog, tenants, periods(), &failed).await;
         let mut earlier = earlier.context("cannot correct what was issued")?;
         let unbilled = UnbilledSearch {
             lake,
@@ -299,6 +307,8 @@ async fn inputs(
         };
         let unbilled = unbilled.find(catalog, &earlier.documents, &mut earlier.changes).await;
         inputs.unbilled_before = unbilled.context("cannot look for what was never billed")?;
+        inputs.unbilled_before.append(&mut earlier.too_old);
+        inputs.unbilled_before.extend(gaps(&earlier.documents, tenants, periods()));
         inputs.corrections = earlier.corrections;
     }
     let names = demands().map(|demand| demand.tenant.as_str());

@@ -29,7 +29,7 @@ use crate::catalog::chosen::deciding_instant_us;
 use crate::issue::{catalogs, drafts_left};
 
 /// In place of a tenant, where nobody was billed.
-const EVERYBODY: &str = "(everybody)";
+pub(super) const EVERYBODY: &str = "(everybody)";
 /// Under this name a run of `rate` notes that it looked only at some tenants.
 pub const ONLY_TENANTS: &str = "only_tenants";
 
@@ -272,7 +272,7 @@ fn what_is_missing(rated: Result<RatedLines, String>) -> Option<String> {
 }
 
 /// As it is typed.
-fn close_command(period: PeriodChoice, tenant: &str) -> String {
+pub(super) fn close_command(period: PeriodChoice, tenant: &str) -> String {
     let is_plain = |character: char| character.is_alphanumeric() || "-_.@:/+".contains(character);
     let tenant = if tenant.chars().all(is_plain) && !tenant.is_empty() {
         tenant.to_owned()

@@ -6,5 +6,6 @@ mod crashes;
 mod lake;
 mod large_days;
 mod oracle;
+mod resent;
 mod storage;
 mod vacuum;

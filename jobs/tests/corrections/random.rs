@@ -67,16 +67,24 @@ const BILLED: &str =
 
 #[test]
 fn the_next_invoice_bills_what_one_rating_with_all_events_would_have() {
-    let seed: u64 = std::env::var("METERHOUSE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
-    let cases: u64 = std::env::var("METERHOUSE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let rounds = (number("METERHOUSE_CASES").unwrap_or(0) / 2_000).max(2);
+    let fresh = std::time::UNIX_EPOCH.elapsed().unwrap().as_micros() as u64;
+    // Two that are known to correct and to credit, and as many as there is time for that nobody has seen.
+    let seeds: Vec<u64> = match number("METERHOUSE_SEED") {
+        Some(seed) => (seed..seed + rounds).collect(),
+        None => (2..4).chain(fresh..fresh + rounds).collect(),
+    };
+    let is_fixed = number("METERHOUSE_SEED").is_some();
     let (mut corrected, mut credited) = (0, 0);
-    for round in 0..(cases / 2_000).max(2) {
-        let mut random = Random(seed + round);
+    for (round, seed) in seeds.into_iter().enumerate() {
+        println!("METERHOUSE_SEED={seed}");
+        let mut random = Random(seed);
         // One of them is not billed any more after February.
         let ends = "  initech: { subscriptions: [{ plan: basic, from: 2026-01-01, until: 2026-02-15 }] }\n";
         let catalog = format!("{CATALOG}{ends}");
         let (mut step_by_step, mut at_once) = (World::new(&catalog), World::new(&catalog));
-        if round % 2 == 1 {
+        if seed % 2 == 1 {
             step_by_step.settings.push(("METERHOUSE_ISSUER_CORRECTIONS", "credit_note"));
         }
         let mut count = 0;
@@ -102,7 +110,10 @@ fn the_next_invoice_bills_what_one_rating_with_all_events_would_have() {
         assert_eq!(step_by_step.csv(BILLED), at_once.csv(BILLED), "seed {seed}, round {round}");
         let notes = "SELECT count(*) AS n FROM invoices WHERE kind = 'credit_note' AND total < 0";
         credited += step_by_step.csv(notes).lines().nth(1).unwrap().parse::<usize>().unwrap();
-        step_by_step.verify(&MONTHS[round as usize % 3 + 1..][..1]);
+        step_by_step.verify(&MONTHS[round % 3 + 1..][..1]);
     }
-    assert!(corrected > 3 && credited > 0, "only {corrected} corrections, {credited} credit notes");
+    assert!(
+        is_fixed || (corrected > 3 && credited > 0),
+        "only {corrected} corrections, {credited} credit notes"
+    );
 }

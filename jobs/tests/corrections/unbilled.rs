@@ -137,3 +137,31 @@ fn a_tenant_that_failed_is_told_later_too() {
     assert!(row.contains("the period cannot be rated ("), "{row}");
     assert!(row.contains("is on no invoice: `meterhouse close --period 2026-01 --tenant initech`"), "{row}");
 }
+
+#[test]
+fn usage_for_periods_that_are_corrected_no_more_is_told() {
+    let mut world = World::new(&for_everybody());
+    world.settings.push(("METERHOUSE_ISSUER_CORRECT_PERIODS", "1"));
+    world.ingest(&[called("1", "acme", "2026-01-05T00:00:00Z")]);
+    for month in ["2026-01", "2026-02", "2026-03"] {
+        world.bill(month);
+    }
+    // Before the first invoice, in a period that is too old, on two days, and in one that is corrected.
+    world.ingest(&[
+        called("2", "acme", "2025-12-30T00:00:00Z"),
+        called("3", "acme", "2026-01-10T00:00:00Z"),
+        called("4", "acme", "2026-01-11T00:00:00Z"),
+        called("5", "acme", "2026-03-11T00:00:00Z"),
+    ]);
+    let (rows, _) = world.run(&["rate", "--period", "2026-04", "--tenant", "acme", "--format", "csv"], 0);
+    let too_old = "acme,2026-01,not billed,\"usage came late for 2 days that are older than the periods which are corrected";
+    assert!(rows.contains(too_old) && rows.lines().count() == 2, "{rows}");
+    assert_eq!(world.corrections("acme", "2026-04"), ["2026-03-01 calls 000005 0.00 1.50 1.50 late_event"]);
+    // As the message says.
+    world.settings.push(("METERHOUSE_ISSUER_CORRECT_PERIODS", "3"));
+    world.bill("2026-04");
+    let corrected = world.corrections("acme", "2026-04");
+    assert_eq!(corrected[0], "2026-01-01 calls 000001 1.50 4.00 2.50 late_event");
+    world.bill("2026-05");
+    assert_eq!(told(&world, "2026-05"), [""; 0]);
+}

@@ -169,7 +169,12 @@ fn rated_invoices(golden: &Golden) -> Vec<Invoice> {
             book_hash: String::new(),
             program_version: "golden".to_owned(),
         };
-        let inputs = DraftInputs { credits: &mut credits, provenance, catalog_file: &golden.run.catalog };
+        let inputs = DraftInputs {
+            credits: &mut credits,
+            provenance,
+            catalog_file: &golden.run.catalog,
+            corrected: BTreeMap::new(),
+        };
         charges.invoice(rated, inputs).unwrap()
     });
     invoices.collect()

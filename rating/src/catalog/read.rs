@@ -114,7 +114,13 @@ fn read_costs(node: &Node, context: Context<'_>, mistakes: &mut Mistakes) -> Vec
 
 fn read_defaults(fields: &mut Fields<'_>, taxes: &[item::Tax], mistakes: &mut Mistakes) -> Defaults {
     let zone = fields.optional("time_zone").and_then(|node| tenant::read_time_zone(node, mistakes));
-    let cycle = fields.optional("billing").and_then(|node| tenant::read_cycle(node, mistakes));
+    let billing = fields.optional("billing");
+    let cycle = billing.and_then(|node| tenant::read_cycle(node, mistakes));
+    if let Some(from) = billing.and_then(tenant::billed_from_node) {
+        mistakes
+            .report(from.place, "`from`: only the `billing` of a tenant has one")
+            .hint("write it at each tenant whose earlier periods were billed by another cycle");
+    }
     let tax = fields.optional("tax").and_then(|node| tenant::read_tax_choice(node, taxes, mistakes));
     Defaults {
         time_zone: zone.unwrap_or(TimeZone::UTC),

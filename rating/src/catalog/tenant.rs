@@ -26,6 +26,8 @@ pub struct Tenant {
     pub place: Place,
     pub time_zone: TimeZone,
     pub cycle: BillingCycle,
+    /// Nothing before this instant is billed by the cycle: an earlier cycle, or another time zone, billed it.
+    pub billed_from: Option<When>,
     /// The tax of its invoices; none is untaxed.
     pub tax: Option<String>,
     /// Whom an invoice is made out to, below the name.
@@ -40,6 +42,14 @@ pub struct Tenant {
     pub overrides: Vec<Override>,
     /// Who it is in Stripe; none is not billed there.
     pub stripe: Option<StripeCustomer>,
+}
+
+impl Tenant {
+    /// The part of a period that is billed: all of it, unless an earlier billing cycle billed its beginning.
+    pub fn billed_part(&self, period: Span) -> Option<Span> {
+        let from_us = self.billed_from.map_or(i64::MIN, |from| from.instant_us(&self.time_zone));
+        period.intersection(&Span { start_us: from_us, end_us: i64::MAX })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +102,8 @@ pub(super) fn read(entry: &Entry, context: TenantContext<'_>, mistakes: &mut Mis
     let mut fields = Fields::open(&entry.value, what, entry.key_place, mistakes)?;
     let name = fields.optional("name").and_then(|node| fields::text(node, "`name`", mistakes));
     let zone = fields.optional("time_zone").and_then(|node| read_time_zone(node, mistakes));
-    let cycle = fields.optional("billing").and_then(|node| read_cycle(node, mistakes));
+    let billing = fields.optional("billing");
+    let cycle = billing.and_then(|node| read_cycle(node, mistakes));
     let tax = fields.optional("tax").map(|node| read_tax_choice(node, context.taxes, mistakes));
     let address = fields.optional("address").map(|node| read_address(node, mistakes)).unwrap_or_default();
     let tax_id = fields.optional("tax_id").and_then(|node| read_line(node, "`tax_id`", mistakes));
@@ -103,6 +114,8 @@ pub(super) fn read(entry: &Entry, context: TenantContext<'_>, mistakes: &mut Mis
     let overrides = fields.optional("overrides");
     let sent = fields.optional("stripe");
     let zone = zone.unwrap_or_else(|| context.defaults.time_zone.clone());
+    let billed_from =
+        billing.and_then(billed_from_node).and_then(|node| read_when(node, "`from`", &zone, mistakes));
     let subscriptions =
         subscriptions.map(|node| read_subscriptions(node, &zone, context, mistakes)).unwrap_or_default();
     let overrides = overrides
@@ -117,6 +130,7 @@ pub(super) fn read(entry: &Entry, context: TenantContext<'_>, mistakes: &mut Mis
         place: entry.key_place,
         time_zone: zone,
         cycle: cycle.unwrap_or(context.defaults.cycle),
+        billed_from,
         tax: tax.unwrap_or_else(|| context.defaults.tax.clone()),
         address,
         tax_id,
@@ -137,6 +151,12 @@ pub(super) fn read_time_zone(node: &Node, mistakes: &mut Mistakes) -> Option<Tim
             .hint("write a name of the IANA database, like `Europe/Berlin` or `UTC`");
     }
     zone
+}
+
+/// From when on the cycle bills, where `billing` says so. It is an instant of a tenant, whose time zone is known later.
+pub(super) fn billed_from_node(billing: &Node) -> Option<&Node> {
+    let Content::Map(entries) = &billing.content else { return None };
+    entries.iter().find(|entry| entry.key == "from").map(|entry| &entry.value)
 }
 
 /// `calendar_month`, or a number of months and the day on which a period starts.
@@ -169,6 +189,7 @@ pub(super) fn read_cycle(node: &Node, mistakes: &mut Mistakes) -> Option<Billing
                 None
             }
         });
+    fields.optional("from");
     fields.close(mistakes);
     BillingCycle::from_anchor(months.unwrap_or(Some(1))?, anchor?)
 }

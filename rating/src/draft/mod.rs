@@ -10,14 +10,17 @@ mod costs;
 mod describe;
 mod grants;
 mod lines;
+mod taxes;
 mod unpriced;
 mod warnings;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Catalog, Tenant};
 use crate::invoice::credit::Credit;
-use crate::invoice::tax::{OneRate, TaxRule, Untaxed};
+use crate::invoice::tax::OneRate;
 use crate::invoice::{Invoice, InvoiceError, InvoiceKind, InvoiceParts, Provenance, Warning};
 use crate::line::{LineError, LineItem, LineKey};
 use crate::money::Currency;
@@ -26,6 +29,7 @@ use crate::quantity::Measure;
 use crate::usage::{Demand, Usage, View};
 
 use charge::{Charge, PoolSpan};
+use taxes::{TaxesOfThen, tax_of};
 use unpriced::Unpriced;
 
 pub use grants::granted_credits;
@@ -91,7 +95,12 @@ pub struct DraftInputs<'a> {
     pub provenance: Provenance,
     /// The catalog's name in `price_source`.
     pub catalog_file: &'a str,
+    pub corrected: CorrectedWith<'a>,
 }
+
+/// By the name of each earlier period that is corrected: the catalog that it was rated with again. The taxes of a
+/// correction are those of the tenant in that catalog, whatever it owes since.
+pub type CorrectedWith<'a> = BTreeMap<&'a str, &'a Catalog>;
 
 /// A tenant's lines before they are summed up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,12 +132,22 @@ pub enum DraftError {
 impl<'c> Charges<'c> {
     /// What these terms charge in the period. `terms` are those that `Catalog::tenant_terms` has for the tenant.
     pub fn new(catalog: &'c Catalog, terms: &'c Tenant, period: Period) -> Charges<'c> {
-        let pools = charge::pools(catalog, terms, period.span);
-        let mut charges = charge::of_subscriptions(catalog, terms, period.span, &pools);
-        charges.extend(charge::of_items(catalog, period.span));
-        let unpriced = unpriced::find(catalog, terms, period.span, &charges);
         let costs = charge::of_costs(catalog, period.span);
-        Charges { catalog, terms, period, owed: charges, pools, costs, unpriced }
+        let nothing = Charges {
+            catalog,
+            terms,
+            period,
+            owed: Vec::new(),
+            pools: Vec::new(),
+            costs,
+            unpriced: Vec::new(),
+        };
+        let Some(billed) = terms.billed_part(nothing.period.span) else { return nothing };
+        let pools = charge::pools(catalog, terms, billed);
+        let mut owed = charge::of_subscriptions(catalog, terms, billed, &pools);
+        owed.extend(charge::of_items(catalog, billed));
+        let unpriced = unpriced::find(catalog, terms, billed, &owed);
+        Charges { owed, pools, unpriced, ..nothing }
     }
 
     pub fn period(&self) -> &Period {
@@ -205,6 +224,7 @@ impl<'c> Charges<'c> {
 
     /// The invoice of these lines: credits, taxes and sums.
     pub fn invoice(&self, rated: RatedLines, inputs: DraftInputs<'_>) -> Result<Invoice, DraftError> {
+        let taxes = TaxesOfThen::new(self.tax(), &rated.tenant, &inputs.corrected);
         let parts = InvoiceParts {
             kind: InvoiceKind::OfPeriod,
             tenant: rated.tenant,
@@ -214,17 +234,19 @@ impl<'c> Charges<'c> {
             warnings: rated.warnings,
             provenance: inputs.provenance,
         };
-        Ok(Invoice::assemble(parts, inputs.credits, self.tax_rule().as_ref())?)
+        Ok(Invoice::assemble(parts, inputs.credits, &taxes)?)
     }
 
-    /// A document of nothing but corrections, in the currency and with the taxes of these terms. No credit pays for it.
+    /// A document of nothing but corrections, in the currency of these terms. No credit pays for it.
     pub fn corrections(
         &self,
         kind: InvoiceKind,
         tenant: &str,
         lines: Vec<LineItem>,
         provenance: Provenance,
+        corrected: &CorrectedWith<'_>,
     ) -> Result<Invoice, DraftError> {
+        let taxes = TaxesOfThen::new(self.tax(), tenant, corrected);
         let parts = InvoiceParts {
             kind,
             tenant: tenant.to_owned(),
@@ -234,7 +256,7 @@ impl<'c> Charges<'c> {
             warnings: Vec::new(),
             provenance,
         };
-        Ok(Invoice::assemble(parts, &mut [], self.tax_rule().as_ref())?)
+        Ok(Invoice::assemble(parts, &mut [], &taxes)?)
     }
 
     /// The lines of all prices of levels as they would be if each were billed by this measure: the answer to whether
@@ -250,18 +272,13 @@ impl<'c> Charges<'c> {
         Ok(lines)
     }
 
+    fn tax(&self) -> Option<OneRate> {
+        tax_of(self.catalog, self.terms)
+    }
+
     /// All plans that one tenant subscribes to have one currency.
     pub fn currency(&self) -> Result<Currency, DraftError> {
         let plans = self.terms.subscriptions.iter().filter_map(|own| self.catalog.plan(&own.plan));
         plans.map(|plan| plan.currency).next().or(self.catalog.currency).ok_or(DraftError::NoCurrency)
-    }
-
-    fn tax_rule(&self) -> Box<dyn TaxRule> {
-        match self.terms.tax.as_deref().and_then(|key| self.catalog.tax(key)) {
-            Some(tax) => {
-                Box::new(OneRate { name: tax.description.clone(), rate_percent: tax.percent.normalize() })
-            }
-            None => Box::new(Untaxed),
-        }
     }
 }

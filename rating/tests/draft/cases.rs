@@ -337,7 +337,7 @@ other_tenants:
          2026-01-06T11:00:00Z desk e {\"size\":\"small\"} stop",
     );
     assert_eq!(used.lines("acme", "2026-01"), ["desk[large]: 3600 -> 1 = 6.00"]);
-    assert_eq!(used.warnings("acme", "2026-01"), ["1 stops of desk without a start"]);
+    assert_eq!(used.warnings("acme", "2026-01"), ["1 stops or heartbeats of desk without a start"]);
 }
 
 /// +5 and -5 are carried in and run out together at noon: their sum is never anything, but one of them was 5.
@@ -510,4 +510,49 @@ fn the_same_inputs_give_the_same_bytes() {
     let moved = world(&format!("# why\n{catalog}"), lines).rate("a", "2026-01");
     assert_eq!(moved.lines[0].price_source.as_deref(), Some("test.yaml:14"));
     assert_eq!(moved.digest().unwrap(), one.digest().unwrap());
+}
+
+#[test]
+fn a_whole_commitment_that_is_raised_within_the_period_is_one_promise() {
+    let catalog = |rest: &str| {
+        let plan =
+            plan("      calls: { meter: calls, per_unit: 1, commitment: { amount: 100, prorate: false } }");
+        let own = format!(
+            "tenants:\n  acme:\n    subscriptions: [{{ plan: basic, from: 2025-01-01 }}]\n    overrides: [{{ plan: basic, price: calls, from: 2026-01-16, {rest} }}]\n"
+        );
+        format!("{plan}{own}")
+    };
+    let events = "2026-01-05T00:00:00Z calls - - 120
+                  2026-01-20T00:00:00Z calls - - 10";
+    // Of 300 that are promised in the end 130 were used.
+    let raised = world(&catalog("commitment: { amount: 300, prorate: false }"), events);
+    assert_eq!(raised.lines("acme", "2026-01"), ["calls: 120 -> 120 = 120.00", "calls: 10 -> 10 = 180.00"]);
+    let lowered = world(&catalog("commitment: { amount: 50, prorate: false }"), events);
+    assert_eq!(lowered.lines("acme", "2026-01"), ["calls: 120 -> 120 = 120.00", "calls: 10 -> 10 = 10.00"]);
+}
+
+#[test]
+fn what_another_cycle_billed_is_left_out_of_a_period() {
+    let catalog = plan(
+        "      fee: { flat: 28 }
+      calls: { meter: calls, included: 28, per_unit: 1 }
+      disk: { meter: disk, measure: average, per_unit: 28 }",
+    );
+    let items = "items:\n  pack: { meter: bought, per_unit: 5 }\n";
+    let own = "tenants:\n  acme:\n    billing: { anchor: 2026-02-01, from: 2026-02-15 }\n    subscriptions: [{ plan: basic, from: 2025-01-01 }]\n";
+    let cut = world(
+        &format!("{catalog}{items}{own}"),
+        "2026-01-05T00:00:00Z disk a - 2
+         2026-02-14T23:59:59Z calls - - 1000
+         2026-02-14T23:59:59Z bought - - 7
+         2026-02-15T00:00:00Z calls - - 20
+         2026-02-15T00:00:00Z bought - - 1",
+    );
+    assert_eq!(
+        cut.lines("acme", "2026-02"),
+        ["pack: 1 -> 1 = 5.00", "calls: 20 -> 6 = 6.00", "disk: 1 -> 1 = 28.00", "fee: - -> 1 = 14.00"]
+    );
+    assert_eq!(cut.lines("acme", "2026-03").last().unwrap(), "fee: - -> 1 = 28.00");
+    let before = cut.try_rate("acme", "2026-01", &mut []).unwrap();
+    assert!(before.is_none(), "nothing of January is billed by this cycle");
 }

@@ -109,7 +109,10 @@ impl World {
         let demand = charges.demand(tenant, DemandOptions::default());
         let usage = usage(&self.catalog, demand, &self.events);
         let provenance = Provenance { table_version: 7, ..Provenance::default() };
-        charges.rate(&usage, DraftInputs { credits, provenance, catalog_file: "test.yaml" })
+        charges.rate(
+            &usage,
+            DraftInputs { credits, provenance, catalog_file: "test.yaml", corrected: BTreeMap::new() },
+        )
     }
 
     pub fn rate(&self, tenant: &str, choice: &str) -> Invoice {

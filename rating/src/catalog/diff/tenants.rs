@@ -51,7 +51,10 @@ fn compare_one(
     };
     say("name", &|tenant| format!("\"{}\"", tenant.name));
     say("time zone", &|tenant| tenant.time_zone.iana_name().unwrap_or("UTC").to_owned());
-    say("billing", &|tenant| describe::cycle(tenant.cycle));
+    say("billing", &|tenant| {
+        let from = tenant.billed_from.map_or_else(String::new, |from| format!(", billed from {from} on"));
+        format!("{}{from}", describe::cycle(tenant.cycle))
+    });
     say("tax", &|tenant| tenant.tax.clone().unwrap_or_else(|| "none".to_owned()));
     let or_none = |text: Option<&String>| text.cloned().unwrap_or_else(|| "none".to_owned());
     say("address", &|tenant| {

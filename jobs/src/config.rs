@@ -33,6 +33,7 @@ pub use value::duration;
 
 use crate::cli::{Exit, Globals};
 use crate::output::{Format, Rows};
+use crate::stripe::late;
 
 const TEMPLATE: &str = include_str!("config/meterhouse.toml");
 
@@ -100,6 +101,9 @@ fn check(file: Option<&Path>, format: Format) -> Result<Exit> {
     }
     match config {
         Some(config) if mistakes.is_empty() => {
+            for warning in warnings_of_catalog(&config) {
+                eprintln!("warning: {warning}");
+            }
             show_settings(&config).print(format)?;
             Ok(Exit::Done)
         }
@@ -110,6 +114,15 @@ fn check(file: Option<&Path>, format: Format) -> Result<Exit> {
             Ok(Exit::Error)
         }
     }
+}
+
+/// What the catalog, and the settings with it, may lead to that nobody wants.
+fn warnings_of_catalog(config: &Config) -> Vec<String> {
+    let name = config.catalog.display();
+    let text = std::fs::read_to_string(&config.catalog).unwrap_or_default();
+    let Ok(catalog) = Catalog::parse(&text, &name.to_string()) else { return Vec::new() };
+    let advice = catalog.advice().into_iter().map(|advice| format!("{name}:{advice}"));
+    advice.chain(late::warning(&catalog, config.issuer.grace)).collect()
 }
 
 /// Checks the settings and the catalog they name; each of the messages holds all mistakes of one file.

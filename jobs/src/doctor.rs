@@ -18,6 +18,7 @@ use rating::catalog::Catalog;
 use crate::cli::{Exit, Globals, runtime};
 use crate::config::{Config, ConfigErrors};
 use crate::output::{Format, Rows};
+use crate::stripe::late;
 
 /// No check takes longer.
 const CHECK_TIME_MAX: Duration = Duration::from_secs(5);
@@ -147,7 +148,13 @@ fn catalog(config: &Config) -> Finding {
         }
     };
     match Catalog::parse(&text, &name) {
-        Ok(catalog) => Finding::ok("catalog", format!("`{}`: {} meters", catalog.name, catalog.meters.len())),
+        Ok(catalog) => match late::warning(&catalog, config.issuer.grace) {
+            Some(warning) => {
+                let remedy = "see `grace` in [issuer], and Stripe's billing settings";
+                Finding::new(Status::Warn, "catalog", warning, remedy)
+            }
+            None => Finding::ok("catalog", format!("`{}`: {} meters", catalog.name, catalog.meters.len())),
+        },
         Err(errors) => {
             let found =
                 format!("{} mistakes; the first: {}", errors.mistakes.len(), errors.mistakes[0].message);

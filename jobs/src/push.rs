@@ -20,6 +20,7 @@ use crate::output::{Format, Rows};
 use crate::run::{RunSpec, with_run};
 use crate::stripe::client::STRIPE_URL;
 use crate::stripe::clock::Dice;
+use crate::stripe::late;
 use crate::stripe::{
     Client, ClientSettings, Clock as _, Drained, Driver, DriverSettings, MemoryOutbox, Method, Outbox,
     RecordState, StripeRecord, SystemClock,
@@ -91,6 +92,7 @@ pub async fn push_as_run(book: &Book, config: &Config, retry: bool) -> Result<Pu
             eprintln!("{count} records are sent again");
             run.count("retried", count);
         }
+        run.count("too_late", warn_of_late_usage(&outbox, clock.now_us()).await?);
         let report = push(client, &outbox, clock).await?;
         run.count("attempts", report.drained.attempts);
         for state in RecordState::ALL {
@@ -103,6 +105,20 @@ pub async fn push_as_run(book: &Book, config: &Config, retry: bool) -> Result<Pu
         Ok(report)
     })
     .await
+}
+
+/// Says which of what waits Stripe will count and charge to nobody.
+async fn warn_of_late_usage<O: Outbox>(outbox: &O, now_us: i64) -> Result<usize> {
+    let waiting = outbox.list(Some(RecordState::Waiting)).await?;
+    // What its meters do not even take any more goes as an amount.
+    let usage = waiting.iter().filter(|record| !record.is_outdated(now_us));
+    let Some((count, number)) = late::too_late(usage, |_| Some(now_us)) else { return Ok(0) };
+    eprintln!(
+        "warning: {count} figures of usage are told later than {} h after their period's end, the first of invoice {number}: \
+         Stripe has closed that period's invoice and charges them to nobody; see `grace` in [issuer]",
+        late::FINALIZED_AFTER_HOURS_MAX
+    );
+    Ok(count)
 }
 
 /// Tells Stripe what is due in an outbox.

@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::output::{Format, Rows};
 use crate::push;
 use crate::run::{RunSpec, with_run};
+use crate::stripe::late;
 use crate::stripe::{Outbox as _, Reading, RecordState, StripeRecord, SystemClock};
 
 pub use compare::compare_ours;
@@ -94,6 +95,8 @@ pub struct Reconciled {
     pub records: usize,
     /// Taken by Stripe, and not seen in its sums by `push` yet.
     pub unconfirmed: usize,
+    /// Usage that Stripe was told when it had closed the invoice: counted there, and charged to nobody.
+    pub too_late: usize,
     /// In the order of tenants and periods.
     pub differences: Vec<Difference>,
 }
@@ -132,7 +135,8 @@ async fn compare(args: &ReconcileArgs, config: &Config, lake: &Lake, book: &Book
     let invoices = issued::invoices(lake, book, config, args.period).await?;
     let outbox = BookOutbox::new(book);
     let numbers: BTreeSet<&str> = invoices.iter().map(|invoice| invoice.number.as_str()).collect();
-    let mut records = outbox.list(None).await?;
+    let all = outbox.list(None).await?;
+    let mut records = all.clone();
     records.retain(|record| match args.period {
         None => true,
         Some(period) => {
@@ -144,12 +148,14 @@ async fn compare(args: &ReconcileArgs, config: &Config, lake: &Lake, book: &Book
     if !args.offline && !records.is_empty() {
         bar.set_message("outbox and Stripe");
         let client = push::client(&config.stripe, Arc::new(SystemClock))?;
-        differences.extend(compare_stripe(&Reading::new(client), &records).await?);
+        differences.extend(compare_stripe(&Reading::new(client), &records, &all).await?);
     }
     bar.finish_and_clear();
     differences.sort();
     let unconfirmed = records.iter().filter(|record| record.state == RecordState::Sent).count();
-    Ok(Reconciled { invoices: invoices.len(), records: records.len(), unconfirmed, differences })
+    let told = records.iter().filter(|record| record.is_told());
+    let too_late = late::too_late(told, |record| record.first_sent_us).map_or(0, |(count, _)| count);
+    Ok(Reconciled { invoices: invoices.len(), records: records.len(), unconfirmed, too_late, differences })
 }
 
 impl Reconciled {
@@ -166,6 +172,14 @@ impl Reconciled {
             eprintln!(
                 "{} of the records are sent and not confirmed yet: `meterhouse push` asks",
                 self.unconfirmed
+            );
+        }
+        if self.too_late > 0 {
+            eprintln!(
+                "warning: {} figures of usage were told later than {} h after their period's end: Stripe counts them, and \
+                 they are on no invoice there",
+                self.too_late,
+                late::FINALIZED_AFTER_HOURS_MAX
             );
         }
         Ok(())

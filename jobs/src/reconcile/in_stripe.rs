@@ -1,6 +1,6 @@
 //! What is Stripe's: its sums of meters and subscription items, its invoices and their items, against the outbox.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use anyhow::Result;
 use rust_decimal::Decimal;
@@ -9,51 +9,81 @@ use serde_json::Value;
 use super::Difference;
 use super::compare::of;
 use crate::stripe::request::KEY_METADATA;
-use crate::stripe::{Clock, Reading, RecordKind, StripeRecord};
+use crate::stripe::{Clock, Reading, RecordKind, SentUsage, StripeRecord};
 
 const DAY_S: i64 = 86_400;
 
-/// Compares what the outbox says Stripe was told with what Stripe shows.
+/// Compares what the outbox says Stripe was told with what Stripe shows. `all` is the whole outbox, where `records` are those
+/// of one period: Stripe's sums and lists know nothing of our periods.
 pub async fn compare_stripe<C: Clock>(
     reading: &Reading<C>,
     records: &[StripeRecord],
+    all: &[StripeRecord],
 ) -> Result<Vec<Difference>> {
     let mut differences = Vec::new();
+    let counting = Counting::of(all);
     let mut lanes: BTreeMap<(&str, &str, &str), Vec<&StripeRecord>> = BTreeMap::new();
     let mut customers: BTreeMap<&str, Vec<&StripeRecord>> = BTreeMap::new();
-    for record in records.iter().filter(|record| record.is_told()) {
+    for record in records {
         let content = &record.content;
-        match (content.kind, &content.meter) {
-            (RecordKind::MeterEvent | RecordKind::UsageRecord, Some(meter)) => {
-                let lane = (content.customer.as_str(), meter.as_str(), content.period.as_str());
-                lanes.entry(lane).or_default().push(record);
-            }
-            _ => customers.entry(&content.customer).or_default().push(record),
+        customers.entry(&content.customer).or_default().push(record);
+        if let (RecordKind::MeterEvent | RecordKind::UsageRecord, Some(meter), true) =
+            (content.kind, &content.meter, record.is_told())
+        {
+            let lane = (content.customer.as_str(), meter.as_str(), content.period.as_str());
+            lanes.entry(lane).or_default().push(record);
         }
     }
-    let cancelled: HashSet<&str> = records
-        .iter()
-        .filter(|record| record.content.kind == RecordKind::MeterEventCancel && record.is_told())
-        .filter_map(|record| record.content.refers_to.as_deref())
-        .collect();
     for lane in lanes.values() {
-        let mut counting = lane.clone();
-        counting.retain(|record| !cancelled.contains(record.key.as_str()));
         compare_usage(reading, lane, &counting, &mut differences).await?;
     }
+    let objects = Objects::of(all);
     for (customer, own) in customers {
-        compare_objects(reading, customer, &own, "/invoices", RecordKind::Invoice, &mut differences).await?;
-        compare_objects(reading, customer, &own, "/invoiceitems", RecordKind::InvoiceItem, &mut differences)
-            .await?;
+        for (path, kind) in [("/invoices", RecordKind::Invoice), ("/invoiceitems", RecordKind::InvoiceItem)] {
+            compare_objects(reading, (customer, &own), &objects, (path, kind), &mut differences).await?;
+        }
     }
     Ok(differences)
 }
 
-/// One customer's usage of one meter in one period of ours.
+/// All usage of ours that Stripe counts, by customer and meter: told, and not taken back.
+#[derive(Debug)]
+struct Counting<'r>(BTreeMap<(&'r str, &'r str), Vec<&'r SentUsage>>);
+
+impl<'r> Counting<'r> {
+    fn of(all: &'r [StripeRecord]) -> Self {
+        let told = || all.iter().filter(|record| record.is_told());
+        let cancelled: HashSet<&str> = told()
+            .filter(|record| record.content.kind == RecordKind::MeterEventCancel)
+            .filter_map(|record| record.content.refers_to.as_deref())
+            .collect();
+        let mut counting: BTreeMap<(&str, &str), Vec<&SentUsage>> = BTreeMap::new();
+        for record in told().filter(|record| !cancelled.contains(record.key.as_str())) {
+            let content = &record.content;
+            if let (RecordKind::MeterEvent | RecordKind::UsageRecord, Some(meter), Some(usage)) =
+                (content.kind, &content.meter, &content.usage)
+            {
+                counting.entry((content.customer.as_str(), meter.as_str())).or_default().push(usage);
+            }
+        }
+        Self(counting)
+    }
+
+    /// What Stripe makes of a window: the sum of it, or the last figure where they replace each other.
+    fn expected(&self, customer: &str, meter: &str, window: (i64, i64)) -> Decimal {
+        let own = self.0.get(&(customer, meter)).into_iter().flatten();
+        let usages: Vec<_> = own.filter(|usage| (window.0..window.1).contains(&usage.at_s)).collect();
+        let last = usages.iter().filter(|usage| usage.is_set).max_by_key(|usage| usage.at_s);
+        let value = last.map_or_else(|| usages.iter().map(|usage| usage.value).sum(), |usage| usage.value);
+        Decimal::from(value)
+    }
+}
+
+/// One customer's usage of one meter around one period of ours.
 async fn compare_usage<C: Clock>(
     reading: &Reading<C>,
     lane: &[&StripeRecord],
-    counting: &[&StripeRecord],
+    counting: &Counting<'_>,
     differences: &mut Vec<Difference>,
 ) -> Result<()> {
     let usages = || lane.iter().filter_map(|record| record.content.usage.as_ref());
@@ -64,8 +94,8 @@ async fn compare_usage<C: Clock>(
     };
     let content = &lane[0].content;
     let meter = content.meter.as_deref().unwrap_or_default();
-    // Whole days around our events, so that somebody else's beside them show up.
-    let window = (first_s.div_euclid(DAY_S) * DAY_S, (last_s.div_euclid(DAY_S) + 1) * DAY_S);
+    // Whole days around our events, so that somebody else's beside them show up; ours of neighbouring periods count, too.
+    let mut window = (first_s.div_euclid(DAY_S) * DAY_S, (last_s.div_euclid(DAY_S) + 1) * DAY_S);
     let theirs = if content.kind == RecordKind::MeterEvent {
         match reading.meter_id(meter).await? {
             Some(id) => reading.counted(&id, &content.customer, window).await?,
@@ -73,10 +103,13 @@ async fn compare_usage<C: Clock>(
         }
     } else {
         let periods = reading.item_usage(meter, content.request.api_version.as_deref()).await?;
-        let own = periods.into_iter().filter(|period| (period.start_s..period.end_s).contains(&last_s));
-        Some(own.map(|period| period.total).sum())
+        let own = periods.into_iter().find(|period| (period.start_s..period.end_s).contains(&last_s));
+        if let Some(period) = &own {
+            window = (period.start_s, period.end_s);
+        }
+        Some(own.map(|period| period.total).unwrap_or_default())
     };
-    let ours = expected(counting);
+    let ours = counting.expected(&content.customer, meter, window);
     if theirs != Some(ours) {
         let theirs = theirs.map_or("no such meter".to_owned(), |sum| sum.normalize().to_string());
         let what = format!("outbox and stripe: usage of {meter} by {}", content.customer);
@@ -85,29 +118,43 @@ async fn compare_usage<C: Clock>(
     Ok(())
 }
 
-/// What Stripe makes of these: their sum, or the last one where figures replace each other.
-fn expected(counting: &[&StripeRecord]) -> Decimal {
-    let usages = || counting.iter().filter_map(|record| record.content.usage.as_ref());
-    let last = usages().filter(|usage| usage.is_set).max_by_key(|usage| usage.at_s);
-    let value = last.map_or_else(|| usages().map(|usage| usage.value).sum(), |usage| usage.value);
-    Decimal::from(value)
+/// What the whole outbox knows of objects in Stripe.
+#[derive(Debug)]
+struct Objects<'r> {
+    keys: HashSet<&'r str>,
+    /// The last step of each invoice, by the key of its draft.
+    closes: HashMap<&'r str, &'r StripeRecord>,
+    /// When anything was sent first.
+    since_us: Option<i64>,
 }
 
-/// A customer's invoices or items: each of ours once, with its amount, and none that carries a key of ours unknown to us.
+impl<'r> Objects<'r> {
+    fn of(all: &'r [StripeRecord]) -> Self {
+        let is_close = |kind| matches!(kind, RecordKind::InvoiceFinalize | RecordKind::InvoiceCheck);
+        let closes = all.iter().filter(|record| is_close(record.content.kind));
+        Self {
+            keys: all.iter().map(|record| record.key.as_str()).collect(),
+            closes: closes.filter_map(|own| Some((own.content.refers_to.as_deref()?, own))).collect(),
+            since_us: all.iter().filter_map(|record| record.first_sent_us).min(),
+        }
+    }
+}
+
+/// A customer's invoices or items: each of ours once and as it was left, and none that carries a key of ours unknown to us.
 async fn compare_objects<C: Clock>(
     reading: &Reading<C>,
-    customer: &str,
-    own: &[&StripeRecord],
-    path: &str,
-    kind: RecordKind,
+    (customer, own): (&str, &[&StripeRecord]),
+    objects: &Objects<'_>,
+    (path, kind): (&str, RecordKind),
     differences: &mut Vec<Difference>,
 ) -> Result<()> {
     let ours: BTreeMap<&str, &StripeRecord> = own
         .iter()
-        .filter(|record| record.content.kind == kind && record.stripe_id.is_some())
+        .filter(|record| record.is_told() && record.content.kind == kind && record.stripe_id.is_some())
         .map(|record| (record.key.as_str(), *record))
         .collect();
-    let Some(since_us) = ours.values().filter_map(|record| record.first_sent_us).min() else {
+    let Some(since_us) = ours.values().filter_map(|record| record.first_sent_us).min().or(objects.since_us)
+    else {
         return Ok(());
     };
     let since_s = since_us.div_euclid(1_000_000) - DAY_S;
@@ -115,14 +162,25 @@ async fn compare_objects<C: Clock>(
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     for object in &listed {
         let Some(key) = object["metadata"][KEY_METADATA].as_str() else { continue };
-        let Some(record) = ours.get(key) else { continue };
         let id = object["id"].as_str().unwrap_or_default();
+        let Some(record) = ours.get(key) else {
+            if !objects.keys.contains(key) {
+                let what =
+                    format!("outbox and stripe: {} with a key that the outbox does not hold", kind.name());
+                differences.push(of(own[0], &what, "none", &format!("{id} ({key})")));
+            }
+            continue;
+        };
         if !seen.insert(key) {
             let what = format!("outbox and stripe: {} is there twice", kind.name());
             differences.push(of(record, &what, record.stripe_id.as_deref().unwrap_or_default(), id));
             continue;
         }
-        compare_amount(record, own, object, differences);
+        if kind == RecordKind::Invoice {
+            compare_invoice(record, objects, object, differences);
+        } else {
+            compare_amount(record, record.content.amount_minor, object["amount"].as_i64(), differences);
+        }
     }
     for (key, record) in &ours {
         if !seen.contains(key) {
@@ -133,23 +191,29 @@ async fn compare_objects<C: Clock>(
     Ok(())
 }
 
-fn compare_amount(
+/// The last step of an invoice knows its total, and what it left the invoice as.
+fn compare_invoice(
     record: &StripeRecord,
-    own: &[&StripeRecord],
+    objects: &Objects<'_>,
     object: &Value,
     differences: &mut Vec<Difference>,
 ) {
-    let (ours, theirs) = if record.content.kind == RecordKind::Invoice {
-        // The last step of an invoice knows its total.
-        let is_close = |kind| matches!(kind, RecordKind::InvoiceFinalize | RecordKind::InvoiceCheck);
-        let close = own.iter().find(|other| {
-            is_close(other.content.kind) && other.content.refers_to.as_deref() == Some(&record.key)
-        });
-        let Some(close) = close else { return };
-        (close.content.amount_minor, object["total"].as_i64())
-    } else {
-        (record.content.amount_minor, object["amount"].as_i64())
-    };
+    let Some(close) = objects.closes.get(record.key.as_str()).filter(|close| close.is_told()) else { return };
+    compare_amount(record, close.content.amount_minor, object["total"].as_i64(), differences);
+    let status = object["status"].as_str().unwrap_or("none");
+    let is_final = close.content.kind == RecordKind::InvoiceFinalize;
+    if status == "void" || (is_final && status == "draft") {
+        let ours = if is_final { "finalized" } else { "draft" };
+        differences.push(of(record, "outbox and stripe: status of invoice", ours, status));
+    }
+}
+
+fn compare_amount(
+    record: &StripeRecord,
+    ours: Option<i64>,
+    theirs: Option<i64>,
+    differences: &mut Vec<Difference>,
+) {
     if ours != theirs {
         let shown = |amount: Option<i64>| amount.map_or("none".to_owned(), |amount| amount.to_string());
         let what = format!("outbox and stripe: amount of {} in smallest units", record.content.kind.name());

@@ -68,6 +68,9 @@ pub(super) fn sent(record: &mut StripeRecord, reply: Reply, now_us: i64, dice: &
         400 if record.content.kind == RecordKind::MeterEventCancel && problem.is_too_late() => {
             record.become_cancellation_in_money();
         }
+        400 if record.content.kind == RecordKind::UsageRecord && problem.is_of_closed_period() => {
+            leave_closed_period(record, &problem, now_us);
+        }
         409 | 424 | 429 | 500..=599 => {
             // The same key would give the same error for as long as Stripe remembers it.
             if answer.is_replayed && answer.status >= 500 {
@@ -88,6 +91,19 @@ pub(super) fn sent(record: &mut StripeRecord, reply: Reply, now_us: i64, dice: &
         }
     }
     Ok(())
+}
+
+/// Stripe takes usage records of its current billing period only. What comes later goes as an amount, unless an earlier
+/// attempt may have told it: then Stripe is asked first.
+fn leave_closed_period(record: &mut StripeRecord, problem: &Problem, now_us: i64) {
+    if record.attempts > 1 {
+        record.must_look_up = true;
+        record.last_error = Some(problem.to_string());
+        record.next_attempt_us = record.look_up_from_us().max(now_us + SECOND_US);
+        return;
+    }
+    record.next_attempt_us = now_us;
+    record.become_invoice_item("stripe takes usage records of its current billing period only");
 }
 
 fn accepted(record: &mut StripeRecord, answer: &Answer, now_us: i64) {
@@ -254,6 +270,12 @@ impl Problem {
         let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let text = |name: &str| body["error"][name].as_str().unwrap_or_default().to_owned();
         Self { status: answer.status, kind: text("type"), code: text("code"), message: text("message") }
+    }
+
+    /// Stripe has no code for it: its words are that timestamps must be after the last invoice period, or the current one's start.
+    fn is_of_closed_period(&self) -> bool {
+        let is_about_time = self.message.contains("timestamp");
+        is_about_time && (self.message.contains("current period") || self.message.contains("billing period"))
     }
 
     fn is_too_late(&self) -> bool {

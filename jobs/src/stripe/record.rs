@@ -221,11 +221,11 @@ impl StripeRecord {
         }
     }
 
-    /// A new try after somebody has looked into it. What Stripe refused it has nothing of; about anything else it is
-    /// asked first.
+    /// A new try after somebody has looked into it. What Stripe refused at the first call it has nothing of; about anything
+    /// else, and above all about what it took once and did not count in time, it is asked first.
     pub fn start_over(&mut self, now_us: i64) {
         let is_object = matches!(self.content.kind, RecordKind::Invoice | RecordKind::InvoiceItem);
-        if self.state == RecordState::Rejected && !is_object {
+        if self.state == RecordState::Rejected && self.attempts <= 1 && !is_object {
             self.forget_sending();
         } else {
             self.must_look_up = self.first_sent_us.is_some();
@@ -238,6 +238,7 @@ impl StripeRecord {
     /// Stripe has nothing of what was sent; the next request is another one.
     pub fn forget_sending(&mut self) {
         self.generation += 1;
+        self.attempts = 0;
         self.first_sent_us = None;
         self.must_look_up = false;
         if self.content.kind == RecordKind::MeterEvent {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jobs::stripe::{MemoryOutbox, Outbox, RecordState};
+use jobs::stripe::{MemoryOutbox, Outbox, RecordKind, RecordState};
 
 use crate::fake::{Fault, Faults};
 use crate::world::World;
@@ -205,6 +205,52 @@ async fn a_draft_that_differs_is_left_alone() {
     assert!(held[0].last_error.as_ref().unwrap().contains("total in stripe"), "{held:?}");
     let state = world.fake.state();
     assert_eq!(state.invoices.iter().find(|invoice| invoice.id == draft).unwrap().status, "draft");
+}
+
+#[tokio::test]
+async fn usage_records_of_a_period_that_stripe_has_closed_go_as_amounts() {
+    let world = World::with_tenants(6, 4).await;
+    // Stripe's subscriptions are billed by months, as ours are: when April's usage comes, April is over there.
+    world.fake.state().billing = (1, 1);
+    let outbox = world.outbox().await;
+    let recorded = |record: &&jobs::stripe::StripeRecord| record.content.kind == RecordKind::UsageRecord;
+    let ours: Vec<_> = world.records.iter().filter(recorded).collect();
+    let amount = |record: &jobs::stripe::StripeRecord| record.content.amount_minor.unwrap_or_default();
+    let owed: i64 = ours.iter().map(|record| amount(record)).sum();
+    assert!(owed > 0);
+    world.driver(&outbox, 1).drain().await.unwrap();
+    let held = outbox.list(None).await.unwrap();
+    assert!(held.iter().all(|record| record.state == RecordState::Confirmed), "{held:#?}");
+    assert_eq!(held.iter().filter(recorded).count(), 0);
+    assert!(world.fake.state().usage.is_empty());
+    let items = held.iter().filter(|record| ours.iter().any(|own| own.key == record.key));
+    assert_eq!(items.map(amount).sum::<i64>(), owed);
+    world.assert_equal(&outbox, "amounts").await;
+}
+
+/// What Stripe took and does not show in its sums for a day is asked for again before it is sent anew.
+#[tokio::test]
+async fn an_event_that_stripe_counts_late_is_not_sent_twice() {
+    let world = World::with_tenants(3, 5).await;
+    let outbox = world.outbox().await;
+    world.driver(&outbox, 1).drain().await.unwrap();
+    let mut refused = Vec::new();
+    for mut record in outbox.list(None).await.unwrap() {
+        if record.content.kind == RecordKind::MeterEvent {
+            // As six looks leave it.
+            record.state = RecordState::Rejected;
+            record.attempts = 6;
+            record.last_error = Some("stripe took it and did not count it".to_owned());
+            refused.push(record);
+        }
+    }
+    assert!(!refused.is_empty());
+    outbox.store(&refused).await.unwrap();
+    let events = world.fake.state().events.len();
+    assert_eq!(retry_refused(&world, &outbox).await, refused.len());
+    world.driver(&outbox, 2).drain().await.unwrap();
+    assert_eq!(world.fake.state().events.len(), events, "an event was sent twice");
+    world.assert_equal(&outbox, "counted late").await;
 }
 
 /// Seeds of a test: METERHOUSE_TEST_SEED for one, otherwise so many from 100 on.

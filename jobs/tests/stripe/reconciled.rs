@@ -1,10 +1,11 @@
 //! What `reconcile` finds: nothing where everything agrees, and each kind of difference where one was made.
 
 use jobs::reconcile::{IssuedSides, SideOfInvoice, compare_ours, compare_stripe};
+use jobs::stripe::late::too_late;
 use jobs::stripe::{Outbox as _, Reading, RecordKind, RecordState};
 use rating::money::Currency;
 
-use crate::world::World;
+use crate::world::{ISSUED_US, World};
 
 fn issued(world: &World) -> Vec<IssuedSides> {
     let side = |invoice: &rating::invoice::Invoice| SideOfInvoice {
@@ -45,18 +46,18 @@ async fn sides_that_agree_have_no_differences() {
     let (world, records) = pushed().await;
     assert_eq!(compare_ours(&issued(&world), &records), []);
     let reading = Reading::new(world.fake.client());
-    assert_eq!(compare_stripe(&reading, &records).await.unwrap(), []);
+    assert_eq!(compare_stripe(&reading, &records, &records).await.unwrap(), []);
     // What an item used in another of its billing periods is no part of this one.
     let recorded = records.iter().filter(|record| record.content.kind == RecordKind::UsageRecord);
     let recorded: Vec<_> = recorded.map(|record| (&record.content.meter, &record.content.usage)).collect();
     assert!(!recorded.is_empty());
     for (item, usage) in recorded {
         let (item, at_s) = (item.clone().unwrap(), usage.as_ref().unwrap().at_s);
-        for other_s in [at_s - 31 * 86_400, at_s + 31 * 86_400] {
+        for other_s in [at_s - 62 * 86_400, at_s + 62 * 86_400] {
             world.fake.state().usage.insert((item.clone(), other_s), 99);
         }
     }
-    assert_eq!(compare_stripe(&reading, &records).await.unwrap(), []);
+    assert_eq!(compare_stripe(&reading, &records, &records).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -103,7 +104,7 @@ async fn each_difference_in_stripe_is_named() {
         state.invoices.push(twice);
     }
     let reading = Reading::new(world.fake.client());
-    let differences = compare_stripe(&reading, &records).await.unwrap();
+    let differences = compare_stripe(&reading, &records, &records).await.unwrap();
     let found = |what: &str| differences.iter().filter(|difference| difference.what.contains(what)).count();
     assert_eq!(found("usage of kilo_calls"), 1, "{differences:#?}");
     assert_eq!(found("usage of si_"), 1);
@@ -114,4 +115,69 @@ async fn each_difference_in_stripe_is_named() {
     assert!((1..=2).contains(&found("amount of invoice in")), "{differences:#?}");
     let items = records.iter().filter(|record| record.content.kind == RecordKind::InvoiceItem).count();
     assert!(items > 10);
+}
+
+#[tokio::test]
+async fn what_stripe_has_beyond_ours_is_named_and_how_invoices_stand() {
+    let (world, records) = pushed().await;
+    {
+        let mut state = world.fake.state();
+        // An item of a book that was lost, an invoice that somebody took back, and a draft that should be final.
+        let mut unknown = state.items[0].clone();
+        unknown.id = "ii_unknown".to_owned();
+        unknown.metadata.insert("meterhouse_key".to_owned(), "of another book".to_owned());
+        state.items.push(unknown);
+        state.invoices[0].status = "void";
+        state.invoices[1].status = "draft";
+    }
+    let reading = Reading::new(world.fake.client());
+    let differences = compare_stripe(&reading, &records, &records).await.unwrap();
+    let found = |what: &str| differences.iter().filter(|difference| difference.what.contains(what)).count();
+    assert_eq!(found("invoice_item with a key that the outbox does not hold"), 1, "{differences:#?}");
+    assert_eq!(found("status of invoice"), 2, "{differences:#?}");
+    let theirs: Vec<&str> = differences.iter().map(|difference| difference.theirs.as_str()).collect();
+    assert!(theirs.contains(&"void") && theirs.contains(&"draft"), "{theirs:?}");
+    // A customer of whom nothing was told is asked for, too.
+    let untold: Vec<_> = records.iter().filter(|record| !record.is_told()).collect();
+    assert!(untold.is_empty());
+}
+
+/// Periods that end within a day of UTC share that day, and Stripe's sums know nothing of ours.
+#[tokio::test]
+async fn figures_of_a_neighbouring_period_are_no_difference() {
+    let (world, mut records) = pushed().await;
+    let told = records.iter().find(|record| record.content.meter.as_deref() == Some("traffic_mb")).unwrap();
+    let mut next = told.clone();
+    "next".clone_into(&mut next.key);
+    next.content.period = "2026-05-01".to_owned();
+    let usage = next.content.usage.as_mut().unwrap();
+    // Some minutes beside it, on the same day of UTC.
+    usage.at_s += 600;
+    let (at_s, value) = (usage.at_s, usage.value);
+    {
+        let mut state = world.fake.state();
+        let own = state.events.iter().find(|event| event.identifier == told.identifier().unwrap());
+        let mut event = own.unwrap().clone();
+        (event.identifier, event.at_s, event.value) = ("next".to_owned(), at_s, value);
+        state.events.push(event);
+    }
+    let april = records.clone();
+    records.push(next);
+    let reading = Reading::new(world.fake.client());
+    assert_eq!(compare_stripe(&reading, &records, &records).await.unwrap(), []);
+    // The same where only one period is asked for.
+    assert_eq!(compare_stripe(&reading, &april, &records).await.unwrap(), []);
+    assert_eq!(compare_stripe(&reading, &april, &april).await.unwrap().len(), 1);
+}
+
+#[test]
+fn usage_is_late_once_stripe_has_closed_its_invoice() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let world = runtime.block_on(World::with_tenants(3, 2));
+    let events = world.records.iter().filter(|record| record.content.kind == RecordKind::MeterEvent).count();
+    // Issued two days after April's end; figures by the day are late when the last of them is.
+    let hours = |hours: i64| ISSUED_US + hours * 3_600_000_000;
+    assert_eq!(too_late(world.records.iter(), |_| Some(hours(23))), None);
+    assert_eq!(too_late(world.records.iter(), |_| Some(hours(24))), Some((events, "W-00001")));
+    assert_eq!(too_late(world.records.iter(), |record| record.first_sent_us), None);
 }

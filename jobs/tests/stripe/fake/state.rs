@@ -91,6 +91,8 @@ pub struct State {
     pub usage: BTreeMap<(String, i64), i64>,
     /// Subscription items of which the last value counts.
     pub last_items: BTreeSet<String>,
+    /// The day on which the billing periods of all subscriptions start, in UTC, and of how many months they are.
+    pub billing: (i8, i32),
     pub faults: Faults,
     pub happened: FaultCounts,
     pub connections: u64,
@@ -141,6 +143,7 @@ impl State {
             items: Vec::new(),
             usage: BTreeMap::new(),
             last_items: BTreeSet::new(),
+            billing: (20, 2),
             faults: Faults::none(),
             happened: FaultCounts::new(),
             connections: 0,
@@ -273,7 +276,7 @@ impl State {
             ("POST", ["billing", "meter_event_adjustments"]) => self.cancel(call, now_us),
             ("GET", ["billing", "meters"]) => Ok(self.list_meters()),
             ("GET", ["billing", "meters", meter, "event_summaries"]) => self.summaries(call, meter),
-            ("POST", ["subscription_items", item, "usage_records"]) => self.usage_record(call, item),
+            ("POST", ["subscription_items", item, "usage_records"]) => self.usage_record(call, item, now_us),
             ("GET", ["subscription_items", item, "usage_record_summaries"]) => Ok(self.usage_summaries(item)),
             ("POST", ["invoices"]) => self.create_invoice(call, now_us),
             ("GET", ["invoices"]) => Ok(self.list(call, "in_")),
@@ -371,11 +374,20 @@ impl State {
         Ok(json!({"object": "list", "data": data, "has_more": false}))
     }
 
-    fn usage_record(&mut self, call: &Call, item: &str) -> Result<Value, Refusal> {
+    fn usage_record(&mut self, call: &Call, item: &str, now_us: i64) -> Result<Value, Refusal> {
         if call.api_version.as_deref().is_none_or(|version| version >= "2025-03-31") {
             return Err(refuse("", "this version has no usage records"));
         }
         let at_s: i64 = call.parameters["timestamp"].parse().unwrap();
+        let (start_s, end_s) = period_of(now_us / 1_000_000, self.billing);
+        if at_s < start_s {
+            let message = "Cannot create the usage record with this timestamp because timestamps must be after the \
+                           subscription's last invoice period (or current period start time).";
+            return Err(refuse("", message));
+        }
+        if at_s >= end_s {
+            return Err(refuse("", "timestamps must be before the end of the current period"));
+        }
         let quantity: u32 = call.parameters["quantity"].parse().unwrap();
         let usage = self.usage.entry((item.to_owned(), at_s)).or_default();
         match call.parameters["action"].as_str() {
@@ -390,12 +402,12 @@ impl State {
         self.used_by_period(item).values().sum()
     }
 
-    /// By billing periods, which are months of UTC.
+    /// By billing periods.
     fn used_by_period(&self, item: &str) -> BTreeMap<(i64, i64), i64> {
         let mut periods = BTreeMap::new();
         // In the order of their times.
         for ((_, at_s), value) in self.usage.iter().filter(|((own, _), _)| own == item) {
-            let used = periods.entry(month_of(*at_s)).or_insert(0);
+            let used = periods.entry(period_of(*at_s, self.billing)).or_insert(0);
             *used = if self.last_items.contains(item) { *value } else { *used + value };
         }
         periods
@@ -508,10 +520,15 @@ fn metadata(call: &Call) -> BTreeMap<String, String> {
     call.parameters.iter().filter_map(own).collect()
 }
 
-/// The instants at which the month of an instant starts and ends.
-fn month_of(at_s: i64) -> (i64, i64) {
+/// The instants at which the billing period of an instant starts and ends. One starts in January of year 0.
+fn period_of(at_s: i64, (day, months): (i8, i32)) -> (i64, i64) {
+    use jiff::ToSpan as _;
     let utc = jiff::tz::TimeZone::UTC;
     let at = jiff::Timestamp::from_second(at_s).unwrap().to_zoned(utc.clone()).date();
+    let own = at.with().day(day).build().unwrap();
+    let latest = if own <= at { own } else { own.checked_sub(1.month()).unwrap() };
+    let month = i32::from(latest.year()) * 12 + i32::from(latest.month()) - 1;
+    let start = latest.checked_sub(month.rem_euclid(months).months()).unwrap();
     let start_s = |day: jiff::civil::Date| day.to_zoned(utc.clone()).unwrap().timestamp().as_second();
-    (start_s(at.first_of_month()), start_s(at.last_of_month().tomorrow().unwrap()))
+    (start_s(start), start_s(start.checked_add(months.months()).unwrap()))
 }

@@ -108,6 +108,9 @@ pub struct Sent {
     pub deferred: u64,
     pub conflicts: u64,
     pub poison: u64,
+    /// Events that were taken back, and that got another content.
+    pub voided: u64,
+    pub amended: u64,
 }
 
 impl Sent {
@@ -168,8 +171,11 @@ impl Template {
             for number in 0..count {
                 let n = 1 + (tenant as i64 * 7 + number * 13) % 50;
                 let at_s = start_s + number * (end_s - start_s) / count + HOUR_S * (tenant as i64 % 20);
-                calls += n;
-                days.insert(at_s / (24 * HOUR_S));
+                let counted = self.corrected(tenant, number, n, at_s, &mut events);
+                calls += counted.unwrap_or_default();
+                if counted.is_some() {
+                    days.insert(at_s / (24 * HOUR_S));
+                }
                 events.push(event(&format!("{name}-{number}"), &name, at_s, n));
                 if (tenant as i64 + number) % 7 == 0 {
                     events.push(event(&format!("{name}-{number}"), &name, at_s, n));
@@ -184,7 +190,7 @@ impl Template {
             events.push(event(&format!("{name}-after"), &name, end_s, 888));
             self.sent.deferred += 2;
             self.sent.calls.push(calls);
-            self.sent.events.push(count.unsigned_abs());
+            self.sent.events.push(count.unsigned_abs() - u64::from(is_voided(tenant)));
             self.sent.days.push(days.len());
         }
         for number in 0..5 {
@@ -193,6 +199,32 @@ impl Template {
             (self.sent.deferred, self.sent.poison) = (self.sent.deferred + 1, self.sent.poison + 1);
         }
         events
+    }
+
+    /// Takes one event of some tenants back and gives one of others another content, before the event itself is sent. Answers
+    /// with what counts of it.
+    fn corrected(
+        &mut self,
+        tenant: usize,
+        number: i64,
+        n: i64,
+        at_s: i64,
+        events: &mut Vec<String>,
+    ) -> Option<i64> {
+        let name = format!("t{tenant}");
+        let named = format!(r#""source":"/s","id":"{name}-{number}""#);
+        if number == 1 && is_voided(tenant) {
+            self.sent.voided += 1;
+            events.push(correction("void", &name, at_s, &named));
+            return None;
+        }
+        if number == 2 && is_amended(tenant) {
+            self.sent.amended += 1;
+            let data = format!(r#"{named},"type":"called","data":{{"n":{}}}"#, n + 5);
+            events.push(correction("amend", &name, at_s, &data));
+            return Some(n + 5);
+        }
+        Some(n)
     }
 
     /// A copy of everything, with a book and a Stripe of its own.
@@ -205,6 +237,8 @@ impl Template {
             let mut state = fake.state();
             state.customers = (0..self.tenants).map(|tenant| format!("cus_{tenant}")).collect();
             state.meters = ["calls", "daily_calls"].map(|name| (name.to_owned(), false)).into();
+            // Stripe's billing periods go on where ours have ended the day before yesterday.
+            state.billing = (self.period_end.checked_sub(15.days()).unwrap().day().min(28), 1);
             state.last_items = (0..self.tenants).map(|tenant| format!("si_{tenant}")).collect();
         }
         Round { template: self, runtime, place: Some(place), fake }
@@ -232,6 +266,24 @@ pub fn event(id: &str, tenant: &str, at_s: i64, n: i64) -> String {
     format!(
         r#"{{"specversion":"1.0","id":"{id}","source":"/s","type":"called","subject":"{tenant}","time":"{time}","data":{{"n":{n}}}}}"#
     )
+}
+
+/// An event that takes back or amends the one that its data name.
+fn correction(kind: &str, tenant: &str, at_s: i64, data: &str) -> String {
+    let time = Timestamp::from_second(at_s).unwrap();
+    format!(
+        r#"{{"specversion":"1.0","id":"{tenant}-{kind}","source":"/s","type":"meterhouse.{kind}","subject":"{tenant}","time":"{time}","data":{{{data}}}}}"#
+    )
+}
+
+/// Tenants one of whose events is taken back; of none that another event contradicts.
+fn is_voided(tenant: usize) -> bool {
+    tenant % 6 == 2 && !(tenant + 1).is_multiple_of(31)
+}
+
+/// Tenants one of whose events gets another content.
+fn is_amended(tenant: usize) -> bool {
+    tenant % 6 == 3 && !(tenant + 2).is_multiple_of(31)
 }
 
 fn catalog(tenants: usize, anchor: Date) -> String {

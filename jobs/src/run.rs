@@ -16,6 +16,7 @@ use std::time::Duration;
 use ::sql::lake::{Lake, LakeError, Table};
 use anyhow::{Context, Result, anyhow, bail};
 use futures::FutureExt;
+use ::ingest::crash_point::crash_point;
 use tokio::sync::oneshot;
 
 use crate::book::{Book, BookError, Fence, Outcome, Run, Writing};
@@ -212,6 +213,7 @@ async fn start(book: &Book, spec: RunSpec<'_>) -> Result<(Run, RunContext)> {
         }
         Err(error) => return Err(try_again_if_it_passes(error.into())),
     };
+    crash_point("after_start");
     let context = RunContext {
         book: book.clone(),
         run_id: run.run_id.clone(),
@@ -236,6 +238,7 @@ where
 async fn end<T>(book: &Book, mut run: Run, context: &RunContext, ended: Ended<T>) -> Result<T> {
     let notes = std::mem::take(&mut *context.notes());
     (run.inputs, run.counts) = (notes.inputs, notes.counts);
+    crash_point("before_end");
     record_end(book, run, ended, notes.has_rejects).await
 }
 

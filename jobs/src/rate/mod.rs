@@ -420,9 +420,11 @@ fn gone(
         looked_at.filter_map(|tenant| Some((tenant, tenants.charges(tenant)?.period().name.as_str())));
     let left = inputs.corrections.iter().map(|(tenant, own)| (tenant.as_str(), own.period.name.as_str()));
     let meant: BTreeSet<(&str, &str)> = charged.chain(left).collect();
+    // Who is not in the catalog any more has drafts of no period that is meant.
+    let has_left = |tenant: &str| tenants.may_have_left(tenant) && tenants.charges(tenant).is_none();
     // An id begins with its period.
     stored.gone(&rated.standing, |id, tenant| {
-        id.get(..10).is_some_and(|period| meant.contains(&(tenant, period)))
+        has_left(tenant) || id.get(..10).is_some_and(|period| meant.contains(&(tenant, period)))
     })
 }
 

@@ -4,6 +4,7 @@
 mod causes;
 mod credit_notes;
 mod credits;
+mod last;
 mod meanwhile;
 mod random;
 mod unbilled;

@@ -115,11 +115,7 @@ pub async fn push_as_run(book: &Book, config: &Config, retry: bool) -> Result<Pu
 }
 
 /// Tells Stripe what is due in an outbox.
-async fn push<C: Clock, O: Outbox>(
-    client: Client<C>,
-    outbox: &O,
-    clock: Arc<C>,
-) -> Result<PushReport> {
+async fn push<C: Clock, O: Outbox>(client: Client<C>, outbox: &O, clock: Arc<C>) -> Result<PushReport> {
     let seed = clock.now_us().unsigned_abs() ^ u64::from(std::process::id());
     let driver = Driver::new(client, outbox, clock, Dice::new(seed), DriverSettings::default());
     let bar = progress_bar();

@@ -93,7 +93,9 @@ pub fn run(args: &QuantitiesArgs, globals: &Globals) -> Result<Exit> {
         let book = Book::existing_of(&config).await?;
         if args.engine.is_elsewhere() {
             let PeriodArg::Chosen(period) = args.period else {
-                bail!("a cluster counts one period: name it by its month or a day in it, or leave --engine out");
+                bail!(
+                    "a cluster counts one period: name it by its month or a day in it, or leave --engine out"
+                );
             };
             let chosen = ChosenCatalog::for_period(book.as_ref(), &config, period, None).await?;
             let (rows, exit) = on_cluster(args, period, &config, book, chosen).await?;

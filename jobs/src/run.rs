@@ -13,10 +13,10 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use ::ingest::crash_point::crash_point;
 use ::sql::lake::{Lake, LakeError, Table};
 use anyhow::{Context, Result, anyhow, bail};
 use futures::FutureExt;
-use ::ingest::crash_point::crash_point;
 use tokio::sync::oneshot;
 
 use crate::book::{Book, BookError, Fence, Outcome, Run, Writing};
@@ -73,7 +73,9 @@ pub struct RunContext {
 enum Stop {
     Asked,
     /// The token of the lease that was lost.
-    LostLease { newest: i64 },
+    LostLease {
+        newest: i64,
+    },
 }
 
 #[derive(Debug, Default)]

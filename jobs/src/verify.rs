@@ -172,7 +172,9 @@ impl Meant {
             }
             let is_meant = match self {
                 Self::One(name) => document.printed_number == *name,
-                Self::Period(PeriodChoice::Month(first)) => month_of_name(&document.period) == Some(days(*first)),
+                Self::Period(PeriodChoice::Month(first)) => {
+                    month_of_name(&document.period) == Some(days(*first))
+                }
                 // By noon in UTC: that may be the day before or after in the tenant's zone, and gone it is all the same.
                 Self::Period(PeriodChoice::Day(day)) => document.span.contains(noon_us(*day)?),
                 Self::Months(_) => {

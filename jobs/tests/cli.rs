@@ -195,8 +195,8 @@ fn deployed_jobs_are_commands() {
     let systemd = deploy.join("systemd");
     let timers = std::fs::read_dir(&systemd).unwrap();
     let timers = timers.filter_map(|entry| entry.unwrap().file_name().into_string().ok());
-    let jobs = timers
-        .filter_map(|name| Some(name.strip_prefix("meterhouse@")?.strip_suffix(".timer")?.to_owned()));
+    let jobs =
+        timers.filter_map(|name| Some(name.strip_prefix("meterhouse@")?.strip_suffix(".timer")?.to_owned()));
     let line_of = |job: String| {
         let arguments = systemd.join(format!("meterhouse@{job}.service.d/arguments.conf"));
         let arguments = std::fs::read_to_string(arguments).unwrap_or_default();
@@ -210,9 +210,11 @@ fn deployed_jobs_are_commands() {
     let mut cron_jobs: Vec<String> =
         arguments.map(|list| serde_json::from_str::<Vec<String>>(list).unwrap().join(" ")).collect();
     cron_jobs.sort();
-    let expected =
-        ["close --period last", "compact", "push", "reconcile --settled", "rollup", "vacuum"];
-    assert_eq!((&timers[..], &cron_jobs[..]), (&expected.map(str::to_owned)[..], &expected.map(str::to_owned)[..]));
+    let expected = ["close --period last", "compact", "push", "reconcile --settled", "rollup", "vacuum"];
+    assert_eq!(
+        (&timers[..], &cron_jobs[..]),
+        (&expected.map(str::to_owned)[..], &expected.map(str::to_owned)[..])
+    );
     // The scheduler reads each entry as the command line that it is.
     let folder = folder();
     let refused = schedules(folder.path(), &["close --period lst".to_owned()]);

@@ -78,9 +78,8 @@ impl ChosenCatalog {
     }
 
     async fn in_force(book: Option<&Book>, config: &Config, at_us: i64, when: &str) -> Result<InForce> {
-        let from_settings = || {
-            Self::of_file(&config.catalog, "no catalog was applied to the book yet").map(InForce::Found)
-        };
+        let from_settings =
+            || Self::of_file(&config.catalog, "no catalog was applied to the book yet").map(InForce::Found);
         let Some(book) = book else { return from_settings() };
         if let Some(found) = book.catalog_in_force(at_us).await? {
             let AppliedCatalog { version, applied_by, .. } = &found.applied;

@@ -33,8 +33,9 @@ pub(super) async fn foresee(
     let mut rows = Rows::new(&["step", "period", "would"]);
     let mut reports = Vec::new();
     let Some(newest) = months.last() else { return Ok((rows, reports)) };
-    let mut step =
-        |step: &str, period: String, would: String| rows.push([step.to_owned(), period, would].map(Into::into).into());
+    let mut step = |step: &str, period: String, would: String| {
+        rows.push([step.to_owned(), period, would].map(Into::into).into())
+    };
     step("compact", String::new(), compacting(lake, config).await?);
     step("rollup", String::new(), rolling(lake, newest).await?);
     for month in months {
@@ -44,9 +45,14 @@ pub(super) async fn foresee(
         drop(bar);
         let drafts = rated.rated.drafts_by_end.values().sum::<usize>();
         let (changed, gone) = (rated.rated.changed.len(), rated.gone.len());
-        let would = format!("make {drafts} drafts, of which {changed} differ from what lies there; {gone} would go");
+        let would =
+            format!("make {drafts} drafts, of which {changed} differ from what lies there; {gone} would go");
         step("rate", month.month.to_string(), would);
-        step("issue", month.month.to_string(), issuing_in_words(book, lake, config, request, month, &rated).await?);
+        step(
+            "issue",
+            month.month.to_string(),
+            issuing_in_words(book, lake, config, request, month, &rated).await?,
+        );
         reports.push(rated);
     }
     if request.with_push {

@@ -378,7 +378,11 @@ mod tests {
         world.scheduler.step(&world.entry).await.unwrap();
         meanwhile.await.unwrap();
         assert_eq!(world.runs(), 1);
-        assert_eq!(world.last_due_us().await, NOW_US + 3 * MINUTE_US - MINUTE_US / 2, "all of them are taken");
+        assert_eq!(
+            world.last_due_us().await,
+            NOW_US + 3 * MINUTE_US - MINUTE_US / 2,
+            "all of them are taken"
+        );
         assert_eq!(world.scheduler.step(&world.entry).await.unwrap(), Duration::from_secs(30));
         assert_eq!(world.runs(), 1);
         world.now_us.fetch_add(MINUTE_US, Ordering::SeqCst);

@@ -157,7 +157,10 @@ tenants: { acme: { subscriptions: [{ plan: basic, from: 2020-01-01 }] } }
     let second = book.acquire_lease("drafts", "two", minute).await.unwrap();
     let open = async |fence| credits::open(&book, fence, &catalog, &tenants, ["acme"].into_iter()).await;
     let refused = open(Some(&first)).await.unwrap_err();
-    assert!(matches!(refused.downcast_ref(), Some(BookError::Fenced { token: 1, newest: 2, .. })), "{refused:#}");
+    assert!(
+        matches!(refused.downcast_ref(), Some(BookError::Fenced { token: 1, newest: 2, .. })),
+        "{refused:#}"
+    );
     assert_eq!(open(None).await.unwrap().len(), 0, "a dry run enters nothing");
     assert_eq!(balance(place, "acme").await, Amount::ZERO);
     for _ in 0..2 {

@@ -72,10 +72,6 @@ impl Place {
         Book::open(&self.address()).await.unwrap()
     }
 
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
     /// A book whose time is set by the test.
     pub async fn open_with_clock(&self) -> (Book, TestClock) {
         let clock = TestClock(Arc::new(AtomicI64::new(1_780_000_000_000_000)));

@@ -76,9 +76,17 @@ fn kill(round: &Round<'_>, random: &mut Random, length: Duration, kills: u64) ->
 }
 
 /// Every effect of a close has one of these before or after it: those in the lake and those in the book.
-const IN_THE_LAKE: [&str; 5] = ["before_commit", "after_commit", "after_catalogs", "after_mark", "after_paper"];
-const IN_THE_BOOK: [&str; 7] =
-    ["after_start", "before_end", "before_issue", "after_issue", "after_claim", "before_store", "after_store"];
+const IN_THE_LAKE: [&str; 5] =
+    ["before_commit", "after_commit", "after_catalogs", "after_mark", "after_paper"];
+const IN_THE_BOOK: [&str; 7] = [
+    "after_start",
+    "before_end",
+    "before_issue",
+    "after_issue",
+    "after_claim",
+    "before_store",
+    "after_store",
+];
 /// Later passes are like the first ones.
 const PASSES_MAX: u32 = 6;
 /// Commits of a close whose events are compacted: four tables of roll-ups, lines and invoices of rating, the same held before
@@ -94,7 +102,7 @@ fn close_may_die_between_any_two_effects() {
         // The lake is the same whatever keeps the book.
         let lake: &[&str] = if kind == Kind::Sqlite { &IN_THE_LAKE } else { &[] };
         for point in lake.iter().copied().chain(IN_THE_BOOK) {
-            deaths += die_at(&template.round_maker(&runtime, kind), point, PASSES_MAX);
+            deaths += die_at(&|| template.round(&runtime, kind), point, PASSES_MAX);
         }
         assert!(deaths >= 10, "only {deaths} deaths");
         println!("{kind:?}: {deaths} deaths at crash points");
@@ -108,7 +116,7 @@ fn close_may_die_at_each_commit_after_compaction() {
     let template = Template::new(8);
     template.compact();
     for point in ["before_commit", "after_commit"] {
-        let deaths = die_at(&template.round_maker(&runtime, Kind::Sqlite), point, u32::MAX);
+        let deaths = die_at(&|| template.round(&runtime, Kind::Sqlite), point, u32::MAX);
         assert!(deaths >= COMMITS_AFTER_COMPACTION, "{point}: only {deaths} deaths");
         println!("{point}: {deaths} deaths");
     }
@@ -129,7 +137,7 @@ fn die_at<'t>(round: &dyn Fn() -> Round<'t>, point: &str, passes_max: u32) -> u3
             return pass - 1;
         }
         round.finish(with_papers);
-        check(&round, &format!("{:?}, {place}", round.place().kind()));
+        check(&round, &format!("{}, {place}", round.place().url));
         if with_papers {
             check_papers(&round);
         }

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use jiff::civil::Date;
-use jobs::config::Config;
 use jiff::{Timestamp, ToSpan as _};
+use jobs::config::Config;
 
 use crate::fake::{Fake, HandClock, KEY};
 use crate::place::{Kind, Place};
@@ -203,15 +203,6 @@ impl Template {
         assert_eq!(output.status.code(), Some(3), "contradicted events are rejected: {messages}");
     }
 
-    /// Makes one round after the other.
-    pub fn round_maker<'t>(
-        &'t self,
-        runtime: &'t tokio::runtime::Runtime,
-        kind: Kind,
-    ) -> impl Fn() -> Round<'t> {
-        move || self.round(runtime, kind)
-    }
-
     /// A copy of everything, with a book and a Stripe of its own.
     pub fn round<'t>(&'t self, runtime: &'t tokio::runtime::Runtime, kind: Kind) -> Round<'t> {
         let place = runtime.block_on(Place::new(kind));
@@ -324,9 +315,9 @@ impl Round<'_> {
     /// The settings of this round's commands.
     pub fn config(&self) -> Config {
         let command = self.command(&[]);
-        let set = command.get_envs().filter_map(|(name, value)| {
-            Some((name.to_str()?.to_owned(), value?.to_str()?.to_owned()))
-        });
+        let set = command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.to_str()?.to_owned())));
         let none = self.folder().join("meterhouse.toml");
         std::fs::write(&none, "").unwrap();
         Config::load(Some(&none), &set.collect()).unwrap()

@@ -21,7 +21,9 @@ tenants:
 ";
 
 fn tenant(name: &str, anchor: Date) -> String {
-    format!("  {name}: {{ billing: {{ anchor: {anchor} }}, subscriptions: [{{ plan: basic, from: 2020-01-01 }}] }}\n")
+    format!(
+        "  {name}: {{ billing: {{ anchor: {anchor} }}, subscriptions: [{{ plan: basic, from: 2020-01-01 }}] }}\n"
+    )
 }
 
 fn days_ago(days: i64) -> Date {
@@ -160,7 +162,8 @@ fn the_catalog_of_a_days_period_is_that_of_the_month_in_which_it_starts() {
         world.run(&["rate", "--period", day], 0);
         world.run(&["issue", "--period", day, "--grace", "0 s", "--without-papers"], 0);
         world.run(&["close", "--period", day, "--grace", "0 s", "--without-papers"], 0);
-        let own = format!("SELECT total, number IS NOT NULL AS issued FROM invoices WHERE period = '{period}'");
+        let own =
+            format!("SELECT total, number IS NOT NULL AS issued FROM invoices WHERE period = '{period}'");
         assert_eq!(world.csv(&own), format!("total,issued\n{total},true\n"));
     }
     world.run(&["verify", "--period", "2026-02-20"], 0);

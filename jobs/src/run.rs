@@ -230,7 +230,7 @@ async fn caught<T, F>(context: &RunContext, work: F) -> Ended<T>
 where
     F: AsyncFnOnce(&RunContext) -> Result<T>,
 {
-    match AssertUnwindSafe(work(context)).catch_unwind().await {
+    match AssertUnwindSafe(Box::pin(work(context))).catch_unwind().await {
         Ok(Ok(done)) => Ended::Done(done),
         Ok(Err(error)) => Ended::Failed(error),
         Err(panic) => Ended::Panicked(panic),

@@ -34,7 +34,7 @@ pub(super) async fn foresee(
     let mut reports = Vec::new();
     let Some(newest) = months.last() else { return Ok((rows, reports)) };
     let mut step = |step: &str, period: String, would: String| {
-        rows.push([step.to_owned(), period, would].map(Into::into).into())
+        rows.push([step.to_owned(), period, would].map(Into::into).into());
     };
     step("compact", String::new(), compacting(lake, config).await?);
     step("rollup", String::new(), rolling(lake, newest).await?);

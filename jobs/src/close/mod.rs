@@ -47,6 +47,7 @@ the outbox for `meterhouse push`. Then lake, book and Stripe are compared, too; 
 left to the next close (exit code 4 if figures differ). Each step is the command of its name and is listed by `meterhouse \
 runs`. Tenants that cannot be rated are listed while the others get their invoices (exit code 3); close the period again \
 once the reason is gone.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct CloseArgs {
     /// The period, as a month (2026-05), a day in it (2026-05-15), or `last`: each tenant's own of which the grace period
     /// ended last

@@ -224,7 +224,8 @@ fn deployed_jobs_are_commands() {
 }
 
 fn schedules(folder: &Path, lines: &[String]) -> Output {
-    let jobs: String = lines.iter().map(|line| format!("\"{line}\" = \"0 0 1 1 *\"\n")).collect();
-    std::fs::write(folder.join("meterhouse.toml"), format!("[schedule.jobs]\n{jobs}")).unwrap();
+    let jobs: Vec<String> = lines.iter().map(|line| format!("\"{line}\" = \"0 0 1 1 *\"")).collect();
+    std::fs::write(folder.join("meterhouse.toml"), format!("[schedule.jobs]\n{}\n", jobs.join("\n")))
+        .unwrap();
     meterhouse(folder, &["schedule", "--plan"])
 }

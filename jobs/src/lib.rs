@@ -28,6 +28,7 @@ pub mod memory;
 pub mod metrics_server;
 pub mod output;
 pub mod paper;
+pub mod periods;
 pub mod push;
 pub mod quantities;
 pub mod quotas;

@@ -3,6 +3,8 @@
 //! Owns: the command, its settings and what it prints. Does not own: how records are sent (`stripe::driver`) and
 //! where they are kept (the book). It may run twice or be stopped anywhere: see `stripe`.
 
+mod book_time;
+
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use url::Url;
 
 use crate::book::{Book, BookOutbox};
 use crate::cli::{Exit, Globals, TryAgain, runtime};
@@ -22,9 +25,11 @@ use crate::stripe::client::STRIPE_URL;
 use crate::stripe::clock::Dice;
 use crate::stripe::late;
 use crate::stripe::{
-    Client, ClientSettings, Clock as _, Drained, Driver, DriverSettings, MemoryOutbox, Method, Outbox,
-    RecordState, StripeRecord, SystemClock,
+    Client, ClientSettings, Clock, Drained, Driver, DriverSettings, MemoryOutbox, Method, Outbox,
+    RecordState, StripeRecord,
 };
+
+use book_time::BookTime;
 
 /// Tell Stripe what issued invoices left in the outbox
 #[derive(Debug, Clone, Args)]
@@ -81,11 +86,15 @@ pub fn run(args: &PushArgs, globals: &Globals) -> Result<Exit> {
 
 /// Pushes within a run of the book.
 pub async fn push_as_run(book: &Book, config: &Config, retry: bool) -> Result<PushReport> {
-    let clock = Arc::new(SystemClock);
+    let clock = Arc::new(BookTime::of(book).await?);
     // Without a key there is no run to speak of.
     let client = client(&config.stripe, clock.clone())?;
     with_run(book, RunSpec::of_job("push", config), async |run| {
         let outbox = BookOutbox::of_run(book, run.fence());
+        run.input("stripe", config.stripe.url.as_ref().map_or(STRIPE_URL, Url::as_str));
+        for (state, count) in outbox.counts().await? {
+            run.input(&format!("outbox_{}", state.name().replace(' ', "_")), count);
+        }
         run.count("taken_over", outbox.take_over().await?);
         if retry {
             let count = start_over(&outbox, clock.now_us()).await?;
@@ -122,19 +131,14 @@ async fn warn_of_late_usage<O: Outbox>(outbox: &O, now_us: i64) -> Result<usize>
 }
 
 /// Tells Stripe what is due in an outbox.
-async fn push<O: Outbox>(
-    client: Client<SystemClock>,
-    outbox: &O,
-    clock: Arc<SystemClock>,
-) -> Result<PushReport> {
+async fn push<C: Clock, O: Outbox>(client: Client<C>, outbox: &O, clock: Arc<C>) -> Result<PushReport> {
     let seed = clock.now_us().unsigned_abs() ^ u64::from(std::process::id());
     let driver = Driver::new(client, outbox, clock, Dice::new(seed), DriverSettings::default());
     let bar = progress_bar();
     let drained = driver.drain_and_tell(&|attempts| bar.inc(attempts)).await;
     bar.finish_and_clear();
     let drained = drained?;
-    let waiting = outbox.list(Some(RecordState::Waiting)).await?;
-    let waiting_because = waiting.into_iter().find_map(|record| record.last_error);
+    let waiting_because = outbox.waiting_because().await?;
     Ok(PushReport { drained, refused: refused(outbox).await?, waiting_because })
 }
 
@@ -148,7 +152,7 @@ fn progress_bar() -> ProgressBar {
 }
 
 /// A client with the key and address of the settings.
-pub fn client(config: &StripeConfig, clock: Arc<SystemClock>) -> Result<Client<SystemClock>> {
+pub fn client<C: Clock>(config: &StripeConfig, clock: Arc<C>) -> Result<Client<C>> {
     let key = config.key.clone().context(
         "there is no stripe key: set METERHOUSE_STRIPE_KEY, or `key_file` in [stripe] to the path of a file that holds it",
     )?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
-use ::sql::lake::{Lake, Table};
+use ::sql::lake::{Lake, Table, TableSnapshot};
 use ::sql::quantities::{
     Answers, NOT_SET_UP, Narrowed, PROBLEM, PeriodScan, QUANTITIES, QuantitiesFunction, QuantityRows,
     Question,
@@ -20,14 +20,16 @@ use clap::Args;
 use datafusion::logical_expr::{col, lit};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::TryStreamExt;
-use rating::period::PeriodChoice;
+use rating::period::{PeriodChoice, PeriodFilter};
 
 use crate::book::Book;
-use crate::catalog::chosen::ChosenCatalog;
+use crate::catalog::chosen::{ChosenCatalog, now_us};
 use crate::cli::{Exit, Globals, runtime};
 use crate::config::Config;
 use crate::engine::EngineArgs;
 use crate::output::Format;
+use crate::periods::{PeriodArg, PeriodMonth};
+use crate::rate::tenants::RatedTenants;
 use crate::reporting;
 use crate::source::SourceArgs;
 use crate::sql::{self, CLUSTER_PARTS, writing};
@@ -52,6 +54,7 @@ const SHOWN: [&str; 11] = [
 #[command(after_help = "\
 Examples:
   meterhouse quantities --period 2026-05
+  meterhouse quantities --period last
   meterhouse quantities --period 2026-05-15 --tenant acme --format csv
   meterhouse quantities --period 2026-05 --as-of 1204 --format json
 
@@ -62,9 +65,9 @@ in SQL: SELECT * FROM quantities('2026-05').
 
 Exit code 3 says that some tenants have no quantities; the reasons are on stderr.")]
 pub struct QuantitiesArgs {
-    /// A month (2026-05) or a day (2026-05-15)
+    /// A month (2026-05), a day (2026-05-15), or `last`: each tenant's own period that ended last
     #[arg(long, value_name = "PERIOD")]
-    period: PeriodChoice,
+    period: PeriodArg,
     /// Only this tenant; may be given several times
     #[arg(long, value_name = "TENANT")]
     tenant: Vec<String>,
@@ -88,37 +91,64 @@ pub fn run(args: &QuantitiesArgs, globals: &Globals) -> Result<Exit> {
     let table = lake.table(Table::UsageEvents);
     runtime()?.block_on(async {
         let book = Book::existing_of(&config).await?;
-        let chosen = ChosenCatalog::for_period(book.as_ref(), &config, args.period, None).await?;
         if args.engine.is_elsewhere() {
-            let (rows, exit) = on_cluster(args, &config, book, chosen).await?;
+            let PeriodArg::Chosen(period) = args.period else {
+                bail!(
+                    "a cluster counts one period: name it by its month or a day in it, or leave --engine out"
+                );
+            };
+            let chosen = ChosenCatalog::for_period(book.as_ref(), &config, period, None).await?;
+            let (rows, exit) = on_cluster(args, period, &config, book, chosen).await?;
             write(rows, args.format).await?;
             return Ok(exit);
         }
-        let catalog = chosen.catalog;
+        let now_us = now_us(book.as_ref()).await?;
         let snapshot = Arc::new(table.snapshot(args.as_of).await?);
-        let scan = PeriodScan {
-            table,
-            snapshot,
-            catalog: Arc::clone(&catalog),
-            period: args.period,
-            question: Question::Everything,
-            tenants: (!args.tenant.is_empty()).then(|| args.tenant.iter().cloned().collect::<BTreeSet<_>>()),
-            narrowed: Narrowed::default(),
-            threads: args.threads.map_or_else(threads, usize::from),
-        };
-        let answers = scan.run_from(&lake, args.source.source()).await?;
-        let mut rows = QuantityRows::default();
-        for usage in &answers.usages {
-            rows.push_usage(usage, &catalog);
+        let (mut rows, mut exit) = (QuantityRows::default(), Exit::Done);
+        for month in args.period.months(book.as_ref(), &config, None, now_us).await? {
+            let answers = count(args, &lake, &month, &snapshot).await?;
+            for usage in &answers.usages {
+                rows.push_usage(usage, &month.chosen.catalog);
+            }
+            if report_failures(&answers) != Exit::Done {
+                exit = Exit::DoneWithRejects;
+            }
         }
         write(rows.finish()?, args.format).await?;
-        Ok(report_failures(&answers))
+        Ok(exit)
     })
+}
+
+/// What was used in the periods of a month that are meant.
+async fn count(
+    args: &QuantitiesArgs,
+    lake: &Lake,
+    month: &PeriodMonth,
+    snapshot: &Arc<TableSnapshot>,
+) -> Result<Answers> {
+    let scan = PeriodScan {
+        table: lake.table(Table::UsageEvents),
+        snapshot: Arc::clone(snapshot),
+        catalog: Arc::clone(&month.chosen.catalog),
+        period: month.month,
+        question: Question::Everything,
+        tenants: (!args.tenant.is_empty()).then(|| args.tenant.iter().cloned().collect::<BTreeSet<_>>()),
+        narrowed: Narrowed::default(),
+        threads: args.threads.map_or_else(threads, usize::from),
+    };
+    let mut answers = scan.run_from(lake, args.source.source()).await?;
+    if month.filter != PeriodFilter::All {
+        let meant = RatedTenants::of_month(&month.chosen.catalog, month.parts(), None)?;
+        answers.usages.retain(|usage| meant.charges(&usage.demand.tenant).is_some());
+        answers.failed.retain(|failure| meant.charges(&failure.tenant).is_some());
+    }
+    Ok(answers)
 }
 
 /// The same rows, counted by a cluster, and who has none.
 async fn on_cluster(
     args: &QuantitiesArgs,
+    period: PeriodChoice,
     config: &Config,
     book: Option<Book>,
     chosen: ChosenCatalog,
@@ -138,7 +168,7 @@ async fn on_cluster(
     let session = reporting::open_with(config, &settings, book, chosen).await?;
     let snapshot = session.snapshots.get(&Table::UsageEvents).cloned();
     let outcomes = QuantitiesFunction::outcomes(Lake::open(&config.lake)?, snapshot, catalog);
-    let mut frame = session.context.read_table(outcomes.of_period(args.period))?;
+    let mut frame = session.context.read_table(outcomes.of_period(period))?;
     if !args.tenant.is_empty() {
         frame = frame.filter(col(TENANT).in_list(args.tenant.iter().map(lit).collect(), false))?;
     }

@@ -9,7 +9,6 @@ use ::sql::lake::{Lake, Table};
 use ::sql::quantities::{Answers, Narrowed, PeriodScan, Question};
 use anyhow::{Result, bail};
 use clap::Args;
-use jiff::Timestamp;
 use rating::catalog::{Catalog, Quota, QuotaWindow, WhenReached};
 use rating::exact::{Exact, Rounding};
 use rating::period::PeriodChoice;
@@ -17,7 +16,7 @@ use rating::quota::{QuotaUse, uses};
 use rating::usage::Usage;
 
 use crate::book::Book;
-use crate::catalog::chosen::ChosenCatalog;
+use crate::catalog::chosen::{ChosenCatalog, now_us};
 use crate::cli::{Exit, Globals, runtime};
 use crate::invoice::steps::number;
 use crate::output::{Format, Rows};
@@ -69,15 +68,15 @@ fn percent(text: &str) -> Result<Exact, String> {
 pub fn run(args: &QuotasArgs, globals: &Globals) -> Result<Exit> {
     let config = globals.load_config()?;
     let lake = Lake::open(&config.lake)?;
-    let now_us = Timestamp::now().as_microsecond();
-    let (catalog, answers) = runtime()?.block_on(async {
+    let (catalog, answers, now_us) = runtime()?.block_on(async {
         let book = Book::existing_of(&config).await?;
+        let now_us = now_us(book.as_ref()).await?;
         let catalog = ChosenCatalog::for_period(book.as_ref(), &config, args.period, None).await?.catalog;
         if let Some(unknown) = args.tenant.iter().find(|key| catalog.tenant_terms(key).is_none()) {
             bail!("tenant {unknown} is not set up: add it to the catalog's `tenants`, or `other_tenants`");
         }
         let Some(snapshot) = usage_snapshot(&lake, None).await? else {
-            return Ok((catalog, Answers::default()));
+            return Ok((catalog, Answers::default(), now_us));
         };
         let scan = PeriodScan {
             table: lake.table(Table::UsageEvents),
@@ -90,7 +89,7 @@ pub fn run(args: &QuotasArgs, globals: &Globals) -> Result<Exit> {
             threads: threads(),
         };
         let answers = scan.run_from(&lake, args.source.source()).await?;
-        anyhow::Ok((catalog, answers))
+        anyhow::Ok((catalog, answers, now_us))
     })?;
     let mut rows = Rows::new(&[
         "tenant",

@@ -8,11 +8,11 @@ mod compare;
 mod in_stripe;
 mod issued;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use ::sql::lake::Lake;
+use ::sql::lake::{Lake, Table};
 use anyhow::Result;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -38,9 +38,10 @@ Examples:
   meterhouse reconcile
   meterhouse reconcile --period 2026-05 --format csv
   meterhouse reconcile --offline              without asking Stripe; no key needed
+  meterhouse reconcile --settled              right after a push
 
 The exit code is 0 when everything agrees and 4 when anything differs. What was sent within the last day may not be in \
-Stripe's sums yet.")]
+Stripe's sums yet; --settled leaves such meters out until `meterhouse push` has seen them there.")]
 pub struct ReconcileArgs {
     /// Only invoices of a period, as a month (2026-05) or a day in it (2026-05-15)
     #[arg(long, value_name = "PERIOD")]
@@ -48,6 +49,9 @@ pub struct ReconcileArgs {
     /// Compare what is ours and ask Stripe nothing
     #[arg(long)]
     pub offline: bool,
+    /// Leave out usage of meters that Stripe took and has not counted yet
+    #[arg(long, conflicts_with = "offline")]
+    pub settled: bool,
     /// Record no run in the book; nothing else is ever changed
     #[arg(long)]
     pub dry_run: bool,
@@ -111,22 +115,46 @@ pub fn run(args: &ReconcileArgs, globals: &Globals) -> Result<Exit> {
                 None => Ok(Reconciled::default()),
             };
         }
-        let book = Book::of(&config).await?;
-        let period = args.period.map(|period| period.to_string()).unwrap_or_default();
-        with_run(&book, RunSpec::of_job("reconcile", &config).with_period(&period), async |run| {
-            let found = compare(args, &config, &lake, &book).await?;
-            run.count("invoices", found.invoices);
-            run.count("records", found.records);
-            run.count("differences", found.differences.len());
-            if !found.differences.is_empty() {
-                run.has_rejects();
-            }
-            Ok(found)
-        })
-        .await
+        reconcile_as_run(&Book::of(&config).await?, &lake, &config, args).await
     })?;
     found.print(args.format)?;
     Ok(if found.differences.is_empty() { Exit::Done } else { Exit::ReconciliationMismatch })
+}
+
+/// Compares within a run of the book.
+pub async fn reconcile_as_run(
+    book: &Book,
+    lake: &Lake,
+    config: &Config,
+    args: &ReconcileArgs,
+) -> Result<Reconciled> {
+    let period = args.period.map(|period| period.to_string()).unwrap_or_default();
+    with_run(book, RunSpec::of_job("reconcile", config).with_period(&period), async |run| {
+        run.note_version(lake, Table::Invoices).await?;
+        let found = compare(args, config, lake, book).await?;
+        run.count("invoices", found.invoices);
+        run.count("records", found.records);
+        run.count("differences", found.differences.len());
+        if !found.differences.is_empty() {
+            run.has_rejects();
+        }
+        Ok(found)
+    })
+    .await
+}
+
+/// Records without those of a customer's meter of which Stripe took something, of whatever period, and has not counted it yet.
+fn settled(records: &[StripeRecord], all: &[StripeRecord]) -> Vec<StripeRecord> {
+    let by_key: BTreeMap<&str, &StripeRecord> =
+        all.iter().map(|record| (record.key.as_str(), record)).collect();
+    let lane = |record: &StripeRecord| {
+        let told = record.content.refers_to.as_deref().and_then(|key| by_key.get(key));
+        let meter = record.content.meter.clone().or_else(|| told?.content.meter.clone())?;
+        Some((record.content.customer.clone(), meter))
+    };
+    let is_open = |record: &&StripeRecord| record.state == RecordState::Sent;
+    let open: BTreeSet<(String, String)> = all.iter().filter(is_open).filter_map(lane).collect();
+    records.iter().filter(|record| lane(record).is_none_or(|lane| !open.contains(&lane))).cloned().collect()
 }
 
 async fn compare(args: &ReconcileArgs, config: &Config, lake: &Lake, book: &Book) -> Result<Reconciled> {
@@ -148,7 +176,8 @@ async fn compare(args: &ReconcileArgs, config: &Config, lake: &Lake, book: &Book
     if !args.offline && !records.is_empty() {
         bar.set_message("outbox and Stripe");
         let client = push::client(&config.stripe, Arc::new(SystemClock))?;
-        differences.extend(compare_stripe(&Reading::new(client), &records, &all).await?);
+        let compared = if args.settled { settled(&records, &all) } else { records.clone() };
+        differences.extend(compare_stripe(&Reading::new(client), &compared, &all).await?);
     }
     bar.finish_and_clear();
     differences.sort();
@@ -159,13 +188,24 @@ async fn compare(args: &ReconcileArgs, config: &Config, lake: &Lake, book: &Book
 }
 
 impl Reconciled {
-    fn print(&self, format: Format) -> Result<()> {
+    /// Whether anything differs beyond what Stripe was not told.
+    pub fn has_mismatch(&self) -> bool {
+        self.differences.iter().any(|difference| !difference.what.starts_with(compare::UNTOLD))
+    }
+
+    pub fn print(&self, format: Format) -> Result<()> {
         let mut rows = Rows::new(&["tenant", "period", "invoice", "compared", "ours", "theirs"]);
         for difference in &self.differences {
             let Difference { tenant, period, invoice, what, ours, theirs } = difference.clone();
             rows.push([tenant, period, invoice, what, ours, theirs].map(Into::into).into());
         }
         rows.print(format)?;
+        self.say();
+        Ok(())
+    }
+
+    /// On stderr: how much was compared.
+    pub fn say(&self) {
         let (invoices, records, count) = (self.invoices, self.records, self.differences.len());
         eprintln!("{invoices} invoices and {records} records for stripe compared, {count} differences");
         if self.unconfirmed > 0 {
@@ -182,7 +222,6 @@ impl Reconciled {
                 late::FINALIZED_AFTER_HOURS_MAX
             );
         }
-        Ok(())
     }
 }
 

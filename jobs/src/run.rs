@@ -1,15 +1,21 @@
 //! The frame in which a job runs: its lease, its record in the book, and an end that is always told.
 //!
 //! Owns taking the lease, renewing it while the job works, and recording inputs, counts and outcome with the whole error
-//! chain. Does not own the work. A job that loses its lease is stopped at its next await; whatever it writes before
-//! that is refused by the book, because every write shows the lease's token.
+//! chain. Does not own the work. A job that loses its lease is stopped at its next await; whatever it writes to the book before
+//! that is refused there, because every write shows the lease's token, and whatever it commits to the lake is refused by the
+//! table's own fence. Only papers are put down without one, and never over another.
+//!
+//! A job made of steps, each a run of its own, is asked to stop between two of them (`with_run_of_steps`): the step under way
+//! hears of it itself and tells its own end.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use ::ingest::crash_point::crash_point;
+use ::sql::lake::{Lake, LakeError, Table};
+use anyhow::{Context, Result, anyhow, bail};
 use futures::FutureExt;
 use tokio::sync::oneshot;
 
@@ -58,6 +64,18 @@ pub struct RunContext {
     run_id: String,
     fence: Fence,
     notes: Mutex<Notes>,
+    /// Set once a job of steps is to stop.
+    stop: Arc<OnceLock<Stop>>,
+}
+
+/// Why a job of steps goes no further.
+#[derive(Debug)]
+enum Stop {
+    Asked,
+    /// The token of the lease that was lost.
+    LostLease {
+        newest: i64,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -86,10 +104,32 @@ impl RunContext {
         self.book.begin_as(&self.fence).await
     }
 
+    /// Between two steps: an error if it is time to stop.
+    pub fn check(&self) -> Result<()> {
+        match self.stop.get() {
+            None => Ok(()),
+            Some(Stop::Asked) => bail!("asked to stop"),
+            Some(Stop::LostLease { newest }) => {
+                let (lease, token) = (self.fence.lease.clone(), self.fence.token);
+                Err(BookError::Fenced { lease, token, newest: *newest }.into())
+            }
+        }
+    }
+
     /// Notes what the run works on, like the version of a table.
     #[expect(clippy::needless_pass_by_value, reason = "a number or a text, whichever is at hand")]
     pub fn input(&self, name: &str, value: impl ToString) {
         self.notes().inputs.insert(name.to_owned(), value.to_string());
+    }
+
+    /// Notes at which version a table of the lake stands; nothing where it does not exist yet.
+    pub async fn note_version(&self, lake: &Lake, table: Table) -> Result<()> {
+        match lake.table(table).snapshot(None).await {
+            Ok(snapshot) => self.input(table.name(), snapshot.version),
+            Err(LakeError::Missing(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     /// Notes how much of something the run did, in all.
@@ -112,8 +152,58 @@ pub async fn with_run<T, F>(book: &Book, spec: RunSpec<'_>, work: F) -> Result<T
 where
     F: AsyncFnOnce(&RunContext) -> Result<T>,
 {
+    let (run, context) = start(book, spec).await?;
+    let (lost_sender, lost) = oneshot::channel();
+    let (over_sender, over) = oneshot::channel();
+    tokio::spawn(keep_lease(book.clone(), run.fence.clone(), spec.lease_duration, lost_sender, over));
+    let ended = tokio::select! {
+        ended = caught(&context, work) => ended,
+        Ok(error) = lost => Ended::Failed(error.into()),
+        () = asked_to_stop() => Ended::Interrupted,
+    };
+    // A renewal under way comes to its end: a transaction that is broken off leaves its connection in an odd state.
+    drop(over_sender);
+    end(book, run, &context, ended).await
+}
+
+/// The same for a job whose steps are runs of their own. It is never broken off, but asks `RunContext::check` between its
+/// steps: what is under way holds a lease of its own, is asked to stop too, and tells its own end.
+pub async fn with_run_of_steps<T, F>(book: &Book, spec: RunSpec<'_>, work: F) -> Result<T>
+where
+    F: AsyncFnOnce(&RunContext) -> Result<T>,
+{
+    let (run, context) = start(book, spec).await?;
+    let (lost_sender, lost) = oneshot::channel();
+    let (over_sender, over) = oneshot::channel();
+    tokio::spawn(keep_lease(book.clone(), run.fence.clone(), spec.lease_duration, lost_sender, over));
+    let mut watched = std::pin::pin!(caught(&context, work));
+    let stop = async {
+        tokio::select! {
+            Ok(error) = lost => match error {
+                BookError::Fenced { newest, .. } => Stop::LostLease { newest },
+                _ => Stop::Asked,
+            },
+            () = asked_to_stop() => Stop::Asked,
+        }
+    };
+    let ended = tokio::select! {
+        ended = &mut watched => ended,
+        stop = stop => {
+            let _ = context.stop.set(stop);
+            watched.await
+        }
+    };
+    drop(over_sender);
+    let ended = match (ended, context.stop.get()) {
+        (Ended::Failed(_), Some(Stop::Asked)) => Ended::Interrupted,
+        (ended, _) => ended,
+    };
+    end(book, run, &context, ended).await
+}
+
+async fn start(book: &Book, spec: RunSpec<'_>) -> Result<(Run, RunContext)> {
     let started = book.start_run(spec.job, spec.period, spec.lease, &holder(), spec.lease_duration).await;
-    let mut run = match started {
+    let run = match started {
         Ok(run) => run,
         Err(error @ BookError::Held { .. }) => {
             let message = if spec.lease == spec.job {
@@ -125,29 +215,32 @@ where
         }
         Err(error) => return Err(try_again_if_it_passes(error.into())),
     };
+    crash_point("after_start");
     let context = RunContext {
         book: book.clone(),
         run_id: run.run_id.clone(),
         fence: run.fence.clone(),
         notes: Mutex::default(),
+        stop: Arc::default(),
     };
-    let (lost_sender, lost) = oneshot::channel();
-    let (over_sender, over) = oneshot::channel();
-    tokio::spawn(keep_lease(book.clone(), run.fence.clone(), spec.lease_duration, lost_sender, over));
-    let work = AssertUnwindSafe(async { work(&context).await }).catch_unwind();
-    let ended = tokio::select! {
-        ended = work => match ended {
-            Ok(Ok(done)) => Ended::Done(done),
-            Ok(Err(error)) => Ended::Failed(error),
-            Err(panic) => Ended::Panicked(panic),
-        },
-        Ok(error) = lost => Ended::Failed(error.into()),
-        () = asked_to_stop() => Ended::Interrupted,
-    };
-    // A renewal under way comes to its end: a transaction that is broken off leaves its connection in an odd state.
-    drop(over_sender);
+    Ok((run, context))
+}
+
+async fn caught<T, F>(context: &RunContext, work: F) -> Ended<T>
+where
+    F: AsyncFnOnce(&RunContext) -> Result<T>,
+{
+    match AssertUnwindSafe(Box::pin(work(context))).catch_unwind().await {
+        Ok(Ok(done)) => Ended::Done(done),
+        Ok(Err(error)) => Ended::Failed(error),
+        Err(panic) => Ended::Panicked(panic),
+    }
+}
+
+async fn end<T>(book: &Book, mut run: Run, context: &RunContext, ended: Ended<T>) -> Result<T> {
     let notes = std::mem::take(&mut *context.notes());
     (run.inputs, run.counts) = (notes.inputs, notes.counts);
+    crash_point("before_end");
     record_end(book, run, ended, notes.has_rejects).await
 }
 

@@ -10,6 +10,7 @@
 //! two is refused when it commits: the log says from which instant on files may be added (`VACUUMED_BEFORE`).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use ::ingest::commit::{Commit, ForeignEntry, Position, TableLog, VACUUMED_BEFORE};
@@ -18,6 +19,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use clap::Args;
 use futures::TryStreamExt;
+use indicatif::{ProgressBar, ProgressStyle};
 use jiff::{SignedDuration, Timestamp};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
@@ -25,11 +27,12 @@ use sql::lake::{FileRead, Lake, Table, TableHandle};
 use sql::rollups::RollUps;
 
 use crate::book::Book;
+use crate::catalog::chosen::now_us;
 use crate::cli::{Exit, Globals, runtime};
 use crate::compact::filter_paths;
 use crate::output::{Format, Rows};
 use crate::rate::columns::DRAFT;
-use crate::run::{RunSpec, with_run};
+use crate::run::{RunContext, RunSpec, with_run};
 
 /// Shorter than this, a writer that works long, or whose machine slept, could commit files that are deleted already.
 const RETENTION_MIN: SignedDuration = SignedDuration::from_hours(24);
@@ -90,12 +93,12 @@ pub fn run(args: &VacuumArgs, globals: &Globals) -> Result<Exit> {
                 Some(book) => book.versions_pinned().await?,
                 None => BTreeMap::new(),
             };
-            return vacuum(args, &lake, &pinned, &mut |_, _| {}).await;
+            return vacuum(args, &lake, &pinned, None).await;
         }
         let book = Book::of(&config).await?;
         with_run(&book, RunSpec::of_job("vacuum", &config), async |run| {
             let pinned = book.versions_pinned().await?;
-            vacuum(args, &lake, &pinned, &mut |name, count| run.count(name, count)).await
+            vacuum(args, &lake, &pinned, Some(run)).await
         })
         .await
     })?;
@@ -111,9 +114,11 @@ async fn vacuum(
     args: &VacuumArgs,
     lake: &Lake,
     pinned_by_table: &BTreeMap<String, BTreeSet<u64>>,
-    count: &mut dyn FnMut(&str, usize),
+    run: Option<&RunContext>,
 ) -> Result<Rows> {
-    let cutoff = Timestamp::now() - args.retain;
+    let now = Timestamp::from_microsecond(now_us(run.map(RunContext::book)).await?)?;
+    let cutoff = now - args.retain;
+    let bar = progress_bar();
     // A roll-up that was cut short leaves newer versions of these tables than those that count.
     let rolled_up = RollUps::open(lake).await?.map(|roll_ups| roll_ups.state);
     let mut rows = Rows::new(&["table", "deleted", "bytes", "kept"]);
@@ -123,7 +128,9 @@ async fn vacuum(
         if !handle.exists().await? {
             continue;
         }
-        let table_id = handle.snapshot(None).await?.table_id;
+        bar.set_message(table.name());
+        let newest = handle.snapshot(None).await?;
+        let table_id = newest.table_id;
         let mut pinned = pinned_by_table.get(&table_id).cloned().unwrap_or_default();
         match (table, rolled_up) {
             (Table::UsageEvents, _) => {
@@ -136,19 +143,37 @@ async fn vacuum(
             _ => {}
         }
         let pinned = Vec::from_iter(pinned);
+        if let Some(run) = run {
+            run.input(table.name(), newest.version);
+            run.count(&format!("{}_versions_kept", table.name()), pinned.len());
+        }
         let mut garbage = find_garbage(&handle, cutoff, &pinned).await?;
         if !args.dry_run && !garbage.files.is_empty() {
             refuse_older(&handle, cutoff).await?;
             // What was committed until then is in the newest version now, and nothing as old comes after it.
             garbage = find_garbage(&handle, cutoff, &pinned).await?;
-            delete(&handle, &garbage).await?;
+            delete(&handle, &garbage, &bar).await?;
         }
         let bytes: u64 = garbage.files.iter().map(|file| file.size).sum();
         deleted += garbage.files.len();
-        count("files_deleted", deleted);
+        if let Some(run) = run {
+            run.count("files_deleted", deleted);
+        }
         rows.push(vec![table.name().into(), garbage.files.len().into(), bytes.into(), garbage.kept.into()]);
     }
+    bar.finish_and_clear();
     Ok(rows)
+}
+
+fn progress_bar() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{spinner} {msg}: {pos} files deleted {elapsed}");
+    let bar = ProgressBar::new_spinner();
+    let bar = style.map(|style| bar.clone().with_style(style)).unwrap_or(bar);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
 }
 
 /// From now on no commit adds a file that was stored before the cutoff: a writer that sleeps since then would add one
@@ -190,12 +215,12 @@ async fn versions_of_drafts(lake: &Lake, table_id: &str) -> Result<BTreeSet<u64>
     Ok(versions)
 }
 
-async fn delete(handle: &TableHandle, garbage: &Garbage) -> Result<()> {
+async fn delete(handle: &TableHandle, garbage: &Garbage, bar: &ProgressBar) -> Result<()> {
     for file in &garbage.files {
         let path = &file.location;
         match handle.store().delete(path).await {
             // Another vacuum was faster.
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => bar.inc(1),
             Err(error) => return Err(error).with_context(|| format!("cannot delete {path}")),
         }
     }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use ::sql::lake::Lake;
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use rating::catalog::Catalog;
 use rating::draft::DemandOptions;
 use rating::invoice::{Invoice, Provenance, canonical};
@@ -17,13 +19,16 @@ use rating::period::PeriodChoice;
 use rating::usage::Usage;
 
 use crate::book::Book;
+use crate::catalog::chosen::now_us;
 use crate::cli::{Exit, Globals, runtime};
-use crate::issue::{StoredDocument, catalogs, stored_documents};
+use crate::config::Config;
+use crate::issue::{StoredDocument, before, catalogs, stored_documents};
 use crate::output::{Format, Rows};
+use crate::periods::{MeantPeriods, PeriodArg, PeriodMonth};
 use crate::rate::again::PinnedCorrections;
 use crate::rate::apart::{self, PeriodCorrection};
 use crate::rate::credits::OpeningCredits;
-use crate::rate::drafts::RunInputs;
+use crate::rate::drafts::{RunInputs, days, month_of_name};
 use crate::rate::tenants::{RatedTenants, threads, usage_snapshot};
 
 /// Rate issued invoices again and compare them to the byte
@@ -31,6 +36,7 @@ use crate::rate::tenants::{RatedTenants, threads, usage_snapshot};
 #[command(after_help = "\
 Examples:
   meterhouse verify --period 2026-05
+  meterhouse verify --period last
   meterhouse verify 000017
   meterhouse verify --period 2026-05 --offline copy-of-the-bucket
 
@@ -39,9 +45,10 @@ pub struct VerifyArgs {
     /// The number or id of one invoice
     #[arg(value_name = "INVOICE", required_unless_present = "period", conflicts_with = "period")]
     invoice: Option<String>,
-    /// All issued invoices of a period
+    /// All issued invoices of a period: a month (2026-05), a day in it (2026-05-15), or `last`, each tenant's own of which
+    /// the grace period ended last
     #[arg(long, value_name = "PERIOD")]
-    period: Option<PeriodChoice>,
+    period: Option<PeriodArg>,
     /// The lake to read, without book or settings
     #[arg(long, value_name = "FOLDER")]
     offline: Option<PathBuf>,
@@ -60,25 +67,27 @@ pub struct Verified {
 }
 
 pub fn run(args: &VerifyArgs, globals: &Globals) -> Result<Exit> {
-    let runtime = runtime()?;
-    let (lake, book) = match &args.offline {
-        Some(folder) => (Lake::open(&folder.to_string_lossy())?, None),
-        None => {
-            let config = globals.load_config()?;
-            (Lake::open(&config.lake)?, runtime.block_on(Book::existing_of(&config))?)
-        }
-    };
-    let results = runtime.block_on(async {
-        let mut documents = stored_documents(&lake, args.period, None).await?;
-        documents.retain(|document| {
-            let wanted = args.invoice.as_deref();
-            document.number.is_some()
-                && wanted.is_none_or(|name| document.number.as_deref() == Some(name) || document.id == name)
-        });
-        if documents.is_empty() {
+    let results = runtime()?.block_on(async {
+        let (lake, config, book) = match &args.offline {
+            Some(folder) => (Lake::open(&folder.to_string_lossy())?, None, None),
+            None => {
+                let config = globals.load_config()?;
+                let book = Book::existing_of(&config).await?;
+                (Lake::open(&config.lake)?, Some(config), book)
+            }
+        };
+        let meant = Meant::find(args, config.as_ref(), book.as_ref()).await?;
+        let documents = meant.documents(&lake).await?;
+        let mut results = match &book {
+            Some(book) => meant.gone(book, &documents).await?,
+            None => Vec::new(),
+        };
+        if documents.is_empty() && results.is_empty() {
             bail!("there is no such issued invoice in {}", lake.url());
         }
-        verify(&lake, book.as_ref(), documents).await
+        results.extend(verify(&lake, book.as_ref(), documents).await?);
+        results.sort_by(|left, right| left.number.cmp(&right.number));
+        anyhow::Ok(results)
     })?;
     let mut rows = Rows::new(&["number", "tenant", "period", "result"]);
     for result in &results {
@@ -94,6 +103,105 @@ pub fn run(args: &VerifyArgs, globals: &Globals) -> Result<Exit> {
     let wrong = results.iter().filter(|result| result.difference.is_some()).count();
     eprintln!("{} invoices rated again, {wrong} differ", results.len());
     Ok(if wrong == 0 { Exit::Done } else { Exit::ReconciliationMismatch })
+}
+
+/// Which invoices are to be verified.
+enum Meant {
+    /// By its number or id.
+    One(String),
+    Period(PeriodChoice),
+    /// Of each month those of the tenants whose last one it is.
+    Months(Vec<PeriodMonth>),
+}
+
+impl Meant {
+    async fn find(args: &VerifyArgs, config: Option<&Config>, book: Option<&Book>) -> Result<Self> {
+        match (args.period, config) {
+            (None, _) => Ok(Self::One(args.invoice.clone().unwrap_or_default())),
+            (Some(PeriodArg::Chosen(period)), _) => Ok(Self::Period(period)),
+            (Some(PeriodArg::Last), Some(config)) => {
+                let ended_by_us = before(now_us(book).await?, config.issuer.grace);
+                let months = PeriodArg::Last.months(book, config, None, ended_by_us).await?;
+                Ok(Self::Months(months))
+            }
+            (Some(PeriodArg::Last), None) => bail!(
+                "with --offline nobody knows the grace period: name the period by its month or a day in it"
+            ),
+        }
+    }
+
+    /// Those that lie in the lake with their numbers.
+    async fn documents(&self, lake: &Lake) -> Result<Vec<StoredDocument>> {
+        let mut found = match self {
+            Self::One(name) => {
+                let mut documents = stored_documents(lake, None, None).await?;
+                documents.retain(|document| document.number.as_ref() == Some(name) || document.id == *name);
+                documents
+            }
+            Self::Period(period) => stored_documents(lake, Some(*period), None).await?,
+            Self::Months(months) => {
+                let mut found = Vec::new();
+                for month in months {
+                    let meant = MeantPeriods::new(month);
+                    for document in stored_documents(lake, Some(month.month), None).await? {
+                        if meant.holds(&document.invoice.tenant, &document.invoice.period)? {
+                            found.push(document);
+                        }
+                    }
+                }
+                found
+            }
+        };
+        found.retain(|document| document.number.is_some());
+        Ok(found)
+    }
+
+    /// Invoices that the book has issued and the lake does not have as issued ones.
+    async fn gone(&self, book: &Book, documents: &[StoredDocument]) -> Result<Vec<Verified>> {
+        let lying: BTreeSet<&str> =
+            documents.iter().filter_map(|document| document.number.as_deref()).collect();
+        let meant: Vec<MeantPeriods<'_>> = match self {
+            Self::Months(months) => months.iter().map(MeantPeriods::new).collect(),
+            _ => Vec::new(),
+        };
+        let mut gone = Vec::new();
+        for issued in book.documents(None, None).await? {
+            let document = &issued.document;
+            if lying.contains(document.printed_number.as_str()) {
+                continue;
+            }
+            let is_meant = match self {
+                Self::One(name) => document.printed_number == *name,
+                Self::Period(PeriodChoice::Month(first)) => {
+                    month_of_name(&document.period) == Some(days(*first))
+                }
+                // By noon in UTC: that may be the day before or after in the tenant's zone, and gone it is all the same.
+                Self::Period(PeriodChoice::Day(day)) => document.span.contains(noon_us(*day)?),
+                Self::Months(_) => {
+                    let name = &document.period;
+                    let mut of_month = meant.iter().filter(|meant| month_of_name(name) == meant.first_day());
+                    of_month.any(|meant| meant.holds_named(&document.tenant, name))
+                }
+            };
+            if is_meant {
+                gone.push(Verified {
+                    number: document.printed_number.clone(),
+                    tenant: document.tenant.clone(),
+                    period: document.period.clone(),
+                    difference: Some(
+                        "the book has issued it, and it does not lie in the lake under its number: `meterhouse issue` of \
+                         the period marks what lies there as a draft"
+                            .to_owned(),
+                    ),
+                });
+            }
+        }
+        Ok(gone)
+    }
+}
+
+fn noon_us(day: Date) -> Result<i64> {
+    Ok(day.at(12, 0, 0, 0).to_zoned(TimeZone::UTC)?.timestamp().as_microsecond())
 }
 
 /// Rates documents again, those that pin the same together.

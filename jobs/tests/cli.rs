@@ -188,22 +188,44 @@ fn a_slow_writer_is_read_as_it_writes() {
     drop(input);
 }
 
-/// What systemd and Kubernetes are told to run is what this program has.
+/// What systemd and Kubernetes are told to run is what this program takes, arguments included, and both run the same.
 #[test]
 fn deployed_jobs_are_commands() {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
-    let timers = std::fs::read_dir(deploy.join("systemd")).unwrap();
+    let systemd = deploy.join("systemd");
+    let timers = std::fs::read_dir(&systemd).unwrap();
     let timers = timers.filter_map(|entry| entry.unwrap().file_name().into_string().ok());
-    let mut jobs: Vec<String> = timers
-        .filter_map(|name| Some(name.strip_prefix("meterhouse@")?.strip_suffix(".timer")?.to_owned()))
-        .collect();
+    let jobs =
+        timers.filter_map(|name| Some(name.strip_prefix("meterhouse@")?.strip_suffix(".timer")?.to_owned()));
+    let line_of = |job: String| {
+        let arguments = systemd.join(format!("meterhouse@{job}.service.d/arguments.conf"));
+        let arguments = std::fs::read_to_string(arguments).unwrap_or_default();
+        let given = arguments.lines().find_map(|line| line.strip_prefix("Environment=\"ARGUMENTS="));
+        format!("{job} {}", given.and_then(|given| given.strip_suffix('"')).unwrap_or_default())
+    };
+    let mut timers: Vec<String> = jobs.map(|job| line_of(job).trim().to_owned()).collect();
+    timers.sort();
     let kubernetes = std::fs::read_to_string(deploy.join("kubernetes/jobs.yaml")).unwrap();
-    let arguments =
-        kubernetes.lines().filter_map(|line| line.trim().strip_prefix("args: [\"")?.strip_suffix("\"]"));
-    jobs.extend(arguments.map(str::to_owned));
-    assert!(jobs.len() >= 4, "{jobs:?}");
-    for job in jobs {
-        let output = meterhouse(deploy.as_path(), &[&job, "--help"]);
-        assert_eq!(output.status.code(), Some(0), "{job}: {}", stderr(&output));
-    }
+    let arguments = kubernetes.lines().filter_map(|line| line.trim().strip_prefix("args: "));
+    let mut cron_jobs: Vec<String> =
+        arguments.map(|list| serde_json::from_str::<Vec<String>>(list).unwrap().join(" ")).collect();
+    cron_jobs.sort();
+    let expected = ["close --period last", "compact", "push", "reconcile --settled", "rollup", "vacuum"];
+    assert_eq!(
+        (&timers[..], &cron_jobs[..]),
+        (&expected.map(str::to_owned)[..], &expected.map(str::to_owned)[..])
+    );
+    // The scheduler reads each entry as the command line that it is.
+    let folder = folder();
+    let refused = schedules(folder.path(), &["close --period lst".to_owned()]);
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    let taken = schedules(folder.path(), &timers);
+    assert_eq!(taken.status.code(), Some(0), "{}", stderr(&taken));
+}
+
+fn schedules(folder: &Path, lines: &[String]) -> Output {
+    let jobs: Vec<String> = lines.iter().map(|line| format!("\"{line}\" = \"0 0 1 1 *\"")).collect();
+    std::fs::write(folder.join("meterhouse.toml"), format!("[schedule.jobs]\n{}\n", jobs.join("\n")))
+        .unwrap();
+    meterhouse(folder, &["schedule", "--plan"])
 }

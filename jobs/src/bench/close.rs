@@ -13,11 +13,12 @@ use super::{median, shown};
 use crate::book::Book;
 use crate::catalog::chosen::ChosenCatalog;
 use crate::cli::runtime;
-use crate::close::{CloseRequest, close};
+use crate::close::{CloseRequest, close_as_run};
 use crate::compact::{compact_as_run, settings_of};
 use crate::config::{Config, Environment};
 use crate::generate::count;
 use crate::output::Rows;
+use crate::periods::PeriodArg;
 use crate::rate::tenants::threads;
 use crate::rollup::{RollUpSettings, roll_up_as_run};
 
@@ -106,16 +107,16 @@ impl CloseBench {
         roll_up_as_run(&book, &lake, &config, &rolling).await?;
 
         let request = CloseRequest {
-            period,
+            period: PeriodArg::Chosen(period),
             tenants: None,
             grace: jiff::SignedDuration::ZERO,
             with_papers: false,
             with_push: false,
         };
         let stopwatch = Stopwatch::start();
-        let report = close(&book, &lake, &config, &chosen, &request).await?;
+        let report = close_as_run(&book, &lake, &config, &request, &|_| ()).await?;
         let taken = stopwatch.taken();
-        let count = report.issued.issued.len() as u64;
+        let count = report.months.iter().map(|closed| closed.issued.issued.len() as u64).sum::<u64>();
         anyhow::ensure!(count == self.tenants, "{count} invoices were issued instead of {}", self.tenants);
         let mut steps_ms = [0; 4];
         for (job, step_ms) in JOBS.into_iter().zip(&mut steps_ms) {

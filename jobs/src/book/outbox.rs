@@ -177,7 +177,7 @@ impl Writing {
 
 impl Book {
     /// How many records are in each state.
-    pub async fn outbox_counts(&self) -> Result<BTreeMap<RecordState, i64>, BookError> {
+    pub async fn outbox_counts(&self) -> Result<BTreeMap<RecordState, u64>, BookError> {
         let query = outbox::Entity::find()
             .select_only()
             .column(outbox::Column::State)
@@ -185,7 +185,7 @@ impl Book {
             .group_by(outbox::Column::State);
         let rows: Vec<(String, i64)> =
             query.into_tuple().all(&self.connection).await.in_step("count the outbox")?;
-        rows.into_iter().map(|(state, count)| Ok((state_of(&state)?, count))).collect()
+        rows.into_iter().map(|(state, count)| Ok((state_of(&state)?, count.unsigned_abs()))).collect()
     }
 
     async fn next_outbox_due_us(&self) -> Result<Option<i64>, BookError> {
@@ -254,6 +254,20 @@ impl Outbox for BookOutbox {
             query = query.filter(outbox::Column::State.eq(state_code(state)));
         }
         self.read(query).await.map_err(to_outbox_error)
+    }
+
+    async fn counts(&self) -> Result<BTreeMap<RecordState, u64>, OutboxError> {
+        self.book.outbox_counts().await.map_err(to_outbox_error)
+    }
+
+    async fn waiting_because(&self) -> Result<Option<String>, OutboxError> {
+        let query = outbox::Entity::find()
+            .filter(outbox::Column::State.eq(state_code(RecordState::Waiting)))
+            .filter(outbox::Column::LastError.is_not_null())
+            .order_by_asc(outbox::Column::RecordKey)
+            .limit(1);
+        let first = self.read(query).await.map_err(to_outbox_error)?.pop();
+        Ok(first.and_then(|record| record.last_error))
     }
 
     async fn next_due_us(&self) -> Result<Option<i64>, OutboxError> {

@@ -55,37 +55,75 @@ impl ChosenCatalog {
             );
         }
         let when = format!("at the end of {}", month_of(period));
-        Self::in_force(book, config, deciding_instant_us(period), &when).await
+        Self::in_force(book, config, deciding_instant_us(period), &when).await?.or_fail(&when)
+    }
+
+    /// The catalog for a period; none before the first one that was applied holds.
+    pub async fn find_for_period(
+        book: Option<&Book>,
+        config: &Config,
+        period: PeriodChoice,
+    ) -> Result<Option<Self>> {
+        let when = format!("at the end of {}", month_of(period));
+        match Self::in_force(book, config, deciding_instant_us(period), &when).await? {
+            InForce::Found(chosen) => Ok(Some(chosen)),
+            InForce::NotYet(_) => Ok(None),
+        }
     }
 
     /// The catalog that is in force now.
     pub async fn for_now(book: Option<&Book>, config: &Config) -> Result<Self> {
-        Self::in_force(book, config, jiff::Timestamp::now().as_microsecond(), "now").await
+        let now_us = now_us(book).await?;
+        Self::in_force(book, config, now_us, "now").await?.or_fail("now")
     }
 
-    async fn in_force(book: Option<&Book>, config: &Config, at_us: i64, when: &str) -> Result<Self> {
-        let from_settings = || Self::of_file(&config.catalog, "no catalog was applied to the book yet");
+    async fn in_force(book: Option<&Book>, config: &Config, at_us: i64, when: &str) -> Result<InForce> {
+        let from_settings =
+            || Self::of_file(&config.catalog, "no catalog was applied to the book yet").map(InForce::Found);
         let Some(book) = book else { return from_settings() };
         if let Some(found) = book.catalog_in_force(at_us).await? {
             let AppliedCatalog { version, applied_by, .. } = &found.applied;
-            return Ok(Self {
+            return Ok(InForce::Found(Self {
                 file: format!("catalog-{version}.yaml"),
                 told: format!(
                     "rated with catalog version {version} of the book (applied by {applied_by}), in force {when}"
                 ),
                 catalog: Arc::new(found.catalog),
                 content: found.content.into(),
-            });
+            }));
         }
-        match book.catalog_history().await?.iter().min_by_key(|known| known.effective_from_us) {
+        match book.catalog_history().await?.into_iter().min_by_key(|known| known.effective_from_us) {
             None => from_settings(),
-            Some(first) => bail!(
+            Some(first) => Ok(InForce::NotYet(first)),
+        }
+    }
+}
+
+enum InForce {
+    Found(ChosenCatalog),
+    /// The first catalog that was applied holds from later on.
+    NotYet(AppliedCatalog),
+}
+
+impl InForce {
+    fn or_fail(self, when: &str) -> Result<ChosenCatalog> {
+        match self {
+            Self::Found(chosen) => Ok(chosen),
+            Self::NotYet(first) => bail!(
                 "no catalog is in force {when}: the first one, version {}, holds from {} on; apply one with an \
                  earlier --effective-from",
                 first.version,
                 instant(first.effective_from_us)
             ),
         }
+    }
+}
+
+/// What time it is: by the book's clock, so that all machines agree; by this machine's where there is no book.
+pub async fn now_us(book: Option<&Book>) -> Result<i64> {
+    match book {
+        Some(book) => Ok(book.now_us().await?),
+        None => Ok(jiff::Timestamp::now().as_microsecond()),
     }
 }
 

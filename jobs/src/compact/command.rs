@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use indicatif::ProgressBar;
-use sql::lake::Lake;
+use sql::lake::{Lake, Table};
 
 use super::{CompactError, CompactReport, CompactSettings, compact};
 use crate::book::Book;
@@ -108,6 +108,7 @@ async fn compact_in(run: &RunContext, lake: &Lake, settings: CompactSettings) ->
             run.count(name, count);
         }
     };
+    run.note_version(lake, Table::UsageEvents).await?;
     let bar =
         if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     let result = compact(lake, settings, |report| {

@@ -6,11 +6,11 @@ use rating::period::PeriodChoice;
 
 use super::System;
 use crate::book::{Book, BookOutbox};
-use crate::catalog::chosen::ChosenCatalog;
-use crate::close::{CloseRequest, close};
+use crate::close::{CloseRequest, close_as_run};
 use crate::config::{Config, environment};
 use crate::issue::stored_documents;
 use crate::output::{Format, Rows};
+use crate::periods::PeriodArg;
 use crate::push::write_requests;
 use crate::verify::verify;
 
@@ -22,7 +22,7 @@ pub(super) fn close_and_show(runtime: &tokio::runtime::Runtime, system: &System)
     let config = Config::load(Some(&settings), &environment())?;
     let period: PeriodChoice = PERIOD.parse()?;
     let request = CloseRequest {
-        period,
+        period: PeriodArg::Chosen(period),
         tenants: None,
         grace: SignedDuration::ZERO,
         with_papers: true,
@@ -32,8 +32,7 @@ pub(super) fn close_and_show(runtime: &tokio::runtime::Runtime, system: &System)
     let requests_file = system.folder.join("stripe_requests.json");
     let (report, documents, verified, requests) = runtime.block_on(async {
         let book = Book::of(&config).await?;
-        let chosen = ChosenCatalog::for_period(Some(&book), &config, period, None).await?;
-        let report = close(&book, &system.lake, &config, &chosen, &request)
+        let report = close_as_run(&book, &system.lake, &config, &request, &|_| ())
             .await
             .with_context(|| format!("cannot close the month of {}", system.name))?;
         let mut documents = stored_documents(&system.lake, Some(period), None).await?;
@@ -43,7 +42,9 @@ pub(super) fn close_and_show(runtime: &tokio::runtime::Runtime, system: &System)
         let requests = write_requests(&requests_file, &BookOutbox::new(&book)).await?;
         anyhow::Ok((report, documents, verified, requests))
     })?;
-    let (new, before) = (report.issued.issued.len(), report.issued.issued_before);
+    let closed = || report.months.iter().map(|closed| &closed.issued);
+    let new: usize = closed().map(|issued| issued.issued.len()).sum();
+    let before: usize = closed().map(|issued| issued.issued_before).sum();
     println!("\n{}: {new} invoices issued, {before} were there before\n", system.name);
     let mut rows = Rows::new(&["number", "tenant", "period", "lines", "total", "due", "rated again"]);
     // Both stand in the order of their numbers.

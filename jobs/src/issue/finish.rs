@@ -13,7 +13,7 @@ use ingest::crash_point::crash_point;
 use rating::draft::document_id;
 
 use super::drafts::{IssuedRow, issued_rows};
-use super::{IssueReport, IssueRequest, StoredDocument, documents_with, mark, papers};
+use super::{IssueReport, IssueRequest, StoredDocument, bar, documents_with, mark, papers};
 use crate::book::{Book, PrintedDocument};
 use crate::config::Config;
 use crate::rate::drafts::month_of_name;
@@ -68,8 +68,11 @@ pub(super) async fn finish(
     mark::as_issued(lake, &numbers, &months).await?;
     crash_point("after_mark");
     let missing = papers::missing(lake, to_print).await?;
-    let written =
-        papers::write(lake, run.book(), config, &with_content(lake, missing, issued).await?).await?;
+    let to_print = with_content(lake, missing, issued).await?;
+    let bar = bar("papers of {pos}/{len} documents", to_print.len());
+    let written = papers::write(lake, run.book(), config, &to_print, &|| bar.inc(1)).await;
+    bar.finish_and_clear();
+    let written = written?;
     report.papers = written.written;
     report.warnings.extend(written.warnings);
     if !finished.is_empty() {

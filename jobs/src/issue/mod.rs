@@ -19,18 +19,22 @@ pub mod retold;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::io::IsTerminal as _;
 
 use ::sql::lake::Lake;
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use ingest::crash_point::crash_point;
 use jiff::{SignedDuration, Timestamp};
-use rating::period::PeriodChoice;
+use rating::period::{PeriodChoice, PeriodFilter};
 
 use crate::book::{Book, DocumentKind, DocumentName, NewDocument};
-use crate::catalog::chosen::deciding_instant_us;
+use crate::catalog::chosen::{deciding_instant_us, now_us};
 use crate::cli::{Exit, Globals, runtime, try_again_if_overtaken};
 use crate::config::Config;
 use crate::output::{Format, Rows};
+use crate::periods::{MeantPeriods, NOTHING_ENDED, PeriodArg, PeriodMonth};
 use crate::rate::drafts::{chain, month as month_of};
 use crate::rate::stored::{DraftTables, StoredDrafts};
 use crate::run::{DRAFTS, RunContext, RunSpec, with_run};
@@ -48,6 +52,7 @@ pub use drafts::{StoredDocument, documents_as_they_lie, documents_with, drafts_l
 Examples:
   meterhouse issue --period 2026-05 --dry-run
   meterhouse issue --period 2026-05
+  meterhouse issue --period last
   meterhouse issue --period 2026-05 --grace \"0 s\" --tenant acme
 
 Drafts are issued as `meterhouse rate` left them, once the grace period after their end is over (`issuer.grace`). Numbers \
@@ -56,9 +61,10 @@ transaction, and `meterhouse push` sends it. Credit notes, which take back what 
 numbers of their own (`credit_note_prefix`). An issued invoice never changes; run again, the command issues what is left and finishes what an \
 interrupted run began. PDF, HTML, CSV and JSON of each document go to `papers` in the lake.")]
 pub struct IssueArgs {
-    /// The period, as a month (2026-05) or a day in it (2026-05-15)
+    /// The period, as a month (2026-05), a day in it (2026-05-15), or `last`: each tenant's own of which the grace period
+    /// ended last
     #[arg(long, value_name = "PERIOD")]
-    period: PeriodChoice,
+    period: PeriodArg,
     /// Only this tenant; may be given several times [default: everybody]
     #[arg(long, value_name = "TENANT")]
     tenant: Vec<String>,
@@ -84,6 +90,8 @@ pub(crate) fn grace(text: &str) -> Result<SignedDuration, String> {
 #[derive(Debug, Clone)]
 pub struct IssueRequest {
     pub period: PeriodChoice,
+    /// Which of the periods are meant; none means all.
+    pub meant: Option<PeriodMonth>,
     /// None issues everybody's.
     pub tenants: Option<BTreeSet<String>>,
     pub grace: SignedDuration,
@@ -123,20 +131,57 @@ pub struct HeldBack {
 pub fn run(args: &IssueArgs, globals: &Globals) -> Result<Exit> {
     let config = globals.load_config()?;
     let lake = Lake::open(&config.lake)?;
-    let request = IssueRequest {
-        period: args.period,
+    let reports = runtime()?.block_on(issue_months(args, &config, &lake));
+    let reports = reports.map_err(try_again_if_overtaken)?;
+    if reports.is_empty() {
+        eprintln!("{NOTHING_ENDED}");
+    }
+    print(&reports, args.format)?;
+    let is_whole = reports.iter().all(|(_, report)| report.is_whole());
+    Ok(if is_whole { Exit::Done } else { Exit::DoneWithRejects })
+}
+
+/// Issues what the command means; of `last` one month after the other.
+async fn issue_months(
+    args: &IssueArgs,
+    config: &Config,
+    lake: &Lake,
+) -> Result<Vec<(IssueRequest, IssueReport)>> {
+    let book = if args.dry_run { Book::existing_of(config).await? } else { Some(Book::of(config).await?) };
+    let request = |period, meant| IssueRequest {
+        period,
+        meant,
         tenants: (!args.tenant.is_empty()).then(|| args.tenant.iter().cloned().collect()),
         grace: args.grace.unwrap_or(config.issuer.grace),
         with_papers: !args.without_papers,
         dry_run: args.dry_run,
     };
-    let report = runtime()?.block_on(async {
-        let book = Book::of(&config).await?;
-        issue_as_run(&book, &lake, &config, &request).await
-    });
-    let report = report.map_err(try_again_if_overtaken)?;
-    report.print(&request, args.format)?;
-    Ok(report.exit())
+    let requests: Vec<IssueRequest> = match args.period {
+        // Which catalog holds is asked of each draft by itself.
+        PeriodArg::Chosen(period) => vec![request(period, None)],
+        PeriodArg::Last => {
+            let grace = args.grace.unwrap_or(config.issuer.grace);
+            let ended_by_us = before(now_us(book.as_ref()).await?, grace);
+            let months = args.period.months(book.as_ref(), config, None, ended_by_us).await?;
+            months.into_iter().map(|month| request(month.month, Some(month))).collect()
+        }
+    };
+    let mut reports = Vec::new();
+    for request in requests {
+        let report = match &book {
+            Some(book) if args.dry_run => foresee(book, lake, config, &request).await?,
+            Some(book) => issue_as_run(book, lake, config, &request).await?,
+            // Without a book nothing was rated.
+            None => IssueReport::default(),
+        };
+        reports.push((request, report));
+    }
+    Ok(reports)
+}
+
+/// So long before an instant.
+pub fn before(at_us: i64, length: SignedDuration) -> i64 {
+    at_us.saturating_sub(i64::try_from(length.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// Issues within a run of the book.
@@ -163,6 +208,21 @@ pub async fn issue_as_run(
     .await
 }
 
+/// What would be issued now. Writes nothing, not even that it ran.
+pub async fn foresee(
+    book: &Book,
+    lake: &Lake,
+    config: &Config,
+    request: &IssueRequest,
+) -> Result<IssueReport> {
+    let mut report = IssueReport::default();
+    check_issuer(config, request, &mut report)?;
+    let Prepared { due, .. } = prepare(book, lake, config, request, None, &mut report).await?;
+    let numbering = Numbering::prepare(&config.issuer, book, "", &due).await?;
+    report.issued = due.iter().map(|document| numbering.document(document, 0)).collect();
+    Ok(report)
+}
+
 async fn issue(
     run: &RunContext,
     lake: &Lake,
@@ -172,10 +232,58 @@ async fn issue(
     let mut report = IssueReport::default();
     check_issuer(config, request, &mut report)?;
     // Opened before the drafts are read: whoever changes them in between is found out by `hold`.
-    let tables = if request.dry_run { None } else { Some(DraftTables::open(lake).await?) };
-    let documents = stored_documents(lake, Some(request.period), request.tenants.as_ref()).await?;
-    let requested = documents.iter().map(|document| document.invoice.period.name.clone()).collect();
+    let tables = DraftTables::open(lake).await?;
+    run.input("invoices", tables.versions().0);
     let book = run.book();
+    let Prepared { due, plans, requested } =
+        prepare(book, lake, config, request, Some(tables), &mut report).await?;
+    let catalogs: BTreeSet<&str> = due.iter().flat_map(catalogs::named).collect();
+    if !catalogs.is_empty() {
+        run.input("catalogs", catalogs.iter().copied().collect::<Vec<_>>().join(" "));
+    }
+    let numbering = Numbering::prepare(&config.issuer, book, run.run_id(), &due).await?;
+    catalogs::keep(lake, book, config, catalogs.into_iter()).await?;
+    crash_point("after_catalogs");
+    let bar = bar("issuing {pos}/{len} documents", due.len());
+    for portion in portion::portions(&due) {
+        portion::issue(run, &numbering, &plans, portion, request.with_papers, &mut report).await?;
+        bar.inc(portion.len() as u64);
+    }
+    bar.finish_and_clear();
+    finish::finish(run, lake, config, request, (&requested, due), &mut report).await?;
+    Ok(report)
+}
+
+/// Drafts that can be issued now, and what is to be known for that.
+struct Prepared {
+    due: Vec<StoredDocument>,
+    plans: StripePlans,
+    /// The periods that the request means.
+    requested: BTreeSet<String>,
+}
+
+/// Finds the drafts that are due; those that stay behind are noted in the report. With tables at hand, nobody who opened them
+/// before can change the drafts from then on.
+async fn prepare(
+    book: &Book,
+    lake: &Lake,
+    config: &Config,
+    request: &IssueRequest,
+    tables: Option<DraftTables>,
+    report: &mut IssueReport,
+) -> Result<Prepared> {
+    let mut documents = stored_documents(lake, Some(request.period), request.tenants.as_ref()).await?;
+    if let Some(month) = request.meant.as_ref().filter(|month| month.filter != PeriodFilter::All) {
+        let meant = MeantPeriods::new(month);
+        let mut kept = Vec::with_capacity(documents.len());
+        for document in documents {
+            if meant.holds(&document.invoice.tenant, &document.invoice.period)? {
+                kept.push(document);
+            }
+        }
+        documents = kept;
+    }
+    let requested = documents.iter().map(|document| document.invoice.period.name.clone()).collect();
     let (mut due, mut billed) = (Vec::new(), BTreeMap::<String, BTreeSet<DocumentName>>::new());
     let now_us = book.now_us().await?;
     for document in documents {
@@ -185,7 +293,7 @@ async fn issue(
         }
         if billed[&period.name].contains(&name_of(&document)) {
             report.issued_before += 1;
-        } else if i128::from(period.span.end_us) + request.grace.as_micros() > i128::from(now_us) {
+        } else if period.span.end_us > before(now_us, request.grace) {
             report.waiting += 1;
         } else {
             due.push(document);
@@ -199,21 +307,21 @@ async fn issue(
     if let Some(tables) = tables.filter(|_| !due.is_empty()) {
         tables.hold().await?;
     }
-    let due = standing(lake, book, due, &mut report).await?;
-    let due = apart::apart_in_time(book, due, &mut report).await?;
+    let due = standing(lake, book, due, report).await?;
+    let due = apart::apart_in_time(book, due, report).await?;
     let plans = StripePlans::prepare(lake, book, config, due.iter(), ToldUntil::Now(now_us)).await?;
-    let due = plannable(due, &plans, &mut report);
-    let numbering = Numbering::prepare(&config.issuer, run, &due).await?;
-    if request.dry_run {
-        report.issued = due.iter().map(|document| numbering.document(document, 0)).collect();
-        return Ok(report);
+    let due = plannable(due, &plans, report);
+    Ok(Prepared { due, plans, requested })
+}
+
+/// How far something has come, on a terminal.
+fn bar(template: &str, length: usize) -> ProgressBar {
+    if length == 0 || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
     }
-    catalogs::keep(lake, book, config, due.iter().flat_map(catalogs::named)).await?;
-    for portion in portion::portions(&due) {
-        portion::issue(run, &numbering, &plans, portion, request.with_papers, &mut report).await?;
-    }
-    finish::finish(run, lake, config, request, (&requested, due), &mut report).await?;
-    Ok(report)
+    let bar = ProgressBar::new(length as u64);
+    let style = ProgressStyle::with_template(&format!("{template} {{wide_bar}} {{elapsed}}"));
+    style.map(|style| bar.clone().with_style(style)).unwrap_or(bar)
 }
 
 /// Papers say who issues them. A dry run, which writes none, only tells what is missing.
@@ -292,10 +400,6 @@ fn plannable(due: Vec<StoredDocument>, plans: &StripePlans, report: &mut IssueRe
 }
 
 impl IssueReport {
-    fn exit(&self) -> Exit {
-        if self.is_whole() { Exit::Done } else { Exit::DoneWithRejects }
-    }
-
     /// The newly issued documents in words.
     pub fn counted(&self) -> String {
         let notes = self.issued.iter().filter(|issued| issued.kind == DocumentKind::CreditNote).count();
@@ -332,20 +436,8 @@ impl IssueReport {
         }
     }
 
-    fn print(&self, request: &IssueRequest, format: Format) -> Result<()> {
-        let mut rows = Rows::new(&["number", "tenant", "period", "currency", "total", "due"]);
-        for document in &self.issued {
-            let number = if request.dry_run { "-" } else { &document.printed_number };
-            rows.push(vec![
-                number.into(),
-                document.tenant.clone().into(),
-                document.period.clone().into(),
-                document.currency.clone().into(),
-                document.total.to_string().into(),
-                document.due.to_string().into(),
-            ]);
-        }
-        rows.print(format)?;
+    /// On stderr: what came of a request.
+    fn say(&self, request: &IssueRequest) {
         let count = self.issued.len();
         if request.dry_run {
             eprintln!("{} would be issued (--dry-run)", self.counted());
@@ -373,8 +465,30 @@ impl IssueReport {
         for warning in &self.warnings {
             eprintln!("warning: {warning}");
         }
-        Ok(())
     }
+}
+
+/// Every document in one table, and what came of each request on stderr.
+fn print(reports: &[(IssueRequest, IssueReport)], format: Format) -> Result<()> {
+    let mut rows = Rows::new(&["number", "tenant", "period", "currency", "total", "due"]);
+    for (request, report) in reports {
+        for document in &report.issued {
+            let number = if request.dry_run { "-" } else { &document.printed_number };
+            rows.push(vec![
+                number.into(),
+                document.tenant.clone().into(),
+                document.period.clone().into(),
+                document.currency.clone().into(),
+                document.total.to_string().into(),
+                document.due.to_string().into(),
+            ]);
+        }
+    }
+    rows.print(format)?;
+    for (request, report) in reports {
+        report.say(request);
+    }
+    Ok(())
 }
 
 /// The local date of an instant, in UTC: the day on which papers say they were issued.

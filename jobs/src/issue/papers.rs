@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use futures::TryStreamExt;
 use ingest::crash_point::crash_point;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, PutMode, PutOptions};
 use rating::catalog::Catalog;
 use rating::invoice::InvoiceKind;
 use rating::line::LineItem;
@@ -50,12 +50,14 @@ fn folder(period: &str) -> Path {
     Path::from(format!("papers/{period}"))
 }
 
-/// Writes the papers of these documents.
+/// Writes the papers of these documents that do not lie there yet: one that does was made with the issuer's address of then.
+/// `progress` is told after each document.
 pub(super) async fn write(
     lake: &Lake,
     book: &Book,
     config: &Config,
     issued: &[Issued],
+    progress: &(dyn Fn() + Sync),
 ) -> Result<PapersWritten> {
     let mut report = PapersWritten::default();
     if issued.is_empty() {
@@ -74,13 +76,15 @@ pub(super) async fn write(
         let paper = paper(printed, document, &catalogs[hash], config, &seller)?;
         let made = tokio::task::block_in_place(|| render(&press, &paper, &PaperFormat::ALL))?;
         for (name, bytes) in made.files {
-            lake.store()
-                .put(&folder.clone().join(name), bytes.into())
-                .await
-                .context("cannot store a paper")?;
-            report.written += 1;
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            match lake.store().put_opts(&folder.clone().join(name), bytes.into(), options).await {
+                Ok(_) => report.written += 1,
+                Err(object_store::Error::AlreadyExists { .. }) => {}
+                Err(error) => return Err(error).context("cannot store a paper"),
+            }
             crash_point("after_paper");
         }
+        progress();
         report.warnings.extend(made.warnings);
     }
     Ok(report)

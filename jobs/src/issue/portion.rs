@@ -46,13 +46,14 @@ pub(super) struct Numbering<'i> {
 impl<'i> Numbering<'i> {
     pub(super) async fn prepare(
         issuer: &'i IssuerConfig,
-        run: &RunContext,
+        book: &Book,
+        run_id: &str,
         due: &[StoredDocument],
     ) -> Result<Self> {
-        let mut numbering = Self { issuer, run_id: run.run_id().to_owned(), corrected: BTreeMap::new() };
+        let mut numbering = Self { issuer, run_id: run_id.to_owned(), corrected: BTreeMap::new() };
         for printed in due.iter().filter_map(corrected_number) {
             if !numbering.corrected.contains_key(printed) {
-                let found = run.book().document(printed).await?;
+                let found = book.document(printed).await?;
                 let found = found.with_context(|| format!("the book does not know invoice {printed}"))?;
                 numbering.corrected.insert(printed.to_owned(), found.document.number);
             }

@@ -13,7 +13,7 @@ use rating::invoice::credit::Credit;
 use rating::invoice::{Invoice, InvoiceInputs};
 
 use super::tenants::RatedTenants;
-use crate::book::{Book, CreditAccount, CreditKind, NewCreditEntry};
+use crate::book::{Book, CreditAccount, CreditKind, Fence, NewCreditEntry};
 
 /// A tenant's credits before an invoice draws from them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,20 +41,20 @@ impl OpeningCredits {
     }
 }
 
-/// The credits of these tenants, by tenant; who has none is not among them. Unless it is a dry run, what the catalog grants
-/// is entered first.
+/// The credits of these tenants, by tenant; who has none is not among them. A run that may write, and shows its fence, enters
+/// first what the catalog grants.
 pub async fn open<'t>(
     book: &Book,
+    fence: Option<&Fence>,
     catalog: &Catalog,
     tenants: &RatedTenants<'_>,
     names: impl Iterator<Item = &'t str>,
-    dry_run: bool,
 ) -> Result<BTreeMap<String, OpeningCredits>> {
     let names: Vec<String> = names.map(str::to_owned).collect();
     let mut accounts = book.credit_accounts(&names).await?;
     let grants = new_grants(catalog, tenants, &names, &accounts);
-    if !grants.is_empty() && !dry_run {
-        let writing = book.begin().await?;
+    if let Some(fence) = fence.filter(|_| !grants.is_empty()) {
+        let writing = book.begin_as(fence).await?;
         writing.enter_credits(&grants).await.context("cannot enter what the catalog grants")?;
         writing.commit().await?;
         accounts = book.credit_accounts(&names).await?;

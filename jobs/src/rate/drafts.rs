@@ -129,6 +129,8 @@ pub struct Rated {
     /// Drafts of them, among the drafts.
     pub credit_notes: usize,
     pub sums: BTreeMap<Currency, Sums>,
+    /// How many drafts there are, by the instant at which their period ends.
+    pub drafts_by_end: BTreeMap<i64, usize>,
     pub problems: Vec<Problem>,
     /// Ids of all drafts that stand after this run.
     pub standing: BTreeSet<String>,
@@ -295,6 +297,7 @@ impl<'w> Worker<'w> {
         self.rated.credit_notes += usize::from(invoice.kind == InvoiceKind::CreditNote);
         let sums = self.rated.sums.entry(invoice.currency).or_default();
         sums.drafts += 1;
+        *self.rated.drafts_by_end.entry(period.span.end_us).or_default() += 1;
         sums.total = sums.total.saturating_add(invoice.total);
         sums.due = sums.due.saturating_add(invoice.due);
         let is_stored = self.stored.holds(&id, &digest, invoice.lines.len());
@@ -366,6 +369,9 @@ impl Rated {
             sums.drafts += own.drafts;
             sums.total = sums.total.saturating_add(own.total);
             sums.due = sums.due.saturating_add(own.due);
+        }
+        for (end_us, count) in other.drafts_by_end {
+            *self.drafts_by_end.entry(end_us).or_default() += count;
         }
         self.problems.extend(other.problems);
         self.standing.extend(other.standing);

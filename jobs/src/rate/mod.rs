@@ -35,13 +35,14 @@ use jiff::SignedDuration;
 use rating::catalog::Catalog;
 use rating::draft::{DemandOptions, document_id};
 use rating::invoice::Provenance;
-use rating::period::PeriodChoice;
+use rating::period::{PeriodChoice, PeriodFilter};
 
-use crate::book::Book;
-use crate::catalog::chosen::ChosenCatalog;
+use crate::book::{Book, Fence};
+use crate::catalog::chosen::now_us;
 use crate::cli::{Exit, Globals, runtime, try_again_if_overtaken};
 use crate::config::Config;
 use crate::output::{Format, Rows};
+use crate::periods::{NOTHING_ENDED, PeriodArg, PeriodMonth};
 use crate::run::{DRAFTS, RunSpec, with_run};
 use crate::source::SourceArgs;
 
@@ -59,6 +60,7 @@ use unbilled::UnbilledSearch;
 Examples:
   meterhouse rate --period 2026-01
   meterhouse rate --period 2026-01 --tenant acme --tenant globex
+  meterhouse rate --period last                of each tenant the period that ended last
   meterhouse rate --period 2026-01-15 --dry-run
   meterhouse rate --period 2026-01 --as-of 1204
   meterhouse rate --period 2026-01 --dry-run --catalog next.yaml
@@ -70,13 +72,14 @@ a credit note beside it: where `corrections` in [issuer] says so, where the tena
 would come to less than nothing. Earlier periods of which somebody has something to be billed and no invoice are \
 listed, with the command that bills them. \
 A month means, for each tenant, the period that starts in that month of its own calendar; a day means the period that \
-it lies in. Drafts go to the tables invoices and invoice_lines, where those of the same tenant and period are \
+it lies in, and `last` the one that ended last. These may start in different months, each of which is rated with its \
+own catalog, the oldest first. Drafts go to the tables invoices and invoice_lines, where those of the same tenant and period are \
 replaced; a run that changes nothing writes nothing. Tenants that fail are listed, and the others are rated (exit code \
 3). `meterhouse invoice show` prints a draft, `meterhouse explain` walks a line back.")]
 pub struct RateArgs {
-    /// The period, as a month (2026-01) or a day in it (2026-01-15)
+    /// The period, as a month (2026-01), a day in it (2026-01-15), or `last`: each tenant's own that ended last
     #[arg(long, value_name = "PERIOD")]
-    period: PeriodChoice,
+    period: PeriodArg,
     /// Rate only this tenant; may be given several times [default: everybody]
     #[arg(long, value_name = "TENANT")]
     tenant: Vec<String>,
@@ -99,7 +102,12 @@ pub struct RateArgs {
 /// A run from the command line or a schedule.
 #[derive(Debug, Clone)]
 pub struct RateRequest {
+    /// The month in which the rated periods start.
     pub period: PeriodChoice,
+    /// Which of them are rated.
+    pub filter: PeriodFilter,
+    /// Whether it also corrects who has left and tells what was never billed: of several months only the newest does.
+    pub is_newest: bool,
     /// None rates everybody.
     pub tenants: Option<BTreeSet<String>>,
     pub as_of: Option<u64>,
@@ -108,6 +116,8 @@ pub struct RateRequest {
     pub threads: usize,
     /// Knows which invoices are no drafts any more, if there is one.
     pub book: Option<Book>,
+    /// What this run shows when it writes to the book; without it nothing is written there.
+    pub fence: Option<Fence>,
     /// The catalog's name in `price_source`.
     pub catalog_file: String,
     /// So many earlier periods are corrected, where they were issued and have changed since.
@@ -128,52 +138,82 @@ pub struct RateReport {
     pub corrections: usize,
     /// The version of usage_events that was read; none where there is none yet.
     pub usage_version: Option<u64>,
+    /// Whether all tenants were rated that the catalog does not name.
+    pub has_all_others: bool,
+}
+
+impl RateRequest {
+    /// For everybody's periods of a month, read from roll-ups where they answer.
+    pub fn of_month(month: &PeriodMonth, config: &Config, book: Option<Book>) -> Self {
+        Self {
+            period: month.month,
+            filter: month.filter,
+            is_newest: month.is_newest,
+            tenants: None,
+            as_of: None,
+            dry_run: false,
+            source: Source::Auto,
+            threads: threads(),
+            book,
+            fence: None,
+            catalog_file: month.chosen.file.clone(),
+            look_back: config.issuer.correct_periods,
+            grace: config.issuer.grace,
+            corrections_by: config.issuer.corrections,
+        }
+    }
 }
 
 pub fn run(args: &RateArgs, globals: &Globals) -> Result<Exit> {
     let config = globals.load_config()?;
     let lake = Lake::open(&config.lake)?;
-    let mut request = RateRequest {
-        book: None,
-        period: args.period,
-        tenants: (!args.tenant.is_empty()).then(|| args.tenant.iter().cloned().collect()),
-        as_of: args.as_of,
-        dry_run: args.dry_run,
-        source: args.source.source(),
-        threads: threads(),
-        catalog_file: String::new(),
-        look_back: config.issuer.correct_periods,
-        grace: config.issuer.grace,
-        corrections_by: config.issuer.corrections,
-    };
-    let bar = progress_bar();
-    let progress = |done| match done {
-        Progress::Tenants(count) => bar.set_length(count),
-        Progress::Rated(count) => bar.inc(count),
-    };
-    let result = runtime()?.block_on(async {
-        request.book =
-            if request.dry_run { Book::existing_of(&config).await? } else { Some(Book::of(&config).await?) };
-        let book = request.book.clone();
-        let named = args.catalog.as_deref();
-        let chosen = ChosenCatalog::for_period(book.as_ref(), &config, args.period, named).await?;
-        eprintln!("{}", chosen.told);
-        request.catalog_file = chosen.file;
-        match book {
-            Some(book) if !request.dry_run => {
-                rate_as_run(&book, &lake, &config, &chosen.catalog, &request, &progress).await
-            }
-            _ => rate(&lake, &chosen.catalog, &request, &progress).await,
-        }
-    });
-    bar.finish_and_clear();
-    let report = result.map_err(try_again_if_overtaken)?;
-    report.summarize(&request);
-    let problems = report.rows();
+    let reports = runtime()?.block_on(rate_months(args, &config, &lake));
+    let reports = reports.map_err(try_again_if_overtaken)?;
+    if reports.is_empty() {
+        eprintln!("{NOTHING_ENDED}");
+    }
+    let mut problems = RateReport::no_rows();
+    for (request, report) in &reports {
+        report.summarize(request);
+        report.push_rows(&mut problems, |_| true);
+    }
     if !(problems.is_empty() && args.format == Format::Table) {
         problems.print(args.format)?;
     }
-    Ok(if report.has_failed() { Exit::DoneWithRejects } else { Exit::Done })
+    let has_failed = reports.iter().any(|(_, report)| report.has_failed());
+    Ok(if has_failed { Exit::DoneWithRejects } else { Exit::Done })
+}
+
+/// Rates the months that the command means, the oldest first.
+async fn rate_months(
+    args: &RateArgs,
+    config: &Config,
+    lake: &Lake,
+) -> Result<Vec<(RateRequest, RateReport)>> {
+    let book = if args.dry_run { Book::existing_of(config).await? } else { Some(Book::of(config).await?) };
+    let named = args.catalog.as_deref();
+    let now_us = now_us(book.as_ref()).await?;
+    let mut reports = Vec::new();
+    for month in args.period.months(book.as_ref(), config, named, now_us).await? {
+        eprintln!("{}", month.chosen.told);
+        let request = RateRequest {
+            tenants: (!args.tenant.is_empty()).then(|| args.tenant.iter().cloned().collect()),
+            as_of: args.as_of,
+            dry_run: args.dry_run,
+            source: args.source.source(),
+            ..RateRequest::of_month(&month, config, book.clone())
+        };
+        let catalog = &month.chosen.catalog;
+        let bar = RateBar::new();
+        let report = match &book {
+            Some(book) if !request.dry_run => {
+                rate_as_run(book, lake, config, catalog, &request, &|done| bar.show(done)).await?
+            }
+            _ => rate(lake, catalog, &request, &|done| bar.show(done)).await?,
+        };
+        reports.push((request, report));
+    }
+    Ok(reports)
 }
 
 /// How far a run has come.
@@ -196,13 +236,14 @@ pub async fn rate_as_run(
 ) -> Result<RateReport> {
     let period = request.period.to_string();
     with_run(book, RunSpec::of_job("rate", config).with_period(&period).with_lease(DRAFTS), async |run| {
-        let report = rate(lake, catalog, request, progress).await?;
+        let request = RateRequest { fence: Some(run.fence().clone()), ..request.clone() };
+        let report = rate(lake, catalog, &request, progress).await?;
         if let Some(version) = report.usage_version {
             run.input("usage_events", version);
         }
         run.input("catalog", catalog.hash.to_hex());
-        if let Some(only) = &request.tenants {
-            run.input(unbilled::ONLY_TENANTS, only.len());
+        if !report.has_all_others {
+            run.input(unbilled::ONLY_TENANTS, request.tenants.as_ref().map_or(0, BTreeSet::len));
         }
         run.count("drafts", report.rated.standing.len());
         run.count("changed", report.rated.changed.len());
@@ -227,7 +268,8 @@ pub async fn rate(
     if let Some(unknown) = only.and_then(|only| only.iter().find(|key| catalog.tenant_terms(key).is_none())) {
         bail!("tenant {unknown} is not set up: add it to the catalog's `tenants`, or `other_tenants`");
     }
-    let tenants = RatedTenants::new(catalog, request.period, only)?;
+    let meant = (request.period, request.filter, request.is_newest);
+    let tenants = RatedTenants::of_month(catalog, meant, only)?;
     let snapshot = usage_snapshot(lake, request.as_of).await?;
     let options = DemandOptions::default();
     let (source, threads) = (request.source, request.threads);
@@ -261,7 +303,8 @@ pub async fn rate(
         None => Replaced::default(),
     };
     let usage_version = snapshot.map(|snapshot| snapshot.version);
-    Ok(RateReport { rated, gone, replaced, corrections, usage_version })
+    let has_all_others = tenants.has_all_others();
+    Ok(RateReport { rated, gone, replaced, corrections, usage_version, has_all_others })
 }
 
 /// What the book adds to the usage: corrections of what was issued, and credits.
@@ -295,24 +338,26 @@ async fn inputs(
         let failed = found.failed.iter().map(|failure| failure.tenant.as_str()).collect();
         let earlier = search.find(catalog, tenants, periods(), &failed).await;
         let mut earlier = earlier.context("cannot correct what was issued")?;
-        let unbilled = UnbilledSearch {
-            lake,
-            book,
-            snapshot,
-            choice: request.period,
-            look_back: request.look_back,
-            only: request.tenants.as_ref(),
-            grace: request.grace,
-            threads: request.threads,
-        };
-        let unbilled = unbilled.find(catalog, &earlier.documents, &mut earlier.changes).await;
-        inputs.unbilled_before = unbilled.context("cannot look for what was never billed")?;
-        inputs.unbilled_before.append(&mut earlier.too_old);
+        if request.is_newest {
+            let unbilled = UnbilledSearch {
+                lake,
+                book,
+                snapshot,
+                choice: request.period,
+                look_back: request.look_back,
+                only: request.tenants.as_ref(),
+                grace: request.grace,
+                threads: request.threads,
+            };
+            let unbilled = unbilled.find(catalog, &earlier.documents, &mut earlier.changes).await;
+            inputs.unbilled_before = unbilled.context("cannot look for what was never billed")?;
+            inputs.unbilled_before.append(&mut earlier.too_old);
+        }
         inputs.unbilled_before.extend(gaps(&earlier.documents, tenants, periods()));
         inputs.corrections = earlier.corrections;
     }
     let names = demands().map(|demand| demand.tenant.as_str());
-    inputs.credits = credits::open(book, catalog, tenants, names, request.dry_run).await?;
+    inputs.credits = credits::open(book, request.fence.as_ref(), catalog, tenants, names).await?;
     Ok(inputs)
 }
 
@@ -371,7 +416,8 @@ fn gone(
     inputs: &RunInputs,
     request: &RateRequest,
 ) -> BTreeSet<String> {
-    if request.tenants.is_none() && matches!(request.period, PeriodChoice::Month(_)) {
+    let is_all = request.tenants.is_none() && request.filter == PeriodFilter::All;
+    if is_all && matches!(request.period, PeriodChoice::Month(_)) {
         return stored.gone(&rated.standing, |_, _| true);
     }
     let looked_at = found
@@ -384,9 +430,11 @@ fn gone(
         looked_at.filter_map(|tenant| Some((tenant, tenants.charges(tenant)?.period().name.as_str())));
     let left = inputs.corrections.iter().map(|(tenant, own)| (tenant.as_str(), own.period.name.as_str()));
     let meant: BTreeSet<(&str, &str)> = charged.chain(left).collect();
+    // Who is not in the catalog any more has drafts of no period that is meant.
+    let has_left = |tenant: &str| tenants.may_have_left(tenant) && tenants.charges(tenant).is_none();
     // An id begins with its period.
     stored.gone(&rated.standing, |id, tenant| {
-        id.get(..10).is_some_and(|period| meant.contains(&(tenant, period)))
+        has_left(tenant) || id.get(..10).is_some_and(|period| meant.contains(&(tenant, period)))
     })
 }
 
@@ -395,10 +443,14 @@ impl RateReport {
         self.rated.problems.iter().any(|problem| problem.kind == ProblemKind::Failed)
     }
 
-    /// Every warning and failure, the worst first.
-    pub fn rows(&self) -> Rows {
-        let mut rows = Rows::new(&["tenant", "period", "outcome", "detail"]);
-        for problem in &self.rated.problems {
+    /// A table of warnings and failures without any.
+    pub fn no_rows() -> Rows {
+        Rows::new(&["tenant", "period", "outcome", "detail"])
+    }
+
+    /// Adds the warnings and failures that are wanted, the worst first.
+    pub fn push_rows(&self, rows: &mut Rows, is_wanted: impl Fn(&Problem) -> bool) {
+        for problem in self.rated.problems.iter().filter(|problem| is_wanted(problem)) {
             rows.push(vec![
                 problem.tenant.clone().into(),
                 problem.period.clone().into(),
@@ -406,7 +458,6 @@ impl RateReport {
                 problem.text.clone().into(),
             ]);
         }
-        rows
     }
 
     fn summarize(&self, request: &RateRequest) {
@@ -441,14 +492,33 @@ impl RateReport {
     }
 }
 
-fn progress_bar() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
+/// Shows on a terminal how far rating has come, until it is dropped.
+#[derive(Debug)]
+pub struct RateBar(ProgressBar);
+
+impl RateBar {
+    #[expect(clippy::new_without_default, reason = "it is shown as soon as it is there")]
+    pub fn new() -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self(ProgressBar::hidden());
+        }
+        let style = ProgressStyle::with_template("{spinner} rating {pos}/{len} tenants {wide_bar} {elapsed}");
+        let bar = ProgressBar::new_spinner();
+        Self(style.map(|style| bar.clone().with_style(style)).unwrap_or(bar))
     }
-    let style = ProgressStyle::with_template("{spinner} {pos}/{len} tenants {wide_bar} {elapsed}");
-    let bar = ProgressBar::new_spinner();
-    bar.set_message("reading usage");
-    style.map(|style| bar.clone().with_style(style)).unwrap_or(bar)
+
+    pub fn show(&self, done: Progress) {
+        match done {
+            Progress::Tenants(count) => self.0.set_length(count),
+            Progress::Rated(count) => self.0.inc(count),
+        }
+    }
+}
+
+impl Drop for RateBar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
 }
 
 /// What people pass where a catalog or tenant is needed.

@@ -9,7 +9,7 @@ use ::sql::rollups::Source;
 use anyhow::{Context, Result};
 use rating::catalog::{Catalog, Tenant};
 use rating::draft::{Charges, DemandOptions};
-use rating::period::{PeriodChoice, PeriodError};
+use rating::period::{PeriodChoice, PeriodError, PeriodFilter};
 use rating::usage::Usage;
 
 pub use crate::threads::threads;
@@ -23,6 +23,11 @@ pub struct RatedTenants<'c> {
     without_period: BTreeSet<&'c str>,
     others: Option<Charges<'c>>,
     only: Option<&'c BTreeSet<String>>,
+    filter: PeriodFilter,
+    /// Whether this run looks after tenants that are charged nothing any more.
+    is_newest: bool,
+    /// Whether the catalog covers tenants that it does not name, of whom none has a period here.
+    leaves_others_out: bool,
 }
 
 impl<'c> RatedTenants<'c> {
@@ -32,9 +37,23 @@ impl<'c> RatedTenants<'c> {
         choice: PeriodChoice,
         only: Option<&'c BTreeSet<String>>,
     ) -> Result<Self, PeriodError> {
+        Self::of_month(catalog, (choice, PeriodFilter::All, true), only)
+    }
+
+    /// The tenants of whose periods in a month the filter holds some; the last part says whether it is the newest month.
+    pub fn of_month(
+        catalog: &'c Catalog,
+        (choice, filter, is_newest): (PeriodChoice, PeriodFilter, bool),
+        only: Option<&'c BTreeSet<String>>,
+    ) -> Result<Self, PeriodError> {
         let charges = |terms: &'c Tenant| -> Result<Option<Charges<'c>>, PeriodError> {
-            let period = choice.period(&terms.cycle, &terms.time_zone)?;
-            Ok(period.map(|period| Charges::new(catalog, terms, period)))
+            let (cycle, zone) = (&terms.cycle, &terms.time_zone);
+            match choice.period(cycle, zone)? {
+                Some(period) if filter.holds(&period, cycle, zone)? => {
+                    Ok(Some(Charges::new(catalog, terms, period)))
+                }
+                _ => Ok(None),
+            }
         };
         let (mut named, mut without_period) = (BTreeMap::new(), BTreeSet::new());
         let is_asked = |terms: &&Tenant| only.is_none_or(|only| only.contains(&terms.key));
@@ -45,7 +64,8 @@ impl<'c> RatedTenants<'c> {
             }
         }
         let others = catalog.other_tenants.as_ref().map(charges).transpose()?.flatten();
-        Ok(Self { choice, named, without_period, others, only })
+        let leaves_others_out = others.is_none() && catalog.other_tenants.is_some();
+        Ok(Self { choice, named, without_period, others, only, filter, is_newest, leaves_others_out })
     }
 
     /// What a tenant is charged for; nothing if it is not set up, or no period of its own starts then.
@@ -60,7 +80,15 @@ impl<'c> RatedTenants<'c> {
     /// Whether a tenant that nothing is asked of may still have corrections: it is in this run, and no later one is due to
     /// carry them because its period starts in another month.
     pub fn may_have_left(&self, tenant: &str) -> bool {
-        self.only.is_none_or(|only| only.contains(tenant)) && !self.without_period.contains(tenant)
+        self.is_newest
+            && !self.leaves_others_out
+            && self.only.is_none_or(|only| only.contains(tenant))
+            && !self.without_period.contains(tenant)
+    }
+
+    /// Whether all tenants that the catalog does not name are among them, as far as it covers such.
+    pub fn has_all_others(&self) -> bool {
+        self.only.is_none() && (self.filter == PeriodFilter::All || !self.leaves_others_out)
     }
 
     /// Whether both ask the same of the same tenants.
@@ -112,7 +140,12 @@ impl<'c> RatedTenants<'c> {
             narrowed: Narrowed::default(),
             threads,
         };
-        scan.run_from(lake, source).await.context("cannot read what was used")
+        let mut answers = scan.run_from(lake, source).await.context("cannot read what was used")?;
+        if self.filter != PeriodFilter::All {
+            answers.usages.retain(|usage| self.charges(&usage.demand.tenant).is_some());
+            answers.failed.retain(|failure| self.charges(&failure.tenant).is_some());
+        }
+        Ok(answers)
     }
 
     /// Before the first event: the tenants of the catalog have their fees all the same.

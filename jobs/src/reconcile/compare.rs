@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Difference, IssuedSides};
 use crate::stripe::{RecordKind, StripeRecord};
 
+/// How a difference begins that is only that Stripe was not told.
+pub(super) const UNTOLD: &str = "outbox: ";
+
 /// Compares issued invoices with each other's sides and with the outbox.
 pub fn compare_ours(invoices: &[IssuedSides], records: &[StripeRecord]) -> Vec<Difference> {
     let mut differences = Vec::new();
@@ -24,7 +27,7 @@ pub fn compare_ours(invoices: &[IssuedSides], records: &[StripeRecord]) -> Vec<D
         }
         if !record.is_told() {
             let why = record.last_error.clone().unwrap_or_else(|| record.state.name().to_owned());
-            let what = format!("outbox: {} is {}", record.content.kind.name(), record.state.name());
+            let what = format!("{UNTOLD}{} is {}", record.content.kind.name(), record.state.name());
             differences.push(of(record, &what, &record.key.clone(), &why));
         }
     }

@@ -26,6 +26,9 @@ pub use due::{Due, Plan, jitter_us};
 
 /// A sleep is cut into pieces, so that a clock that was set or a machine that slept is noticed.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// A run that could not work now is tried again after so long, and then after twice as long each time.
+const TRY_AGAIN_FIRST: Duration = Duration::from_secs(10);
+const TRY_AGAIN_MAX: Duration = Duration::from_mins(10);
 /// What may not be scheduled: what never ends, or is no job.
 const NO_JOBS: [&str; 4] = ["schedule", "ingest", "demo", "bench"];
 
@@ -39,10 +42,12 @@ Examples:
 In meterhouse.toml:
   [schedule.jobs]
   \"compact\" = \"17 * * * *\"
+  \"close --period last\" = \"40 4 * * *\"
   \"vacuum\" = \"40 3 * * SUN Europe/Berlin\"
 
 Times that were missed, because nothing ran then, are caught up once. A time at which the entry's last run is still \
-under way is skipped. Several schedulers may run on one book: each time is taken by one of them. systemd timers and \
+under way is skipped. A run that meets another at work, or cannot reach something (exit code 75), is tried again soon, until \
+the entry's next time. Several schedulers may run on one book: each time is taken by one of them. systemd timers and \
 Kubernetes CronJobs, whose files are in deploy/, run the same commands.")]
 pub struct ScheduleArgs {
     /// Show what is due when, and run nothing
@@ -156,6 +161,7 @@ async fn run_until_stopped(
             program: program.clone(),
             settings: globals.config.clone(),
             jitter_max_us,
+            try_again_first: TRY_AGAIN_FIRST,
             stopped: stopped.clone(),
         };
         watches.spawn(async move { scheduler.watch(&entry).await });
@@ -173,6 +179,7 @@ struct Scheduler {
     program: PathBuf,
     settings: Option<PathBuf>,
     jitter_max_us: i64,
+    try_again_first: Duration,
     stopped: tokio::sync::watch::Receiver<bool>,
 }
 
@@ -222,10 +229,30 @@ impl Scheduler {
         if plan.missed > 0 {
             tracing::warn!(job = entry.name, missed = plan.missed, "missed times are caught up by one run");
         }
-        let status = self.run_to_its_end(entry).await?;
-        say_how_it_ended(&entry.name, status);
-        self.skip_overlaps(entry, due_at_us).await?;
+        if self.run_until_done(entry, due_at_us).await? {
+            self.skip_overlaps(entry, due_at_us).await?;
+        }
         Ok(Duration::ZERO)
+    }
+
+    /// Runs the entry, and again as long as it says that it could not work now; false if its next time came first.
+    async fn run_until_done(&mut self, entry: &Entry, due_at_us: i64) -> Result<bool> {
+        let mut wait = self.try_again_first;
+        loop {
+            let status = self.run_to_its_end(entry).await?;
+            say_how_it_ended(&entry.name, status);
+            if status.code() != Some(i32::from(Exit::TryAgain.code())) || *self.stopped.borrow() {
+                return Ok(true);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                _ = self.stopped.wait_for(|stopped| *stopped) => return Ok(true),
+            }
+            if entry.due.plan(due_at_us, self.book.now_us().await?).due_at_us.is_some() {
+                return Ok(false);
+            }
+            wait = (wait * 2).min(TRY_AGAIN_MAX);
+        }
     }
 
     async fn run_to_its_end(&mut self, entry: &Entry) -> Result<ExitStatus> {
@@ -265,7 +292,10 @@ fn say_how_it_ended(name: &str, status: ExitStatus) {
     if status.success() {
         tracing::info!(job = name, "done");
     } else if code == Some(i32::from(Exit::TryAgain.code())) {
-        tracing::warn!(job = name, "not now: it is at work elsewhere, or something it needs was away");
+        tracing::warn!(
+            job = name,
+            "not now: it is at work elsewhere, or something it needs was away; tried again soon"
+        );
     } else if code == Some(i32::from(Exit::DoneWithRejects.code())) {
         tracing::warn!(job = name, "done, and something was rejected: see `meterhouse runs`");
     } else {
@@ -275,7 +305,117 @@ fn say_how_it_ended(name: &str, status: ExitStatus) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
     use super::*;
+    use crate::book::BookAddress;
+
+    const MINUTE_US: i64 = 60_000_000;
+    /// A Monday, 12:00:30.
+    const NOW_US: i64 = 1_779_710_430_000_000;
+
+    /// An entry of each minute that runs a shell in a folder of its own, and a scheduler with a book whose clock stands.
+    struct World {
+        folder: tempfile::TempDir,
+        now_us: Arc<AtomicI64>,
+        scheduler: Scheduler,
+        entry: Entry,
+        _stop: tokio::sync::watch::Sender<bool>,
+    }
+
+    impl World {
+        async fn new(script: &str) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let now_us = Arc::new(AtomicI64::new(NOW_US));
+            let address = BookAddress::file(&folder.path().join("book.sqlite"));
+            let book = Book::open(&address).await.unwrap().with_clock(Arc::clone(&now_us));
+            let line = format!("cd {}; echo run >> runs; {script}", folder.path().display());
+            let entry = Entry {
+                name: "job".to_owned(),
+                arguments: vec!["-c".to_owned(), line],
+                due: Due::parse("* * * * *", "UTC").unwrap(),
+            };
+            book.claim_occurrence("job", NOW_US - 5 * MINUTE_US, "somebody").await.unwrap();
+            let (stop, stopped) = tokio::sync::watch::channel(false);
+            let scheduler = Scheduler {
+                book,
+                program: "/bin/sh".into(),
+                settings: None,
+                jitter_max_us: 0,
+                try_again_first: Duration::from_millis(1),
+                stopped,
+            };
+            Self { folder, now_us, scheduler, entry, _stop: stop }
+        }
+
+        fn runs(&self) -> usize {
+            let runs = std::fs::read_to_string(self.folder.path().join("runs")).unwrap_or_default();
+            runs.lines().count()
+        }
+
+        async fn wait_for_runs(folder: &std::path::Path, count: usize) {
+            let runs = || std::fs::read_to_string(folder.join("runs")).unwrap_or_default().lines().count();
+            while runs() < count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+
+        async fn last_due_us(&self) -> i64 {
+            self.scheduler.book.last_occurrence("job").await.unwrap().unwrap().due_at_us
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn times_at_which_the_last_run_is_under_way_are_skipped() {
+        let mut world = World::new("while [ ! -e go ]; do sleep 0.01; done").await;
+        let (folder, now_us) = (world.folder.path().to_owned(), Arc::clone(&world.now_us));
+        let meanwhile = tokio::spawn(async move {
+            World::wait_for_runs(&folder, 1).await;
+            now_us.fetch_add(3 * MINUTE_US, Ordering::SeqCst);
+            std::fs::write(folder.join("go"), "").unwrap();
+        });
+        world.scheduler.step(&world.entry).await.unwrap();
+        meanwhile.await.unwrap();
+        assert_eq!(world.runs(), 1);
+        assert_eq!(
+            world.last_due_us().await,
+            NOW_US + 3 * MINUTE_US - MINUTE_US / 2,
+            "all of them are taken"
+        );
+        assert_eq!(world.scheduler.step(&world.entry).await.unwrap(), Duration::from_secs(30));
+        assert_eq!(world.runs(), 1);
+        world.now_us.fetch_add(MINUTE_US, Ordering::SeqCst);
+        world.scheduler.step(&world.entry).await.unwrap();
+        assert_eq!(world.runs(), 2, "the next time is no overlap");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_could_not_work_now_is_tried_again() {
+        let mut world = World::new("[ $(wc -l < runs) -ge 4 ] || exit 75").await;
+        world.scheduler.step(&world.entry).await.unwrap();
+        assert_eq!(world.runs(), 4);
+        // Another outcome is final.
+        let mut failing = World::new("exit 1").await;
+        failing.scheduler.step(&failing.entry).await.unwrap();
+        assert_eq!(failing.runs(), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn trying_again_ends_where_the_next_time_begins() {
+        let mut world = World::new("exit 75").await;
+        let (folder, now_us) = (world.folder.path().to_owned(), Arc::clone(&world.now_us));
+        let meanwhile = tokio::spawn(async move {
+            World::wait_for_runs(&folder, 2).await;
+            now_us.fetch_add(MINUTE_US, Ordering::SeqCst);
+        });
+        world.scheduler.step(&world.entry).await.unwrap();
+        meanwhile.await.unwrap();
+        // That time was not skipped: it comes now.
+        assert_eq!(world.last_due_us().await, NOW_US - MINUTE_US / 2);
+        let plan = world.entry.due.plan(world.last_due_us().await, world.now_us.load(Ordering::SeqCst));
+        assert_eq!(plan.due_at_us, Some(NOW_US + MINUTE_US / 2));
+    }
 
     #[test]
     fn command_lines_are_cut_into_words() {

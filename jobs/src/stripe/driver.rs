@@ -138,9 +138,7 @@ impl<C: Clock, O: Outbox> Driver<C, O> {
             return Ok(true);
         }
         drained.next_due_us = next_due_us;
-        for record in self.outbox.list(None).await? {
-            *drained.left.entry(record.state).or_default() += 1;
-        }
+        drained.left = self.outbox.counts().await?;
         Ok(false)
     }
 

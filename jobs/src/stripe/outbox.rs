@@ -54,6 +54,12 @@ pub trait Outbox: Send + Sync {
         state: Option<RecordState>,
     ) -> impl Future<Output = Result<Vec<StripeRecord>, OutboxError>> + Send;
 
+    /// How many records are in each state; those without any are not among them.
+    fn counts(&self) -> impl Future<Output = Result<BTreeMap<RecordState, u64>, OutboxError>> + Send;
+
+    /// Why the first of the records that wait does, if anything went wrong with one.
+    fn waiting_because(&self) -> impl Future<Output = Result<Option<String>, OutboxError>> + Send;
+
     /// The earliest instant at which there is something to claim.
     fn next_due_us(&self) -> impl Future<Output = Result<Option<i64>, OutboxError>> + Send;
 }
@@ -81,6 +87,14 @@ impl<O: Outbox> Outbox for &O {
 
     async fn list(&self, state: Option<RecordState>) -> Result<Vec<StripeRecord>, OutboxError> {
         (**self).list(state).await
+    }
+
+    async fn counts(&self) -> Result<BTreeMap<RecordState, u64>, OutboxError> {
+        (**self).counts().await
+    }
+
+    async fn waiting_because(&self) -> Result<Option<String>, OutboxError> {
+        (**self).waiting_because().await
     }
 
     async fn next_due_us(&self) -> Result<Option<i64>, OutboxError> {
@@ -198,6 +212,21 @@ impl Outbox for MemoryOutbox {
         let held = self.held.lock().expect("nobody panics while holding it");
         let wanted = |record: &&StripeRecord| state.is_none_or(|state| record.state == state);
         Ok(held.records.values().filter(wanted).cloned().collect())
+    }
+
+    async fn counts(&self) -> Result<BTreeMap<RecordState, u64>, OutboxError> {
+        let held = self.held.lock().expect("nobody panics while holding it");
+        let mut counts = BTreeMap::new();
+        for record in held.records.values() {
+            *counts.entry(record.state).or_default() += 1;
+        }
+        Ok(counts)
+    }
+
+    async fn waiting_because(&self) -> Result<Option<String>, OutboxError> {
+        let held = self.held.lock().expect("nobody panics while holding it");
+        let mut waiting = held.records.values().filter(|record| record.state == RecordState::Waiting);
+        Ok(waiting.find_map(|record| record.last_error.clone()))
     }
 
     async fn next_due_us(&self) -> Result<Option<i64>, OutboxError> {

@@ -1,6 +1,11 @@
 //! The ledger of credits.
 
+use std::time::Duration;
+
 use jobs::book::{BookError, CreditKind, NewCreditEntry};
+use jobs::rate::credits;
+use jobs::rate::tenants::RatedTenants;
+use rating::catalog::Catalog;
 use rating::money::Amount;
 
 use crate::invoices::amount;
@@ -131,4 +136,35 @@ pub async fn credits_are_spent_once_by_many(place: &Place) {
     }
     assert_eq!(spent, 5);
     assert_eq!(balance(place, "acme").await, Amount::ZERO);
+}
+
+/// What the catalog grants is entered by a run that still has its lease, and by none that lost it.
+pub async fn a_holder_that_wakes_late_grants_nothing(place: &Place) {
+    let (book, clock) = place.open_with_clock().await;
+    let catalog = "
+catalog: shop
+currency: USD
+meters: { calls: { kind: delta, event_type: call, unit: call } }
+plans: { basic: { prices: { fee: { description: Fee, flat: 1 } } } }
+credits: { grants: { welcome: { amount: 5 } } }
+tenants: { acme: { subscriptions: [{ plan: basic, from: 2020-01-01 }] } }
+";
+    let catalog = Catalog::parse(catalog, "shop.yaml").unwrap();
+    let tenants = RatedTenants::new(&catalog, "2026-01".parse().unwrap(), None).unwrap();
+    let minute = Duration::from_mins(1);
+    let first = book.acquire_lease("drafts", "one", minute).await.unwrap();
+    clock.pass_seconds(61);
+    let second = book.acquire_lease("drafts", "two", minute).await.unwrap();
+    let open = async |fence| credits::open(&book, fence, &catalog, &tenants, ["acme"].into_iter()).await;
+    let refused = open(Some(&first)).await.unwrap_err();
+    assert!(
+        matches!(refused.downcast_ref(), Some(BookError::Fenced { token: 1, newest: 2, .. })),
+        "{refused:#}"
+    );
+    assert_eq!(open(None).await.unwrap().len(), 0, "a dry run enters nothing");
+    assert_eq!(balance(place, "acme").await, Amount::ZERO);
+    for _ in 0..2 {
+        assert_eq!(open(Some(&second)).await.unwrap()["acme"].entries, 1);
+    }
+    assert_eq!(balance(place, "acme").await, amount("5"));
 }

@@ -66,6 +66,7 @@ conformance! {
         movements_make_the_balance,
         no_credit_is_overspent,
         credits_are_spent_once_by_many,
+        a_holder_that_wakes_late_grants_nothing,
     }
     outbox {
         a_record_is_written_once,

@@ -221,6 +221,7 @@ pub async fn it_agrees_with_the_outbox_in_memory(place: &Place) {
                 // No two the same, so that the order of equals does not matter.
                 record.next_attempt_us = now_us + below(300) as i64 * 1000 + step;
                 record.must_look_up = below(2) == 0;
+                record.last_error = (below(2) == 0).then(|| format!("failed in step {step}"));
                 let records = [record];
                 assert_eq!(
                     ours.store(&records).await.unwrap(),
@@ -230,6 +231,9 @@ pub async fn it_agrees_with_the_outbox_in_memory(place: &Place) {
             }
         }
         assert_eq!(ours.next_due_us().await.unwrap(), oracle.next_due_us().await.unwrap(), "{step}");
+        assert_eq!(ours.counts().await.unwrap(), oracle.counts().await.unwrap(), "{step}");
+        let because = oracle.waiting_because().await.unwrap();
+        assert_eq!(ours.waiting_because().await.unwrap(), because, "{step}");
     }
     assert_eq!(ours.list(None).await.unwrap(), oracle.list(None).await.unwrap());
     for group in 0..5 {

@@ -1,6 +1,13 @@
 //! The commands as a person runs them: close, push, reconcile, and what they say when Stripe has something else.
 
 use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Instant;
+
+use jobs::book::{BookOutbox, Outcome};
+use jobs::push::push_as_run;
+use jobs::stripe::Outbox as _;
 
 use crate::check::check;
 use crate::place::{Kind, runtime};
@@ -45,7 +52,7 @@ fn a_period_is_closed_pushed_and_reconciled() {
     assert!(messages.contains("0 differences"), "{differences}{messages}");
     run(&round, &["reconcile", "--period", &period], 0);
     let (runs, _) = run(&round, &["runs", "--format", "csv"], 0);
-    for job in ["compact", "rate", "issue", "push", "reconcile"] {
+    for job in ["close", "compact", "rate", "issue", "push", "reconcile"] {
         assert!(runs.contains(&format!(",{job},")), "{runs}");
     }
     tamper(&round);
@@ -140,6 +147,102 @@ fn without_a_key_nothing_is_begun() {
     }
     let (runs, _) = run(&round, &["runs", "--format", "csv"], 0);
     assert_eq!(runs.lines().count(), 1, "{runs}");
+}
+
+/// A close that tells Stripe compares in the end: exit code 4 if Stripe has something else than we do.
+#[test]
+fn a_close_ends_with_a_comparison() {
+    let runtime = runtime();
+    let template = Template::new(8);
+    let round = template.round(&runtime, Kind::Sqlite);
+    let period = round.period();
+    let close =
+        ["close", "--period", &period, "--grace", "0 s", "--without-papers", "--push", "--format", "csv"];
+    let (_, messages) = run(&round, &close, 0);
+    assert!(messages.contains(" 0 differences"), "{messages}");
+    round.fake.state().items.retain(|item| item.id != "ii_0");
+    let (differences, messages) = run(&round, &close, 4);
+    assert!(differences.contains("invoice_item is missing"), "{differences}{messages}");
+    let (runs, _) = run(&round, &["runs", "--job", "close", "--format", "csv"], 0);
+    let outcomes: Vec<bool> = runs.lines().skip(1).map(|run| run.contains("done_with_rejects")).collect();
+    assert_eq!(outcomes, [true, false], "{runs}");
+    let (runs, _) = run(&round, &["runs", "--job", "reconcile", "--format", "csv"], 0);
+    assert_eq!(runs.lines().count(), 3, "{runs}");
+}
+
+/// Stripe took the events and has counted none yet: that is no difference for who asks about what is settled.
+#[test]
+fn what_stripe_has_not_counted_yet_is_left_out_where_that_is_wanted() {
+    let runtime = runtime();
+    let template = Template::new(8);
+    let round = template.round(&runtime, Kind::Sqlite);
+    let period = round.period();
+    run(&round, &["close", "--period", &period, "--grace", "0 s", "--without-papers", "--push"], 0);
+    for event in &mut round.fake.state().events {
+        event.value = 0;
+    }
+    run(&round, &["reconcile"], 4);
+    run(&round, &["reconcile", "--settled"], 0);
+}
+
+/// When something was first sent decides on every machine whether it may be sent again, so all go by the book's clock.
+#[test]
+fn when_a_record_was_sent_is_told_by_the_books_clock() {
+    let runtime = runtime();
+    let template = Template::new(4);
+    let round = template.round(&runtime, Kind::Sqlite);
+    let period = round.period();
+    run(&round, &["close", "--period", &period, "--grace", "0 s", "--without-papers"], 0);
+    runtime.block_on(async {
+        let hours_us = 2 * 3_600_000_000;
+        let now_us = jiff::Timestamp::now().as_microsecond() + hours_us;
+        let book = round.place().open().await.with_clock(Arc::new(AtomicI64::new(now_us)));
+        let pushed = push_as_run(&book, &round.config(), false).await.unwrap();
+        assert!(pushed.drained.attempts > 0 && pushed.refused.is_empty(), "{pushed:?}");
+        for record in BookOutbox::new(&book).list(None).await.unwrap() {
+            let ahead_us = record.first_sent_us.unwrap() - now_us;
+            assert!(ahead_us.abs() < hours_us / 4, "{}: {ahead_us} us from the book's time", record.key);
+        }
+        book.close().await.unwrap();
+    });
+}
+
+/// A service manager asks a close to stop: it says so, is recorded, and the next goes on.
+#[test]
+fn a_close_stops_between_its_steps_when_it_is_asked_to() {
+    let runtime = runtime();
+    let template = Template::new(24);
+    let undisturbed = template.round(&runtime, Kind::Sqlite);
+    let started = Instant::now();
+    undisturbed.finish(false);
+    let length = started.elapsed();
+    let mut interrupted = 0;
+    for part in 1..=8 {
+        let round = template.round(&runtime, Kind::Sqlite);
+        let mut process = round.close(false, &[]);
+        if process.ended_within(length * part / 9).is_some() {
+            continue;
+        }
+        process.signal("TERM");
+        let status = process.end();
+        // Before it listens, the signal ends it as it ends any process.
+        let is_early = std::os::unix::process::ExitStatusExt::signal(&status) == Some(15);
+        let outcomes: Vec<Outcome> = runtime.block_on(async {
+            let book = round.place().open().await;
+            let runs = book.runs(None, 100).await.unwrap();
+            book.close().await.unwrap();
+            runs.into_iter().map(|run| run.outcome).collect()
+        });
+        if !is_early && status.code() != Some(0) {
+            assert_eq!(status.code(), Some(75), "{}", process.log_end());
+            assert!(!outcomes.contains(&Outcome::Running), "{outcomes:?}");
+            assert!(outcomes.contains(&Outcome::Interrupted), "{outcomes:?}");
+            interrupted += 1;
+        }
+        round.finish(false);
+        check(&round, &format!("asked to stop after {part} parts of nine"));
+    }
+    assert!(interrupted > 0, "none was interrupted");
 }
 
 /// Every request is accepted by Stripe's own stand-in, which remembers nothing: what reads back what it sent needs somebody

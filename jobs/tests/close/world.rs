@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan as _};
+use jobs::config::Config;
 
 use crate::fake::{Fake, HandClock, KEY};
 use crate::place::{Kind, Place};
@@ -227,6 +228,13 @@ impl Template {
         Some(n)
     }
 
+    /// Compacts the lake, once for all rounds.
+    pub fn compact(&self) {
+        let output = self.command(self.folder.path()).arg("compact").output().unwrap();
+        let messages = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "contradicted events are rejected: {messages}");
+    }
+
     /// A copy of everything, with a book and a Stripe of its own.
     pub fn round<'t>(&'t self, runtime: &'t tokio::runtime::Runtime, kind: Kind) -> Round<'t> {
         let place = runtime.block_on(Place::new(kind));
@@ -354,6 +362,17 @@ impl Round<'_> {
             .env("METERHOUSE_STRIPE_URL", format!("http://{}", self.fake.address))
             .env("METERHOUSE_STRIPE_CALLS_PER_SECOND", "100000");
         command
+    }
+
+    /// The settings of this round's commands.
+    pub fn config(&self) -> Config {
+        let command = self.command(&[]);
+        let set = command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.to_str()?.to_owned())));
+        let none = self.folder().join("meterhouse.toml");
+        std::fs::write(&none, "").unwrap();
+        Config::load(Some(&none), &set.collect()).unwrap()
     }
 
     pub fn start(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Process {

@@ -5,6 +5,7 @@ mod causes;
 mod credit_notes;
 mod credits;
 mod cycles;
+mod last;
 mod meanwhile;
 mod random;
 mod unbilled;

@@ -68,6 +68,14 @@ impl Outbox for Yielding<'_> {
         with_yields!(self.0.list(state))
     }
 
+    async fn counts(&self) -> Result<std::collections::BTreeMap<RecordState, u64>, OutboxError> {
+        with_yields!(self.0.counts())
+    }
+
+    async fn waiting_because(&self) -> Result<Option<String>, OutboxError> {
+        with_yields!(self.0.waiting_because())
+    }
+
     async fn next_due_us(&self) -> Result<Option<i64>, OutboxError> {
         with_yields!(self.0.next_due_us())
     }

@@ -1,5 +1,6 @@
 //! An outbox with few connections, each of which a call keeps while others wait: the driver must not wait for itself.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jobs::stripe::outbox::Claim;
@@ -44,7 +45,17 @@ impl Outbox for Pooled {
     }
 
     async fn list(&self, state: Option<RecordState>) -> Result<Vec<StripeRecord>, OutboxError> {
+        // It grows for ever.
+        assert!(state.is_some(), "a push must not read the whole outbox");
         with_connection!(self, self.outbox.list(state))
+    }
+
+    async fn counts(&self) -> Result<BTreeMap<RecordState, u64>, OutboxError> {
+        with_connection!(self, self.outbox.counts())
+    }
+
+    async fn waiting_because(&self) -> Result<Option<String>, OutboxError> {
+        with_connection!(self, self.outbox.waiting_because())
     }
 
     async fn next_due_us(&self) -> Result<Option<i64>, OutboxError> {

@@ -17,6 +17,32 @@ pub enum PeriodChoice {
     Day(Date),
 }
 
+/// Which of the periods that start in a month are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PeriodFilter {
+    #[default]
+    All,
+    /// Those in which a day of the tenant's calendar lies.
+    OfDay(Date),
+    /// Those that ended last by an instant.
+    LastEnded { by_us: i64 },
+}
+
+impl PeriodFilter {
+    /// The only period of a cycle that is meant, whichever month it starts in; none where all are.
+    pub fn period(self, cycle: &BillingCycle, zone: &TimeZone) -> Result<Option<Period>, PeriodError> {
+        match self {
+            Self::All => Ok(None),
+            Self::OfDay(day) => cycle.period_of_day(day, zone).map(Some),
+            Self::LastEnded { by_us } => cycle.last_ended(by_us, zone).map(Some),
+        }
+    }
+
+    pub fn holds(self, period: &Period, cycle: &BillingCycle, zone: &TimeZone) -> Result<bool, PeriodError> {
+        Ok(self.period(cycle, zone)?.is_none_or(|meant| meant == *period))
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{text:?} is no period: write a month like 2026-01, or a day like 2026-01-15 for the period that it lies in"
@@ -31,6 +57,12 @@ impl PeriodChoice {
             Self::Month(first) => cycle.period_starting_in(*first, zone),
             Self::Day(day) => cycle.period_of_day(*day, zone).map(Some),
         }
+    }
+
+    /// The month in which a period starts.
+    pub fn month_of(period: &Period) -> Self {
+        let start: Date = period.name.parse().expect("a period's name is its first day");
+        Self::Month(start.first_of_month())
     }
 
     /// The months from one to another, both included; nothing where they are no months in order.
@@ -102,6 +134,35 @@ mod tests {
             let period = choice.period(&cycle, &time_zone(zone).unwrap()).unwrap();
             let named = period.as_ref().map(|period| (period.name.as_str(), period.end_date.as_str()));
             assert_eq!(named, expected, "{text} {cycle:?} {zone}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn the_period_that_ended_last_is_the_tenants_own() {
+        let monthly = BillingCycle::CALENDAR_MONTH;
+        let quarterly = BillingCycle { months: 3, phase: 1, anchor_day: 10 };
+        let cases = [
+            ("2026-02-10T12:00:00Z", monthly, "UTC", ("2026-01-01", "2026-02-01")),
+            ("2026-01-31T23:59:59Z", monthly, "UTC", ("2025-12-01", "2026-01-01")),
+            // An end belongs to the next period.
+            ("2026-02-01T00:00:00Z", monthly, "UTC", ("2026-01-01", "2026-02-01")),
+            ("2026-02-01T00:00:00Z", monthly, "America/New_York", ("2025-12-01", "2026-01-01")),
+            ("2026-01-31T18:15:00Z", monthly, "Asia/Kathmandu", ("2026-01-01", "2026-02-01")),
+            ("2026-02-10T12:00:00Z", BillingCycle::anniversary(15), "UTC", ("2025-12-15", "2026-01-15")),
+            ("2026-02-15T00:00:00Z", BillingCycle::anniversary(15), "UTC", ("2026-01-15", "2026-02-15")),
+            ("2026-03-01T00:00:00Z", BillingCycle::anniversary(31), "UTC", ("2026-01-31", "2026-02-28")),
+            ("2026-03-01T00:00:00Z", quarterly, "UTC", ("2025-11-10", "2026-02-10")),
+        ];
+        for (instant, cycle, zone, expected) in cases {
+            let by_us = instant.parse::<jiff::Timestamp>().unwrap().as_microsecond();
+            let (zone, last) = (time_zone(zone).unwrap(), PeriodFilter::LastEnded { by_us });
+            let period = last.period(&cycle, &zone).unwrap().unwrap();
+            assert_eq!((period.name.as_str(), period.end_date.as_str()), expected, "{instant} {cycle:?}");
+            assert!(period.span.end_us <= by_us);
+            assert!(last.holds(&period, &cycle, &zone).unwrap());
+            let next = cycle.period_after(&period, &zone).unwrap();
+            assert!(!last.holds(&next, &cycle, &zone).unwrap() && next.span.end_us > by_us);
         }
     }
 

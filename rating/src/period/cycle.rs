@@ -125,6 +125,11 @@ impl BillingCycle {
         self.period_containing(last_us, zone)
     }
 
+    /// The period that ended last by an instant.
+    pub fn last_ended(&self, by_us: i64, zone: &TimeZone) -> Result<Period, PeriodError> {
+        self.period_before(&self.period_containing(by_us, zone)?, zone)
+    }
+
     pub fn validate(&self) -> Result<(), PeriodError> {
         let possible = (1..=120).contains(&self.months)
             && self.phase < self.months

@@ -9,7 +9,7 @@ mod cycle;
 mod span;
 mod zone;
 
-pub use choice::{PeriodChoice, UnknownPeriod};
+pub use choice::{PeriodChoice, PeriodFilter, UnknownPeriod};
 pub use cycle::{BillingCycle, Period, PeriodError};
 pub use span::Span;
 pub use zone::{TimeZone, UnknownTimeZone, time_zone};

@@ -145,7 +145,9 @@ fn records_that_are_deleted_on_a_broker_stop_ingest() {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&topic, partition, Offset::Offset(before)).unwrap();
         let deleted = world.runtime.block_on(admin.delete_records(&list, &AdminOptions::new())).unwrap();
-        deleted.elements().iter().for_each(|element| element.error().unwrap());
+        for element in deleted.elements() {
+            element.error().unwrap();
+        }
     };
     let report = world.ingest(&[&topic], vec![]).unwrap();
     assert_eq!(report.counts.messages, 100);

@@ -101,7 +101,9 @@ fn poison_is_refused_with_its_reason_and_holds_nothing_up() {
     assert_eq!((world.rows(Table::UsageEvents), world.rows(Table::RejectedMessages)), (each + 3, each));
 
     let mut expected: BTreeMap<&str, u64> = BTreeMap::new();
-    poisons.iter().for_each(|poison| *expected.entry(poison.reason).or_default() += PARTITIONS as u64);
+    for poison in &poisons {
+        *expected.entry(poison.reason).or_default() += PARTITIONS as u64;
+    }
     let query = RejectQuery { samples: 20, preview_characters: 60, ..RejectQuery::default() };
     let found = world.runtime.block_on(rejects(&world.lake(), &query)).unwrap();
     let counts: BTreeMap<&str, u64> = found.iter().map(|it| (it.reason.as_str(), it.count)).collect();

@@ -73,7 +73,7 @@ impl World {
     }
 
     pub fn flush(&self) {
-        self.producer.flush(Duration::from_secs(60)).unwrap();
+        self.producer.flush(Duration::from_mins(1)).unwrap();
     }
 
     pub fn lake(&self) -> Lake {

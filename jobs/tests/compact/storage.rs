@@ -139,10 +139,11 @@ fn a_day_that_cannot_be_read_does_not_hold_up_the_others() {
 /// whether they fit into memory.
 #[test]
 fn a_day_that_is_gone_or_damaged_holds_up_neither_those_before_nor_those_after_it() {
-    let harms: [(&str, fn(&Path)); 2] = [
+    type Harm = fn(&Path);
+    let harms: [(&str, Harm); 2] = [
         ("gone", |path| std::fs::remove_file(path).unwrap()),
         ("damaged", |path| {
-            std::fs::write(path, vec![7; std::fs::metadata(path).unwrap().len() as usize]).unwrap()
+            std::fs::write(path, vec![7; std::fs::metadata(path).unwrap().len() as usize]).unwrap();
         }),
     ];
     for (name, harm) in harms {

@@ -18,6 +18,7 @@ use sql::lake::Table;
 use crate::columns::RejectedColumns;
 use crate::day_file::FileKind;
 use crate::decode::{Decoded, Decoder};
+use crate::encoder_queue::EncoderSender;
 use crate::open_days::OpenDays;
 use crate::raw_message::{Coordinates, Headers, RawMessage};
 use crate::settings::IngestSettings;
@@ -79,7 +80,12 @@ impl PartitionName {
     pub fn application(&self) -> Option<String> {
         // No topic's name holds a colon.
         let is_file = self.topic.starts_with(FILE_PREFIX);
-        (!is_file).then(|| format!("meterhouse/kafka/{}/{}", self.topic, self.partition))
+        (!is_file).then(|| format!("{}{}", Self::applications_of(&self.topic), self.partition))
+    }
+
+    /// What the names of a topic's partitions begin with there, and no other topic's.
+    pub fn applications_of(topic: &str) -> String {
+        format!("meterhouse/kafka/{topic}/")
     }
 
     /// The name under which the reject table counts `Unfinished::rounds`.
@@ -240,7 +246,7 @@ pub struct Batcher {
     last: usize,
     counts: Counts,
     opened: Option<Instant>,
-    encoder: Sender<ToEncoder>,
+    encoder: EncoderSender,
     encoded_bytes: EncodedBytes,
 }
 
@@ -258,7 +264,7 @@ struct OpenRows<'b, 'm> {
     /// A day whose columns are full.
     full_day: Option<i32>,
     open_days_max: usize,
-    encoder: &'b Sender<ToEncoder>,
+    encoder: &'b EncoderSender,
     /// Whether the encoder took all that was handed on meanwhile.
     handed_on: Result<(), EncoderStopped>,
 }
@@ -306,7 +312,7 @@ impl Batcher {
     pub fn new(
         catalog: &Catalog,
         settings: &IngestSettings,
-        encoder: Sender<ToEncoder>,
+        encoder: EncoderSender,
         encoded_bytes: EncodedBytes,
     ) -> Self {
         Self {
@@ -426,7 +432,7 @@ impl Batcher {
     }
 
     fn send(&self, message: ToEncoder) -> Result<(), EncoderStopped> {
-        self.encoder.send(message).map_err(|_| EncoderStopped)
+        self.encoder.send(message)
     }
 
     /// Whether the batch should be committed now, by its age or its size.

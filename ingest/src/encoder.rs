@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrow::array::RecordBatch;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
 use parquet::errors::ParquetError;
 use sql::lake::Table;
 
 use crate::batch::{EncodedBytes, Seal, ToEncoder};
 use crate::day_file::{DayFileWriter, FileKind, FinishedFile};
+use crate::encoder_queue::EncoderReceiver;
 
 /// A batch whose files are whole, ready to be stored and committed.
 #[derive(Debug)]
@@ -26,13 +27,14 @@ type WriterKey = (Table, i32, FileKind);
 
 /// Encodes until the reading thread hangs up.
 pub fn encode(
-    from_batcher: &Receiver<ToEncoder>,
+    from_batcher: &EncoderReceiver,
     to_committer: &Sender<SealedBatch>,
     mut encoded_bytes: EncodedBytes,
     open_files_max: usize,
 ) -> Result<(), ParquetError> {
     let mut files = OpenFiles::default();
-    for message in from_batcher {
+    // What is written has its room until then.
+    while let Some((message, _place)) = from_batcher.receive() {
         match message {
             ToEncoder::Rows { table, day, kind, rows } => {
                 let bytes = files.write((table, day, kind), &rows, open_files_max)?;

@@ -26,6 +26,7 @@ pub mod commit;
 pub mod committer;
 pub mod day_file;
 pub mod encoder;
+pub mod encoder_queue;
 mod open_days;
 pub mod sorted_file;
 pub mod unfinished;

@@ -1,11 +1,11 @@
 //! The columns of each day that a batch has rows of, and how much they hold together.
 
-use crossbeam_channel::Sender;
 use sql::lake::Table;
 
 use crate::batch::{EncoderStopped, ToEncoder};
 use crate::columns::UsageColumns;
 use crate::day_file::FileKind;
+use crate::encoder_queue::EncoderSender;
 use crate::event::UsageEvent;
 use crate::raw_message::Coordinates;
 use crate::timestamp::day_of;
@@ -81,17 +81,17 @@ impl OpenDays {
         (rows, is_full.then_some(day))
     }
 
-    pub fn hand_on_day(&mut self, day: i32, encoder: &Sender<ToEncoder>) -> Result<(), EncoderStopped> {
+    pub fn hand_on_day(&mut self, day: i32, encoder: &EncoderSender) -> Result<(), EncoderStopped> {
         let place = self.days.iter().rposition(|open| open.day == day);
         place.map_or(Ok(()), |place| self.hand_on_at(place, encoder))
     }
 
     /// Hands on what all days hold, and closes them.
-    pub fn hand_on(&mut self, encoder: &Sender<ToEncoder>) -> Result<(), EncoderStopped> {
+    pub fn hand_on(&mut self, encoder: &EncoderSender) -> Result<(), EncoderStopped> {
         (0..self.days.len()).try_for_each(|place| self.hand_on_at(place, encoder))
     }
 
-    fn hand_on_at(&mut self, place: usize, encoder: &Sender<ToEncoder>) -> Result<(), EncoderStopped> {
+    fn hand_on_at(&mut self, place: usize, encoder: &EncoderSender) -> Result<(), EncoderStopped> {
         let open = &mut self.days[place];
         if open.columns.rows() == 0 {
             return Ok(());
@@ -100,7 +100,7 @@ impl OpenDays {
         self.bytes -= std::mem::take(&mut open.bytes);
         let (day, kind, rows) = (open.day, self.kind, open.columns.finish());
         let chunk = ToEncoder::Rows { table: Table::UsageEvents, day, kind, rows };
-        encoder.send(chunk).map_err(|_| EncoderStopped)
+        encoder.send(chunk)
     }
 
     /// Forgets all days and their rows.

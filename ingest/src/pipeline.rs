@@ -19,11 +19,14 @@ use crate::batch::{Batcher, Counts, EncodedBytes, EncoderStopped};
 use crate::commit::{CommitError, TableLog};
 use crate::committer::{Committer, LakeLogs, Outcome};
 use crate::encoder::encode;
+use crate::encoder_queue::encoder_queue;
 use crate::metrics::Metrics;
 use crate::settings::IngestSettings;
 
 /// Chunks of rows that may wait for the encoder.
 const CHUNKS_WAITING: usize = 32;
+/// So many bytes of them at most.
+const BYTES_WAITING: usize = 128 * 1024 * 1024;
 /// How often whoever waits for a commit looks whether the other threads still work.
 const STOPPED_LOOK: Duration = Duration::from_millis(100);
 
@@ -106,7 +109,7 @@ impl Pipeline {
         })?;
         let generation = Arc::new(AtomicU64::new(0));
         let encoded_bytes = EncodedBytes::default();
-        let (to_encoder, from_batcher) = bounded(CHUNKS_WAITING);
+        let (to_encoder, from_batcher) = encoder_queue(CHUNKS_WAITING, BYTES_WAITING);
         let (to_committer, from_encoder) = bounded(1);
         // A source may be slow to look, and the committer must never wait for it.
         let (to_source, outcomes) = unbounded();

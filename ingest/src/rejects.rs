@@ -132,12 +132,11 @@ pub async fn rejects(lake: &Lake, query: &RejectQuery) -> Result<Vec<RejectSumma
 /// them.
 pub(crate) async fn taken_in(lake: &Lake, files: &[DataFile]) -> Result<HashSet<String>, LakeError> {
     let replaying = files.iter().filter(|file| FileKind::of(&file.path) == FileKind::Replaying);
-    let guards: Vec<String> = replaying.clone().map(|file| guard(&file.path)).collect();
     let usage = lake.table(Table::UsageEvents);
-    if guards.is_empty() || !usage.exists().await? {
+    if replaying.clone().next().is_none() || !usage.exists().await? {
         return Ok(HashSet::new());
     }
-    let (_, set) = usage.transaction_versions(&guards).await?;
+    let (_, set) = usage.positions().await?;
     Ok(replaying.filter(|file| set.contains_key(&guard(&file.path))).map(|file| file.path.clone()).collect())
 }
 

@@ -269,6 +269,21 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_of_many_partitions_far_away_is_healthy() {
+        let cluster = rdkafka::mocking::MockCluster::new(1).unwrap();
+        cluster.create_topic("usage", 256, 1).unwrap();
+        // Each request takes so long that 256 of them would take 13 seconds.
+        cluster.broker_round_trip_time(1, Duration::from_millis(50)).unwrap();
+        let config = config(&[
+            ("METERHOUSE_KAFKA_BROKERS", cluster.bootstrap_servers()),
+            ("METERHOUSE_KAFKA_TOPICS", "usage".to_owned()),
+        ]);
+        let findings = kafka::examine(&config);
+        assert_eq!(status_of(&findings, "topic usage"), Status::Ok, "{findings:#?}");
+        assert!(findings[1].found.starts_with("256 partitions, 0 messages"), "{findings:#?}");
+    }
+
+    #[test]
     fn sizes_for_people() {
         assert_eq!(gib(3 << 29), "1.5 GiB");
         assert_eq!(gib(1 << 20), "0.0 GiB");

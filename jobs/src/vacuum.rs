@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use ::ingest::commit::{Commit, ForeignEntry, Position, TableLog, VACUUMED_BEFORE};
+use ::ingest::commit::{CLOCKS_DIFFER, Commit, ForeignEntry, Position, TableLog, VACUUMED_BEFORE};
 use anyhow::{Context, Result, bail};
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
@@ -181,7 +181,9 @@ fn progress_bar() -> ProgressBar {
 pub async fn refuse_older(handle: &TableHandle, cutoff: Timestamp) -> Result<()> {
     let mut log = TableLog::open(handle.clone()).await?;
     let expected = log.positions(&[VACUUMED_BEFORE.to_owned()]).await?[VACUUMED_BEFORE];
-    let next = cutoff.as_millisecond();
+    // Writers refuse what is older than this and a while more. What is stored from now on is safe from this vacuum, however
+    // little it keeps.
+    let next = cutoff.min(Timestamp::now() - CLOCKS_DIFFER).as_millisecond();
     if expected.is_some_and(|known| known >= next) {
         return Ok(());
     }

@@ -106,3 +106,40 @@ fn every_module_says_what_it_is_for() {
         }
     }
 }
+
+/// The fuzz targets are built by themselves, so that nobody notices at once when a parser that they mount moves, or uses a
+/// library that they lack.
+#[test]
+fn fuzz_targets_find_the_parsers_and_what_these_use() {
+    let folder = root().join("ingest/fuzz");
+    let text = fs::read_to_string(folder.join("src/lib.rs")).unwrap();
+    let mounted: Vec<PathBuf> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("#[path = \"")?.strip_suffix("\"]"))
+        .map(|path| folder.join("src").join(path))
+        .collect();
+    assert!(mounted.len() > 8, "{mounted:?}");
+    let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    let ingest = fs::read_to_string(root().join("ingest/Cargo.toml")).unwrap();
+    let libraries = ingest.lines().filter_map(|line| line.strip_suffix(".workspace = true"));
+    let lacking: Vec<String> = libraries
+        .filter(|library| !manifest.contains(&format!("\n{library} = ")) && *library != "sql")
+        .map(|library| format!("use {}", library.replace('-', "_")))
+        .collect();
+    for path in mounted {
+        assert!(path.is_file(), "{} is mounted, but not there", path.display());
+        let mut files = vec![path.clone()];
+        if path.ends_with("mod.rs") {
+            rust_files(path.parent().unwrap(), &mut files);
+        }
+        for file in files.iter().filter(|file| !file.components().any(|part| part.as_os_str() == "tests")) {
+            let code = fs::read_to_string(file).unwrap();
+            let missing = lacking.iter().find(|library| {
+                code.lines().any(|line| {
+                    line.strip_prefix(library.as_str()).is_some_and(|rest| rest.starts_with([':', ';']))
+                })
+            });
+            assert!(missing.is_none(), "{} has `{}`", file.display(), missing.unwrap());
+        }
+    }
+}

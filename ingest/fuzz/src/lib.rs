@@ -21,7 +21,7 @@ pub mod decode;
 pub mod event;
 #[path = "../../src/decode/tests/generated.rs"]
 pub mod generated;
-#[path = "../../src/json.rs"]
+#[path = "../../src/json/mod.rs"]
 pub mod json;
 #[path = "../../src/decode/tests/message.rs"]
 pub mod message;

@@ -2,15 +2,14 @@
 
 use std::fmt::Write as _;
 
-use crossbeam_channel::{Receiver, unbounded};
-
 use super::*;
+use crate::encoder_queue::{EncoderReceiver, encoder_queue};
 
 /// A batcher that reads a partition from its first offset on, and what it hands on.
-fn batcher() -> (Batcher, Receiver<ToEncoder>) {
+fn batcher() -> (Batcher, EncoderReceiver) {
     let meter = "{ kind: gauge, event_type: t, value: $.n, unit: byte }";
     let catalog = Catalog::parse(&format!("catalog: c\nmeters:\n  m: {meter}\n"), "c.yaml").unwrap();
-    let (encoder, handed_on) = unbounded();
+    let (encoder, handed_on) = encoder_queue(10_000, usize::MAX);
     let mut batcher = Batcher::new(&catalog, &IngestSettings::default(), encoder, EncodedBytes::default());
     let name = PartitionName { topic: "usage".into(), partition: 0 };
     batcher.assign([(name, PartitionState::starting_at(0))]);
@@ -38,12 +37,12 @@ fn take(batcher: &mut Batcher, offset: i64, payload: &str) {
 }
 
 /// The rows and bytes of each chunk that was handed on.
-fn chunks(handed_on: &Receiver<ToEncoder>) -> Vec<(usize, usize)> {
+fn chunks(handed_on: &EncoderReceiver) -> Vec<(usize, usize)> {
     let chunk = |message| match message {
         ToEncoder::Rows { rows, .. } => Some((rows.num_rows(), rows.get_array_memory_size())),
         ToEncoder::Seal(_) | ToEncoder::Discard(_) => None,
     };
-    handed_on.try_iter().filter_map(chunk).collect()
+    handed_on.drain().filter_map(chunk).collect()
 }
 
 #[test]

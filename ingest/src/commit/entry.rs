@@ -50,6 +50,7 @@ pub(super) fn write_entry(
 pub struct ForeignEntry {
     commit_id: Option<String>,
     pub positions: Vec<(String, i64)>,
+    pub added: Vec<String>,
     pub removed: Vec<String>,
     /// The table's schema, settings or protocol changed.
     pub changes_table: bool,
@@ -62,6 +63,7 @@ impl ForeignEntry {
             let action: EntryLine = serde_json::from_slice(line)?;
             entry.changes_table |= action.meta_data.is_some() || action.protocol.is_some();
             entry.positions.extend(action.txn.map(|txn| (txn.app_id, txn.version)));
+            entry.added.extend(action.add.map(|add| add.path));
             entry.removed.extend(action.remove.map(|remove| remove.path));
             let id = action.commit_info.as_ref().and_then(|info| info.get(COMMIT_ID)).and_then(Value::as_str);
             entry.commit_id = entry.commit_id.or(id.map(str::to_owned));
@@ -78,7 +80,8 @@ impl ForeignEntry {
 #[serde(rename_all = "camelCase")]
 struct EntryLine {
     txn: Option<EntryTransaction>,
-    remove: Option<EntryRemove>,
+    add: Option<EntryFile>,
+    remove: Option<EntryFile>,
     commit_info: Option<Value>,
     meta_data: Option<serde::de::IgnoredAny>,
     protocol: Option<serde::de::IgnoredAny>,
@@ -92,6 +95,6 @@ struct EntryTransaction {
 }
 
 #[derive(Deserialize)]
-struct EntryRemove {
+struct EntryFile {
     path: String,
 }

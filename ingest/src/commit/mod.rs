@@ -20,6 +20,10 @@ pub use table_log::{Commit, CommitError, Committed, LogSettings, Position, Table
 /// it slept between storing the file and committing it.
 pub const VACUUMED_BEFORE: &str = "meterhouse/vacuumed-before-ms";
 
+/// By so much the clock of a writer may be ahead of the store's: files that are younger by less than this than what was
+/// vacuumed are refused, too.
+pub const CLOCKS_DIFFER: std::time::Duration = std::time::Duration::from_mins(5);
+
 /// The position that every commit moves by one which takes rows out of a table, so that of two owners at
 /// once only one succeeds.
 pub const MAINTENANCE: &str = "meterhouse/maintenance";

@@ -10,18 +10,16 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use serde_json::Value;
-use sql::lake::{LakeError, TableHandle};
+use sql::lake::{LakeError, Positions, TableHandle};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::entry::{ForeignEntry, write_entry};
-use super::{MAINTENANCE, VACUUMED_BEFORE};
+use super::{CLOCKS_DIFFER, MAINTENANCE, VACUUMED_BEFORE};
 use crate::crash_point::crash_point;
 use crate::day_file::FinishedFile;
 
 const UPLOADS_AT_ONCE: usize = 8;
-/// By so much the clock of a writer may be ahead of the store's.
-const CLOCKS_DIFFER_MS: i64 = 5 * 60 * 1000;
 /// The longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -181,9 +179,8 @@ pub struct TableLog {
     handle: TableHandle,
     settings: LogSettings,
     version: u64,
-    positions: HashMap<String, i64>,
-    /// Applications whose absence from `positions` means that they never committed.
-    known: HashSet<String>,
+    /// Who is not among them never committed.
+    positions: Positions,
     /// A checkpoint that is being written beside the commits.
     checkpoint: Option<JoinHandle<()>>,
 }
@@ -196,9 +193,8 @@ impl TableLog {
 
     pub async fn open_with(handle: TableHandle, settings: LogSettings) -> Result<Self, CommitError> {
         handle.create_if_missing().await?;
-        let known = [VACUUMED_BEFORE.to_owned()];
-        let (version, positions) = handle.transaction_versions(&known).await?;
-        Ok(Self { handle, settings, version, positions, known: HashSet::from(known), checkpoint: None })
+        let (version, positions) = handle.positions().await?;
+        Ok(Self { handle, settings, version, positions, checkpoint: None })
     }
 
     pub fn handle(&self) -> &TableHandle {
@@ -215,33 +211,39 @@ impl TableLog {
         &mut self,
         applications: &[String],
     ) -> Result<HashMap<String, Option<i64>>, CommitError> {
-        let unknown: Vec<String> =
-            applications.iter().filter(|name| !self.known.contains(*name)).cloned().collect();
-        if !unknown.is_empty() {
-            let (version, found) = self.handle.transaction_versions(&unknown).await?;
-            // Bring the rest up to that version first; what was just read is at least as new.
-            while self.version < version && self.read_next().await?.is_some() {}
-            self.positions.extend(found);
-            self.known.extend(unknown);
-        }
-        while self.read_next().await?.is_some() {}
+        self.read_on().await?;
         let stand = |name: &String| (name.clone(), self.positions.get(name).copied());
         Ok(applications.iter().map(stand).collect())
+    }
+
+    /// Whether an application whose name begins like this has come anywhere, by what was read of the log so far.
+    pub fn knows_any(&self, prefix: &str) -> bool {
+        self.positions.keys().any(|application| application.starts_with(prefix))
+    }
+
+    /// Reads what others have committed since.
+    pub async fn read_on(&mut self) -> Result<(), CommitError> {
+        while self.read_next().await?.is_some() {}
+        Ok(())
     }
 
     /// Reads the next entry, if there is one.
     async fn read_next(&mut self) -> Result<Option<ForeignEntry>, CommitError> {
         let version = self.version + 1;
-        let Some(bytes) = self.read_entry(version).await? else { return Ok(None) };
-        let table = self.handle.table().name();
-        let entry =
-            ForeignEntry::parse(&bytes).map_err(|source| CommitError::Entry { table, version, source })?;
+        let Some(entry) = self.entry(version).await? else { return Ok(None) };
         if entry.changes_table {
-            return Err(CommitError::TableChanged(table, version));
+            return Err(CommitError::TableChanged(self.handle.table().name(), version));
         }
         self.version = version;
         self.positions.extend(entry.positions.iter().cloned());
         Ok(Some(entry))
+    }
+
+    /// What an entry of the log says, if it is there.
+    pub async fn entry(&self, version: u64) -> Result<Option<ForeignEntry>, CommitError> {
+        let Some(bytes) = self.read_entry(version).await? else { return Ok(None) };
+        let table = self.handle.table().name();
+        ForeignEntry::parse(&bytes).map(Some).map_err(|source| CommitError::Entry { table, version, source })
     }
 
     async fn read_entry(&self, version: u64) -> Result<Option<Bytes>, CommitError> {
@@ -310,7 +312,7 @@ impl TableLog {
 
     /// Whether a commit could land by what the log says now.
     pub async fn check(&mut self, commit: &Commit) -> Result<(), CommitError> {
-        while self.read_next().await?.is_some() {}
+        self.read_on().await?;
         self.check_positions(commit)
     }
 
@@ -352,7 +354,7 @@ impl TableLog {
     /// A file that no version names yet must not be so old that a vacuum takes it for garbage.
     fn check_ages(&self, commit: &Commit) -> Result<(), CommitError> {
         let Some(vacuumed_before_ms) = self.positions.get(VACUUMED_BEFORE) else { return Ok(()) };
-        let young_from_ms = vacuumed_before_ms.saturating_add(CLOCKS_DIFFER_MS);
+        let young_from_ms = vacuumed_before_ms.saturating_add(CLOCKS_DIFFER.as_millis() as i64);
         let is_old =
             |action: &&Action| matches!(action, Action::Add(add) if add.modification_time < young_from_ms);
         match commit.actions.iter().find(is_old) {
@@ -370,7 +372,6 @@ impl TableLog {
         self.version = version;
         for position in &commit.positions {
             self.positions.insert(position.application.clone(), position.next);
-            self.known.insert(position.application.clone());
         }
         make_durable(&self.handle, vec![entry_path(version).to_string()]).await?;
         let is_idle = self.checkpoint.as_ref().is_none_or(JoinHandle::is_finished);

@@ -37,6 +37,9 @@ const BATCH_MESSAGES: usize = 256;
 const AHEAD: usize = 2;
 /// So many bytes of it; the processor sees by itself where a longer one goes on.
 const AHEAD_BYTES: usize = 512;
+/// How long librdkafka may take to read on elsewhere.
+const SEEK_PATIENCE: Duration = Duration::from_secs(10);
+const SEEK_PAUSE: Duration = Duration::from_millis(5);
 /// How long messages may wait in a queue that is not forwarded any more.
 const FORWARD_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -86,6 +89,32 @@ impl BatchConsumer {
         self.client.assign(list)
     }
 
+    /// Reads on from other positions, of partitions that are assigned. What was fetched before is dropped.
+    ///
+    /// They are not assigned anew: librdkafka would stop them first, and it ends the process if they are assigned or taken
+    /// away once more before they have stopped.
+    pub fn seek(&mut self, mut list: TopicPartitionList) -> KafkaResult<()> {
+        let started = Instant::now();
+        loop {
+            let sought = self.client.seek_partitions(list, SEEK_PATIENCE)?;
+            // One that was just assigned has not started yet.
+            let mut rest = TopicPartitionList::new();
+            let mut refused = None;
+            for element in sought.elements() {
+                if let Err(error) = element.error() {
+                    rest.add_partition_offset(element.topic(), element.partition(), element.offset())?;
+                    refused = Some(error);
+                }
+            }
+            match refused {
+                None => return Ok(()),
+                Some(error) if started.elapsed() > SEEK_PATIENCE => return Err(error),
+                Some(_) => std::thread::sleep(SEEK_PAUSE),
+            }
+            list = rest;
+        }
+    }
+
     pub fn unassign(&mut self) -> KafkaResult<()> {
         self.partitions.clear();
         self.client.unassign()
@@ -121,7 +150,7 @@ impl BatchConsumer {
         match self.client.poll(patience) {
             None => Ok(()),
             Some(Err(error)) => each(Taken::Failed(error)),
-            // Forwarded before it was assigned, no partition's messages come this way. If they did, none would be lost.
+            // Forwarded before it was assigned, no partition's messages come this way.
             // SAFETY: the message is valid while it is borrowed, which ends after the call.
             Some(Ok(message)) => each(Taken::Message(unsafe { raw_message(message.ptr()) })),
         }

@@ -2,19 +2,21 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{CommitMode, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
+use serde_json::json;
 
 use super::batch_consumer::{BatchConsumer, Taken};
 use super::gaps::{AcceptedGap, OffsetGap};
 use super::rebalance::{GroupContext, GroupMember, Request};
 use crate::batch::{PartitionName, PartitionState};
-use crate::commit::CommitError;
+use crate::commit::{Commit, CommitError, Position};
 use crate::committer::{LakeLogs, Outcome};
 use crate::pipeline::{IngestError, IngestReport, IngestRun, Pipeline, now_us};
 use crate::unfinished::{ReadAgain, Unfinished, stored_rejects};
@@ -22,6 +24,8 @@ use crate::unfinished::{ReadAgain, Unfinished, stored_rejects};
 /// How long messages are waited for; batches, stops and the group are looked after in between.
 const PATIENCE: Duration = Duration::from_millis(50);
 const BROKER_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a topic is waited for that must be there.
+const TOPIC_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What to read.
 #[derive(Debug, Clone)]
@@ -43,10 +47,56 @@ pub fn ingest_kafka(run: &IngestRun, source: &KafkaSource) -> Result<IngestRepor
     let client = consumer_settings(source).create_with_context(context);
     let consumer = BatchConsumer::new(GroupMember(client.map_err(kafka("cannot make a consumer"))?));
     let topics: Vec<&str> = source.topics.iter().map(String::as_str).collect();
+    if source.until_end {
+        // The group waits for topics that are not there, so this would never come to an end.
+        topics.iter().try_for_each(|topic| find_topic(&consumer, source, topic))?;
+    }
     consumer.client().subscribe(&topics).map_err(kafka("cannot subscribe"))?;
     let mut reader = Reader { source, consumer, pipeline, ends: HashMap::new(), assigned: false };
     let result = reader.read();
     reader.close(result)
+}
+
+/// Looks whether a topic is there; one that was just made may take a moment.
+fn find_topic(consumer: &BatchConsumer, source: &KafkaSource, topic: &str) -> Result<(), IngestError> {
+    // A pattern finds what there is.
+    if topic.starts_with('^') {
+        return Ok(());
+    }
+    let started = Instant::now();
+    loop {
+        match partitions_of(consumer.client(), topic) {
+            Ok(_) => return Ok(()),
+            Err(KafkaError::MetadataFetch(
+                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
+            )) if started.elapsed() > TOPIC_PATIENCE => {
+                return Err(IngestError::Setting(format!(
+                    "the topic `{topic}` does not exist on {}; make it, or correct its name. (Without --until-end, \
+                     ingest waits until it is there.)",
+                    source.brokers
+                )));
+            }
+            Err(KafkaError::MetadataFetch(
+                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
+            )) => std::thread::sleep(PATIENCE),
+            Err(error) => {
+                return Err(kafka(&format!("cannot ask {} for the topic `{topic}`", source.brokers))(error));
+            }
+        }
+    }
+}
+
+/// The partitions of a topic.
+fn partitions_of(client: &BaseConsumer<GroupContext>, topic: &str) -> KafkaResult<Vec<i32>> {
+    let metadata = client.fetch_metadata(Some(topic), BROKER_PATIENCE)?;
+    let found = metadata.topics().iter().find(|it| it.name() == topic);
+    match found.map(|it| (it.error(), it.partitions())) {
+        Some((None, partitions)) if !partitions.is_empty() => {
+            Ok(partitions.iter().map(MetadataPartition::id).collect())
+        }
+        Some((Some(error), _)) => Err(KafkaError::MetadataFetch(error.into())),
+        Some((None, _)) | None => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)),
+    }
 }
 
 fn consumer_settings(source: &KafkaSource) -> ClientConfig {
@@ -153,11 +203,17 @@ impl Reader<'_> {
         failed.into_iter().try_for_each(|error| self.taking_failed(error))
     }
 
-    fn taking_failed(&self, error: KafkaError) -> Result<(), IngestError> {
+    fn taking_failed(&mut self, error: KafkaError) -> Result<(), IngestError> {
         match error {
             KafkaError::MessageConsumption(
                 RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
-            ) => Err(self.find_gap().map_or_else(|| kafka("the position is gone")(error), IngestError::from)),
+            ) => {
+                // What is in hand may be all that is left of its messages. Once it is committed, the gap also begins where
+                // the lake stands, so that the flag that accepts it says the same.
+                self.pipeline.seal_and_wait()?;
+                self.look_at_outcomes()?;
+                Err(self.find_gap().map_or_else(|| kafka("the position is gone")(error), IngestError::from))
+            }
             KafkaError::MessageConsumptionFatal(_) => Err(kafka("the consumer cannot go on")(error)),
             // librdkafka tries again by itself; a topic may also be about to be made.
             error => {
@@ -244,6 +300,21 @@ impl Reader<'_> {
 
     /// Starts reading partitions where the lake's tables stand.
     fn assign(&mut self, names: Vec<PartitionName>) -> Result<(), IngestError> {
+        let list = self.take_up(names)?;
+        self.consumer.assign(&list).map_err(kafka("cannot take partitions"))?;
+        tracing::info!(partitions = self.ends.len(), "partitions taken");
+        Ok(())
+    }
+
+    /// Reads on where the lake's tables stand, of the partitions that are read already.
+    fn go_back(&mut self, names: Vec<PartitionName>) -> Result<(), IngestError> {
+        let list = self.take_up(names)?;
+        self.consumer.seek(list).map_err(kafka("cannot go back to where the lake stands"))
+    }
+
+    /// Makes the batch ready for partitions, and says where they are to be read from.
+    fn take_up(&mut self, names: Vec<PartitionName>) -> Result<TopicPartitionList, IngestError> {
+        self.begin_topics(&names)?;
         let positions = self.positions(&names)?;
         let watermarks = self.all_watermarks(&names)?;
         let mut list = TopicPartitionList::with_capacity(names.len());
@@ -251,11 +322,11 @@ impl Reader<'_> {
         self.ends.clear();
         let mut to_read = 0;
         for ((name, mut state), (first, end)) in names.into_iter().zip(positions).zip(watermarks) {
-            if let Some(gap) = state.committed.and_then(|next| OffsetGap::find(&name, next, first, end)) {
+            // A partition without a position was added to its topic after that was first read.
+            if let Some(gap) = OffsetGap::find(&name, state.committed.unwrap_or(0), first, end) {
                 self.accept(&gap, &mut state)?;
             }
-            // A partition that was never read starts at the first message that there is.
-            state.next = state.committed.unwrap_or(first);
+            state.next = state.committed.unwrap_or(0);
             list.add_partition_offset(&name.topic, name.partition, Offset::Offset(state.next))
                 .map_err(kafka("cannot set a position"))?;
             to_read += end.saturating_sub(state.next).max(0) as u64;
@@ -264,8 +335,40 @@ impl Reader<'_> {
         }
         self.pipeline.metrics.expect(to_read);
         self.pipeline.batcher.assign(states);
-        self.consumer.assign(&list).map_err(kafka("cannot take partitions"))?;
-        tracing::info!(partitions = self.ends.len(), "partitions taken");
+        Ok(list)
+    }
+
+    /// Commits where each partition of a topic begins that this lake has never read, whoever will read it. A partition that
+    /// stays empty for long would else begin, silently, behind what was deleted meanwhile.
+    fn begin_topics(&self, names: &[PartitionName]) -> Result<(), IngestError> {
+        let mut topics: Vec<&Arc<str>> = names.iter().map(|name| &name.topic).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        let logs = Arc::clone(&self.pipeline.logs);
+        for topic in topics {
+            let is_known = self.pipeline.runtime.block_on(async {
+                let mut logs = logs.lock().await;
+                logs.usage.read_on().await?;
+                Ok::<_, CommitError>(logs.usage.knows_any(&PartitionName::applications_of(topic)))
+            })?;
+            if is_known {
+                continue;
+            }
+            let partitions = partitions_of(self.consumer.client(), topic)
+                .map_err(kafka(&format!("cannot ask for the partitions of topic {topic}")))?;
+            let name = |partition| PartitionName { topic: Arc::clone(topic), partition };
+            let all: Vec<PartitionName> = partitions.into_iter().map(name).collect();
+            let watermarks = self.all_watermarks(&all)?;
+            let begun = begin(all.iter().zip(watermarks.iter().map(|(first, _)| *first)));
+            let committed =
+                self.pipeline.runtime.block_on(async { logs.lock().await.usage.commit(&begun).await });
+            match committed {
+                Ok(_) => tracing::info!(topic = &**topic, partitions = all.len(), "topic begun"),
+                // Another process was faster, and says the same.
+                Err(error) if error.is_overtaken() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         Ok(())
     }
 
@@ -278,13 +381,14 @@ impl Reader<'_> {
         // we die in between, the usage table still asks for the gap to be accepted.
         let starts_anew =
             gap.resume < gap.expected && state.rejects_committed.is_some_and(|settled| settled > gap.resume);
+        let stands_at = state.committed;
         let logs = Arc::clone(&self.pipeline.logs);
         self.pipeline.runtime.block_on(async {
             let mut logs = logs.lock().await;
             if starts_anew {
                 logs.rejected.commit(&gap.commit(state.rejects_committed)).await?;
             }
-            logs.usage.commit(&gap.commit(Some(gap.expected))).await
+            logs.usage.commit(&gap.commit(stands_at)).await
         })?;
         if starts_anew {
             state.rejects_committed = Some(gap.resume);
@@ -318,12 +422,12 @@ impl Reader<'_> {
             }
         }
         if let Some(error) = fenced {
-            tracing::warn!(%error, "another writer took over; reading the positions anew");
+            tracing::warn!(%error, "the batch was refused; reading the positions anew");
             self.pipeline.metrics.fenced();
             self.pipeline.batcher.discard()?;
             let names: Vec<PartitionName> = self.ends.keys().cloned().collect();
             if !names.is_empty() {
-                self.assign(names)?;
+                self.go_back(names)?;
             }
         }
         Ok(())
@@ -391,8 +495,7 @@ async fn positions(logs: &mut LakeLogs, names: &[PartitionName]) -> Result<Vec<P
     let mut stored = HashMap::new();
     if !read_again.is_empty() {
         tracing::info!(partitions = read_again.len(), "rejects of an unfinished batch are looked up");
-        let found = stored_rejects(logs.rejected.handle(), logs.rejected.version(), &read_again).await;
-        stored = found.map_err(CommitError::from)?;
+        stored = stored_rejects(&logs.rejected, &read_again).await?;
     }
     let state = |(name, application): (&PartitionName, &String)| PartitionState {
         committed: usage[application],
@@ -404,4 +507,17 @@ async fn positions(logs: &mut LakeLogs, names: &[PartitionName]) -> Result<Vec<P
         }),
     };
     Ok(names.iter().zip(&applications).map(state).collect())
+}
+
+/// Where partitions begin that were never read.
+fn begin<'n>(first_offsets: impl Iterator<Item = (&'n PartitionName, i64)>) -> Commit {
+    let positions = first_offsets
+        .filter_map(|(name, next)| Some(Position { application: name.application()?, expected: None, next }));
+    Commit {
+        operation: "WRITE",
+        parameters: HashMap::from([("mode".to_owned(), json!("Append"))]),
+        positions: positions.collect(),
+        actions: Vec::new(),
+        notes: HashMap::from([("meterhouseBeginnings".to_owned(), json!(true))]),
+    }
 }

@@ -156,9 +156,33 @@ fn a_batch_holds_what_single_polls_hand_out() {
     }
 }
 
+/// Takes messages until each partition has brought what is wanted of it, and looks that they come one after the other from
+/// where their partition starts.
+fn take_from(
+    consumer: &mut BatchConsumer,
+    starts: &BTreeMap<i32, i64>,
+    wanted: &BTreeMap<i32, i64>,
+    round: &str,
+) {
+    let (mut taken, mut ended) = (BTreeMap::new(), Vec::new());
+    take_until(consumer, &mut taken, &mut ended, |taken, _| {
+        wanted.iter().all(|(partition, wanted)| {
+            let last = taken.get(partition).and_then(|messages: &Vec<(i64, String)>| messages.last());
+            last.is_some_and(|(offset, _)| offset >= wanted)
+        })
+    });
+    for (partition, messages) in taken {
+        let start = starts.get(&partition).unwrap_or_else(|| panic!("{round}: {partition} is not ours"));
+        let offsets: Vec<i64> = messages.iter().map(|(offset, _)| *offset).collect();
+        let expected: Vec<i64> = (*start..).take(offsets.len()).collect();
+        assert_eq!(offsets, expected, "{round}, partition {partition}");
+    }
+}
+
 /// Partitions are assigned over and over, mostly without being given up in between, at any place, while messages
 /// wait in every queue. (Not before the one before has brought a message of each: librdkafka stops the process when a
-/// partition that it is still stopping is assigned and taken away once more.) Each assignment must bring its messages from its very position on, one after the other.
+/// partition that it is still stopping is assigned and taken away once more. Whoever only goes to other places seeks.)
+/// Each assignment must bring its messages from its very position on, one after the other.
 #[test]
 fn every_assignment_brings_its_messages_from_its_position_on() {
     let seed = rand::random();
@@ -182,19 +206,49 @@ fn every_assignment_brings_its_messages_from_its_position_on() {
             .iter()
             .map(|(partition, start)| (*partition, random.random_range(*start..MESSAGES)))
             .collect();
-        let (mut taken, mut ended) = (BTreeMap::new(), Vec::new());
-        take_until(&mut consumer, &mut taken, &mut ended, |taken, _| {
-            wanted.iter().all(|(partition, wanted)| {
-                let last = taken.get(partition).and_then(|messages: &Vec<(i64, String)>| messages.last());
-                last.is_some_and(|(offset, _)| offset >= wanted)
-            })
-        });
-        for (partition, messages) in taken {
-            let start =
-                starts.get(&partition).unwrap_or_else(|| panic!("round {round}: {partition} is not ours"));
-            let offsets: Vec<i64> = messages.iter().map(|(offset, _)| *offset).collect();
-            let expected: Vec<i64> = (*start..).take(offsets.len()).collect();
-            assert_eq!(offsets, expected, "round {round}, partition {partition}, seed {seed}");
+        take_from(&mut consumer, &starts, &wanted, &format!("seed {seed}, round {round}"));
+    }
+}
+
+/// A writer that is refused goes back, is refused again at once, and then loses its partitions: at any moment, whether or not
+/// anything came of the step before.
+#[test]
+fn going_back_again_and_again_brings_messages_from_the_last_place_on() {
+    let seed = rand::random();
+    println!("seed {seed}");
+    let mut random = SmallRng::seed_from_u64(seed);
+    let cluster = MockCluster::new(1).unwrap();
+    fill(&cluster, &mut random);
+    let mut consumer = batch_consumer(&cluster);
+    let anywhere = |random: &mut SmallRng| -> BTreeMap<i32, i64> {
+        (0..PARTITIONS).map(|partition| (partition, random.random_range(0..MESSAGES))).collect()
+    };
+    for round in 0..40 {
+        let mut starts = anywhere(&mut random);
+        consumer.assign(&positions(&starts)).unwrap();
+        for _ in 0..random.random_range(1..5) {
+            if random.random() {
+                let wanted = starts.iter().map(|(at, start)| (*at, random.random_range(*start..MESSAGES)));
+                take_from(&mut consumer, &starts, &wanted.collect(), &format!("seed {seed}, round {round}"));
+            }
+            starts = anywhere(&mut random);
+            consumer.seek(positions(&starts)).unwrap();
+        }
+        if random.random() {
+            take_from(
+                &mut consumer,
+                &starts,
+                &starts,
+                &format!("seed {seed}, round {round}, the last place"),
+            );
+        }
+        consumer.unassign().unwrap();
+        // The group gives partitions only once those before have stopped.
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_millis(50) {
+            let none = |_: Taken<'_>| Ok::<(), ()>(());
+            consumer.serve(Duration::from_millis(5), none).unwrap();
+            consumer.take(Duration::ZERO, none).unwrap();
         }
     }
 }

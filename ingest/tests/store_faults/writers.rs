@@ -276,7 +276,7 @@ async fn check(plan: Plan, clean: &Lake, reports: &Reports) {
     }
     assert_eq!(found.len(), plan.sources * plan.messages as usize);
     let names: Vec<String> = (0..plan.sources).map(application).collect();
-    let (version, positions) = handle.transaction_versions(&names).await.unwrap();
+    let (version, positions) = handle.positions().await.unwrap();
     assert_eq!(version, snapshot.version);
     assert!(names.iter().all(|name| positions.get(name) == Some(&plan.messages)), "{positions:?}");
     for (version, path) in &reports.landed {

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use ::ingest::commit::CommitError;
 use anyhow::Result;
 use clap::Args;
 use indicatif::ProgressBar;
@@ -127,7 +128,13 @@ async fn compact_in(run: &RunContext, lake: &Lake, settings: CompactSettings) ->
             Ok(report)
         }
         Err(CompactError::Commit(error)) if error.is_overtaken() => {
-            let what = "another compaction is at work on this lake; nothing was counted twice";
+            let what = match error {
+                CommitError::MayBeDeleted(_) => {
+                    "`meterhouse vacuum` ran while days were compacted, and may have deleted what was stored for this run; \
+                     nothing was changed"
+                }
+                _ => "another compaction is at work on this lake; nothing was counted twice",
+            };
             Err(anyhow::Error::new(error).context(what).context(TryAgain))
         }
         Err(error) => Err(error.into()),

@@ -63,7 +63,10 @@ impl Compactor {
             drop((whole, identities));
             Ok::<_, CompactError>((encoded?.into_files(self.settings.file_size_bytes)?, filters))
         })?;
-        self.prepare_next().await?;
+        if let Err(error) = self.prepare_next().await {
+            // It is about other days, which say it again when it is their turn.
+            tracing::debug!(error = &error as &dyn std::error::Error, "the next days are not prepared ahead");
+        }
         Ok(Attempt::Done(Box::new(NewDays {
             files: self.upload(files).await?,
             filters,

@@ -152,7 +152,9 @@ impl CompactError {
     /// Whether it says something about some rows, and nothing about the lake or its owner.
     fn is_about_rows(&self) -> bool {
         match self {
-            Self::Commit(_) | Self::Lake(_) | Self::Store { .. } => false,
+            // A file that somebody deleted is missing today and tomorrow; other days have theirs.
+            Self::Store { source, .. } => matches!(source, object_store::Error::NotFound { .. }),
+            Self::Commit(_) | Self::Lake(_) => false,
             Self::Parquet(_)
             | Self::Arrow(_)
             | Self::Columns { .. }

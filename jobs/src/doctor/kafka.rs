@@ -1,13 +1,15 @@
 //! Can the brokers be reached, and do the topics exist?
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::{Offset, TopicPartitionList};
 
 use super::{CHECK_TIME_MAX, Finding, Status};
 use crate::config::Config;
@@ -97,17 +99,44 @@ fn topic(consumer: &BaseConsumer<Listener>, name: &str, deadline: Instant) -> Fi
         Some(Err(finding)) => return Finding { check, ..finding },
         None => return late(),
     };
-    let mut messages = 0;
-    for partition in &partitions {
-        match consumer.fetch_watermarks(name, *partition, left()) {
-            Ok((low, high)) => messages += high - low,
-            Err(error) => {
-                let found = format!("partition {partition}: {error}");
-                return Finding::fail(check, found, "check that the user may read the topic");
-            }
+    let offsets = |which| offsets(consumer, name, &partitions, which, left());
+    match offsets(Offset::Beginning).and_then(|first| Ok((first, offsets(Offset::End)?))) {
+        Ok((first, end)) => {
+            let messages: i64 = end.iter().sum::<i64>() - first.iter().sum::<i64>();
+            let found = format!("{} partitions, {messages} messages kept by the broker", partitions.len());
+            Finding::ok(check, found)
+        }
+        Err((None, KafkaError::OffsetFetch(RDKafkaErrorCode::OperationTimedOut))) => {
+            let found = format!("{} partitions, but no answer in time about their offsets", partitions.len());
+            Finding::new(Status::Warn, check, found, "try again; check the brokers' load")
+        }
+        Err((partition, error)) => {
+            let place = partition.map_or(String::new(), |partition| format!("partition {partition}: "));
+            Finding::fail(check, format!("{place}{error}"), "check that the user may read the topic")
         }
     }
-    Finding::ok(check, format!("{} partitions, {messages} messages kept by the broker", partitions.len()))
+}
+
+/// One end of each partition, all in one request: one for each of hundreds would not be answered in time.
+fn offsets(
+    consumer: &BaseConsumer<Listener>,
+    topic: &str,
+    partitions: &[i32],
+    which: Offset,
+    patience: Duration,
+) -> Result<Vec<i64>, (Option<i32>, KafkaError)> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        list.add_partition_offset(topic, *partition, which).map_err(|error| (Some(*partition), error))?;
+    }
+    // The protocol asks for both ends as it asks for times.
+    let found = consumer.offsets_for_times(list, patience).map_err(|error| (None, error))?;
+    let offset = |it: &TopicPartitionListElem<'_>| match (it.error(), it.offset()) {
+        (Ok(()), Offset::Offset(offset)) => Ok(offset),
+        (Err(error), _) => Err((Some(it.partition()), error)),
+        (Ok(()), _) => Err((Some(it.partition()), KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset))),
+    };
+    found.elements().iter().map(offset).collect()
 }
 
 fn partitions_of(topic: &MetadataTopic) -> Result<Vec<i32>, Finding> {

@@ -12,7 +12,7 @@ use ingest::pipeline::IngestRun;
 use ingest::settings::IngestSettings;
 use jobs::compact::{CompactError, CompactReport, CompactSettings};
 use rating::catalog::Catalog;
-use sql::lake::Table;
+use sql::lake::{DataFile, Table};
 
 use crate::lake::{FIRST_DAY, TestLake, event};
 
@@ -133,6 +133,34 @@ fn a_day_that_cannot_be_read_does_not_hold_up_the_others() {
     std::fs::write(&damaged, whole).unwrap();
     assert_eq!(lake.compact().days, 1);
     assert_eq!(lake.events_left(&all), [1, 2, 4]);
+}
+
+/// Files of the day's size, of which one is gone or damaged; the footers of the days around it have to be read to know
+/// whether they fit into memory.
+#[test]
+fn a_day_that_is_gone_or_damaged_holds_up_neither_those_before_nor_those_after_it() {
+    type Harm = fn(&Path);
+    let harms: [(&str, Harm); 2] = [
+        ("gone", |path| std::fs::remove_file(path).unwrap()),
+        ("damaged", |path| {
+            std::fs::write(path, vec![7; std::fs::metadata(path).unwrap().len() as usize]).unwrap();
+        }),
+    ];
+    for (name, harm) in harms {
+        let lake = TestLake::new();
+        let all: Vec<_> = (0..3_000).map(|at| event(at, &at.to_string()).on(at as i32 % 3)).collect();
+        lake.ingest(&all);
+        let files = lake.snapshot(Table::UsageEvents, None).files;
+        let harmed = files.iter().find(|file| file.day == FIRST_DAY + 1).unwrap();
+        harm(&lake.folder.path().join("lake/usage_events").join(&harmed.path));
+        // Less than what might be, and more than what is.
+        let settings = CompactSettings { memory_bytes: 400_000, ..CompactSettings::default() };
+        let error = lake.compact_with(settings).unwrap_err();
+        assert!(matches!(error, CompactError::Parquet(_) | CompactError::Store { .. }), "{name}: {error:?}");
+        let sorted = lake.snapshot(Table::UsageEvents, None).files.into_iter().filter(DataFile::is_sorted);
+        let days: Vec<i32> = sorted.map(|file| file.day - FIRST_DAY).collect();
+        assert_eq!(days, [0, 2], "{name}");
+    }
 }
 
 const CATALOG: &str = "

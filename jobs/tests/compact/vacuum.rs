@@ -222,6 +222,22 @@ fn a_writer_that_slept_longer_than_the_retention_is_refused() {
 }
 
 #[test]
+fn a_vacuum_that_keeps_nothing_refuses_nothing_that_is_stored_after_it() {
+    let (lake, _) = aged_lake();
+    let table = lake.lake.table(Table::UsageEvents);
+    let commit = |action: Action| {
+        let commit = Commit { operation: "WRITE", actions: vec![action], ..Commit::default() };
+        lake.runtime.block_on(async { TableLog::open(table.clone()).await?.commit(&commit).await })
+    };
+    let (_, before) = stored(&lake, 0);
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    lake.runtime.block_on(refuse_older(&table, cutoff(0))).unwrap();
+    let (_, after) = stored(&lake, 0);
+    assert!(matches!(commit(before).unwrap_err(), CommitError::MayBeDeleted(_)));
+    commit(after).unwrap();
+}
+
+#[test]
 fn what_is_young_stays_though_no_version_has_it() {
     let (lake, _) = aged_lake();
     lake.vacuum(1, &[]);

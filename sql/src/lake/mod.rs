@@ -5,12 +5,15 @@
 
 mod corrections;
 mod history;
+mod patient_puts;
+mod positions;
 mod read;
 mod schema;
 mod snapshot;
 mod store;
 
 pub use corrections::{AMEND, VOID};
+pub use positions::Positions;
 pub use read::FileRead;
 pub(crate) use read::{StoredFile, holds_any_between, text_bounds};
 pub(crate) use read::{dictionary_type, with_dictionaries};

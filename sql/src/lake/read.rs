@@ -89,11 +89,7 @@ impl TableHandle {
 
     /// A file of the table, of which ranges are fetched as they are needed.
     pub(crate) fn stored_file(&self, file: &DataFile) -> StoredFile {
-        StoredFile {
-            store: Arc::clone(self.store()),
-            path: Path::from(file.path.as_str()),
-            size_bytes: file.size_bytes,
-        }
+        StoredFile::new(Arc::clone(self.store()), Path::from(file.path.as_str()), file.size_bytes)
     }
 
     /// Streams the rows of files, one file after the other.
@@ -210,6 +206,12 @@ pub(crate) struct StoredFile {
     store: Arc<dyn ObjectStore>,
     path: Path,
     size_bytes: u64,
+}
+
+impl StoredFile {
+    pub(super) fn new(store: Arc<dyn ObjectStore>, path: Path, size_bytes: u64) -> Self {
+        Self { store, path, size_bytes }
+    }
 }
 
 fn store_error(error: object_store::Error) -> ParquetError {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::Field;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
-use deltalake_core::kernel::{EagerSnapshot, LogicalFileView, Snapshot, StructField};
+use deltalake_core::kernel::{LogicalFileView, Snapshot, StructField};
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::SaveMode;
@@ -106,7 +106,7 @@ impl TableHandle {
         &self.log
     }
 
-    fn error(&self, source: DeltaTableError) -> LakeError {
+    pub(super) fn error(&self, source: DeltaTableError) -> LakeError {
         match source {
             DeltaTableError::NotATable(_) => LakeError::Missing(self.table.name()),
             source => LakeError::Delta { table: self.table.name(), source: Box::new(source) },
@@ -114,7 +114,7 @@ impl TableHandle {
     }
 
     /// A folder that does not exist fails in another way than an empty one, but means the same.
-    async fn missing_or(&self, error: DeltaTableError) -> LakeError {
+    pub(super) async fn missing_or(&self, error: DeltaTableError) -> LakeError {
         match self.exists().await {
             Ok(false) => LakeError::Missing(self.table.name()),
             _ => self.error(error),
@@ -205,24 +205,6 @@ impl TableHandle {
             statistics: view.stats(),
             path,
         })
-    }
-
-    /// The newest version and, at that version, how far each application (such as a Kafka partition's
-    /// reader) has come.
-    pub async fn transaction_versions(
-        &self,
-        applications: &[String],
-    ) -> Result<(u64, HashMap<String, i64>), LakeError> {
-        let snapshot =
-            EagerSnapshot::try_new(self.log.as_ref(), None).await.map_err(|error| self.error(error))?;
-        let mut versions = HashMap::new();
-        for application in applications {
-            let version = snapshot.transaction_version(self.log.as_ref(), application).await;
-            if let Some(version) = version.map_err(|error| self.error(error))? {
-                versions.insert(application.clone(), version);
-            }
-        }
-        Ok((snapshot.version(), versions))
     }
 
     /// Writes a checkpoint of a version, so that readers need not replay the log from its start.
@@ -333,8 +315,6 @@ mod tests {
         handle.create_if_missing().await.unwrap();
         let snapshot = handle.snapshot(None).await.unwrap();
         assert_eq!((snapshot.version, snapshot.files), (0, vec![]));
-        let (version, known) = handle.transaction_versions(&["kafka:a:0".to_owned()]).await.unwrap();
-        assert_eq!((version, known.len()), (0, 0));
         handle.checkpoint(0).await.unwrap();
         assert_eq!(handle.snapshot(Some(0)).await.unwrap().version, 0);
         assert!(!handle.has_newer(0).await.unwrap());

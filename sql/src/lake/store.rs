@@ -3,13 +3,14 @@
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
-use object_store::ObjectStore;
-use object_store::aws::AmazonS3Builder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::prefix::PrefixStore;
+use object_store::{ClientConfigKey, ObjectStore};
 use url::Url;
 
+use super::patient_puts::patient_puts;
 use super::{Table, TableHandle};
 
 /// Why an address is no lake.
@@ -41,12 +42,8 @@ impl Lake {
         let store: Arc<dyn ObjectStore> = match url.scheme() {
             "file" => Arc::new(LocalFileSystem::new()),
             "memory" => Arc::new(object_store::memory::InMemory::new()),
-            "s3" | "s3a" => {
-                Arc::new(AmazonS3Builder::from_env().with_url(url.as_str()).build().map_err(unusable)?)
-            }
-            "gs" => Arc::new(
-                GoogleCloudStorageBuilder::from_env().with_url(url.as_str()).build().map_err(unusable)?,
-            ),
+            "s3" | "s3a" => patient_puts(|timeout| s3(&url, timeout).build()).map_err(unusable)?,
+            "gs" => patient_puts(|timeout| gcs(&url, timeout).build()).map_err(unusable)?,
             _ => return Err(LakeUrlError::Unknown(address.to_owned())),
         };
         Ok(Self { url, store })
@@ -81,6 +78,23 @@ impl Lake {
     /// The handle of one of the lake's tables, which need not exist yet.
     pub fn table(&self, table: Table) -> TableHandle {
         TableHandle::new(self, table)
+    }
+}
+
+/// The bucket, with so much time for each request unless the environment says how much.
+fn s3(url: &Url, timeout: Option<&str>) -> AmazonS3Builder {
+    let builder = AmazonS3Builder::from_env().with_url(url.as_str());
+    match timeout.filter(|_| std::env::var_os("AWS_TIMEOUT").is_none()) {
+        Some(timeout) => builder.with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), timeout),
+        None => builder,
+    }
+}
+
+fn gcs(url: &Url, timeout: Option<&str>) -> GoogleCloudStorageBuilder {
+    let builder = GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
+    match timeout.filter(|_| std::env::var_os("GOOGLE_TIMEOUT").is_none()) {
+        Some(timeout) => builder.with_config(GoogleConfigKey::Client(ClientConfigKey::Timeout), timeout),
+        None => builder,
     }
 }
 

@@ -126,8 +126,7 @@ impl RollUps {
         if !daily.exists().await? {
             return Ok(None);
         }
-        let fields: Vec<String> = FIELDS.iter().map(|field| (*field).to_owned()).collect();
-        let (version, positions) = daily.transaction_versions(&fields).await?;
+        let (version, positions) = daily.positions().await?;
         let Some(state) = RollUpState::of(&positions) else { return Ok(None) };
         let daily_files = daily.snapshot(Some(version)).await?;
         let periods = lake.table(Table::UsagePeriods);

@@ -20,6 +20,7 @@ use datafusion::prelude::SessionContext;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 use futures::future::try_join_all;
+use sql::functions::register_sums;
 use sql::lake::{Lake, Table};
 use sql::quantities::LeftOut;
 use sql::query_memory::QueryMemory;
@@ -165,6 +166,7 @@ impl Sessions {
         let context = SessionContext::new_with_config_rt(config, Arc::clone(&self.runtime));
         setup_pg_catalog(&context, DATABASE, EmptyContextProvider).context("cannot set up pg_catalog")?;
         functions::register(&context, &user.name);
+        register_sums(&context);
         let catalog = context.catalog(DATABASE).context("the session has no catalog")?;
         let pg_catalog = catalog.schema(PG_CATALOG).context("the session has no pg_catalog")?;
         Ok(Base { context, pg_catalog })

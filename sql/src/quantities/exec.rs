@@ -166,8 +166,10 @@ impl Answer {
         let mut scan = self.scan.usage_scan().map_err(external)?;
         scan.memory = Some(Arc::clone(self.context.memory_pool()));
         scan.keep_to(&share);
+        let held = scan.reserve_held_days(self.context.memory_pool()).map_err(external)?;
         let roll_ups = RollUps::open(&self.lake).await.map_err(external)?;
         let found = RollUps::answer(roll_ups.as_ref(), &scan, Source::Auto).await.map_err(external)?;
+        drop(held);
         let answers = self.scan.complete_share(found.answers, &share).map_err(external)?;
         let rows = Rows {
             told: self.told,

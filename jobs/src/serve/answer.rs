@@ -219,7 +219,8 @@ impl Connection {
         };
         let format = portal.map_or(&Format::UnifiedText, |portal| &portal.result_column_format);
         let limits = self.server.limits;
-        let state = session.for_query(limits.memory_bytes, &self.left_out);
+        let rows = query::batch_rows(&plan, session.state.config().batch_size())?;
+        let state = session.for_query(limits.memory_bytes, rows, &self.left_out);
         query::run(&self.server.query_threads, state, plan, format, self.settings.format(), limits.rows)
     }
 

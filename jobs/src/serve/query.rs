@@ -255,6 +255,27 @@ pub fn columns(plan: &LogicalPlan, format: &Format) -> Result<Vec<FieldInfo>, Fa
     encode::fields(plan.schema().as_arrow(), format, None)
 }
 
+/// So many bytes of long texts that a query itself has may be in a batch: each row repeats them, before any limit of memory
+/// sees it.
+const REPEATED_BYTES_MAX: usize = 8 * 1024 * 1024;
+const LONG_BYTES: usize = 1024;
+
+/// How many rows of a plan are computed at once.
+pub fn batch_rows(plan: &LogicalPlan, usual: usize) -> Result<usize, Failure> {
+    let mut bytes = 0;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expression| {
+            expression.apply(|part| {
+                if let Expr::Literal(value, _) = part {
+                    bytes += Some(value.size()).filter(|size| *size > LONG_BYTES).unwrap_or(0);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok((REPEATED_BYTES_MAX / bytes.max(1)).clamp(1, usual))
+}
+
 /// Runs a plan without parameters that was checked. It stops when the rows are dropped.
 pub fn run(
     threads: &QueryThreads,

@@ -50,11 +50,12 @@ pub struct UserSession {
 }
 
 impl UserSession {
-    /// The state for one query, with its own memory, and the surroundings of all queries. Whom its rows are without is
+    /// The state for one query, with its own memory and so many rows at once, and the surroundings of all queries. Whom its rows are without is
     /// noted for the connection that asks.
-    pub fn for_query(&self, memory_bytes: usize, left_out: &Arc<LeftOut>) -> SessionState {
+    pub fn for_query(&self, memory_bytes: usize, batch_rows: usize, left_out: &Arc<LeftOut>) -> SessionState {
         let runtime = QueryMemory::runtime(memory_bytes, self.state.runtime_env());
-        let config = self.state.config().clone().with_extension(Arc::clone(left_out));
+        let config =
+            self.state.config().clone().with_batch_size(batch_rows).with_extension(Arc::clone(left_out));
         SessionStateBuilder::new_from_existing(self.state.clone())
             .with_config(config)
             .with_runtime_env(runtime)

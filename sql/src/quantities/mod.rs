@@ -53,6 +53,8 @@ pub use day_scan::{DayQuestionsOf, DayScan, TenantDays};
 pub(crate) use dictionary::is_same_dictionary;
 pub use exec::QuantitiesExec;
 pub use function::{QuantitiesFunction, Told};
+#[cfg(feature = "cluster")]
+pub(crate) use left_out::of_message as left_out_of_message;
 pub use left_out::{LeftOut, LeftOutTenant};
 pub(crate) use period::demand_of_terms;
 pub use period::{Narrowed, PeriodScan, Question};

@@ -45,10 +45,14 @@ impl Decimal {
         let [count, weight, sign, scale, groups @ ..] = &numbers[..] else { return Err(invalid(bytes)) };
         let is_number = matches!(sign, 0 | 0x4000) && *scale >= 0;
         let are_digits = groups.iter().all(|group| (0..10_000).contains(group));
-        if !is_number || !are_digits || usize::try_from(*count) != Ok(groups.len()) || bytes.len() % 2 != 0 {
+        if !is_number
+            || !are_digits
+            || usize::try_from(*count) != Ok(groups.len())
+            || !bytes.len().is_multiple_of(2)
+        {
             return Err(invalid(bytes));
         }
-        let digits: String = groups.iter().map(|group| format!("{group:04}")).collect();
+        let digits = groups.iter().map(|group| format!("{group:04}")).collect::<Vec<_>>().concat();
         Self::of_digits(*sign != 0, &digits, (i64::from(*weight) + 1) * 4)
     }
 
@@ -107,7 +111,10 @@ fn too_long() -> Failure {
 mod tests {
     use super::*;
 
-    fn value(number: &Decimal) -> (i128, u8, i8) {
+    /// Digits, precision and scale.
+    type Value = (i128, u8, i8);
+
+    fn value(number: &Decimal) -> Value {
         match number.for_kind(None).unwrap() {
             ScalarValue::Decimal128(Some(digits), precision, scale) => (digits, precision, scale),
             other => panic!("{other}"),
@@ -121,7 +128,7 @@ mod tests {
     /// Each as text, as count of groups, weight, sign, scale and groups, and as digits, precision and scale; by hand.
     #[test]
     fn text_and_binary_are_read_alike() {
-        let cases: [(&str, &[i16], (i128, u8, i8)); 9] = [
+        let cases: [(&str, &[i16], Value); 9] = [
             ("0", &[0, 0, 0, 0], (0, 1, 0)),
             ("1", &[1, 0, 0, 0, 1], (1, 1, 0)),
             ("-1.50", &[2, 0, 0x4000, 2, 1, 5000], (-15, 2, 1)),

@@ -267,6 +267,7 @@ fn what_a_connection_keeps_is_limited() {
     for _ in 0..20 {
         assert_eq!(client.extended(&large, &[]).error, None);
     }
+    client.simple("DEALLOCATE ALL");
     client.simple("BEGIN");
     client.parse("one", "SELECT $1::text");
     let value = "y".repeat(10_000_000);

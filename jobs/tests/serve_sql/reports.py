@@ -26,7 +26,7 @@ def of_psql(cell, expected):
     """psql writes booleans and instants in its own way."""
     if expected in ("true", "false"):
         return {"t": "true", "f": "false"}.get(cell, cell)
-    return re.sub(r"^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(\+00)?$", r"\1T\2Z", cell)
+    return re.sub(r"^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(\.0+)?(\+00)?$", r"\1T\2Z", cell)
 
 
 for case in cases:

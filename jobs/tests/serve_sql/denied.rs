@@ -67,9 +67,9 @@ fn blind_beyond_tables() -> Vec<String> {
     escapes.flat_map(|escape| [format!("SELECT count(*) AS n FROM ({escape}) AS w"), escape]).collect()
 }
 
-/// Of what a client may not do or set, or misspells, not of what takes too long, is too large or breaks.
+/// Of what a client may not do or set, or misspells or leaves out, not of what takes too long, is too large or breaks.
 fn is_refusal(code: &str) -> bool {
-    code.starts_with("42") || ["0A000", "22023"].contains(&code)
+    code.starts_with("42") || ["08P01", "0A000", "22023"].contains(&code)
 }
 
 #[track_caller]

@@ -47,7 +47,8 @@ for case in cases:
                 cursor.execute(placed, used, prepare=True if kind == "prepared" else None) if kind != "simple" else cursor.execute(placed, used)
                 found = [[column.name for column in cursor.description]]
                 found += [[told(value) for value in row] for row in cursor.fetchall()]
-                assert found == expected, (name, kind, found, expected)
+                differing = [pair for rows in zip(found, expected) for pair in zip(*rows) if pair[0] != pair[1]]
+                assert found == expected, (name, kind, differing)
     if psql:
         text = re.sub(r"\$([a-z]+)\b", lambda it: f":{it[1]}" if it[1] in NUMBERS else f":'{it[1]}'", query)
         variables = [part for key, value in used.items() for part in ("-v", f"{key}={value}")]

@@ -190,19 +190,20 @@ fn split(outcomes: &RecordBatch) -> Result<(RecordBatch, Exit)> {
     order.sort_by_key(|row| tenants.value(*row as usize));
     let samples = outcomes.column_by_name("samples").context("outcomes have samples")?;
     let samples = samples.as_primitive::<Int64Type>();
-    let mut exit = Exit::Done;
+    let mut failed = Vec::new();
     order.retain(|row| {
         let row = *row as usize;
         match problems.is_valid(row).then(|| problems.value(row)) {
             None => return true,
             Some(NOT_SET_UP) => say_not_set_up(tenants.value(row), samples.value(row).unsigned_abs()),
-            Some(problem) => {
-                eprintln!("error: {problem}");
-                exit = Exit::DoneWithRejects;
-            }
+            Some(problem) => failed.push(problem),
         }
         false
     });
+    for problem in &failed {
+        eprintln!("error: {problem}");
+    }
+    let exit = if failed.is_empty() { Exit::Done } else { Exit::DoneWithRejects };
     let quantities = take_record_batch(outcomes, &UInt64Array::from(order))?;
     let columns = quantities.columns()[..QUANTITIES.fields().len()].to_vec();
     Ok((RecordBatch::try_new(Arc::clone(&QUANTITIES), columns)?, exit))

@@ -16,6 +16,7 @@ mod failure;
 mod format_function;
 mod functions;
 mod login;
+mod numeric;
 mod query;
 mod running;
 mod scram;

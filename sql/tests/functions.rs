@@ -130,3 +130,56 @@ async fn units_periods_and_prices() {
         assert!(error.to_string().contains(expected), "{expression}: {error}");
     }
 }
+
+/// A sum that has no place in its type is an error: 38 digits for decimals, 64 bits for whole numbers.
+#[tokio::test]
+async fn sums_never_wrap_around() {
+    let large =
+        |scale: u8| format!("CAST('{}' AS DECIMAL(38, {scale}))", "9".repeat(38 - usize::from(scale)));
+    for threads in [1, 4] {
+        let session = session(threads).await;
+        for (rows, of) in [
+            (format!("(VALUES ({0}), ({0})) AS t(v)", large(9)), "v"),
+            (format!("(VALUES ({0}), ({0}), ({0})) AS t(v)", large(0)), "v"),
+            // Just a digit too many, which an i128 would hold.
+            (format!("(VALUES ({}), (CAST(1 AS DECIMAL(38, 0)))) AS t(v)", large(0)), "v"),
+            ("(VALUES (9223372036854775807), (1)) AS t(v)".to_owned(), "v"),
+            ("generate_series(1, 20000) AS t(v)".to_owned(), "9000000000000000 + v"),
+        ] {
+            for query in [
+                format!("SELECT sum({of}) FROM {rows}"),
+                format!("SELECT g, sum({of}) FROM {rows}, (VALUES (1), (2)) AS g(g) GROUP BY g"),
+                format!("SELECT sum({of}) OVER (ORDER BY {of} ROWS UNBOUNDED PRECEDING) FROM {rows}"),
+                format!(
+                    "SELECT sum(DISTINCT x) FROM (SELECT {of} AS x FROM {rows} UNION ALL SELECT {of} - 1 FROM {rows})"
+                ),
+            ] {
+                let failed = session.query(&query).await.unwrap().collect().await.unwrap_err().to_string();
+                assert!(failed.contains("sum(): the sum"), "{query}: {failed}");
+            }
+        }
+        for (query, expected) in [
+            (
+                format!("SELECT sum(v) FROM (VALUES ({0}), (-{0}), ({0})) AS t(v)", large(9)),
+                "9".repeat(29) + ".000000000",
+            ),
+            ("SELECT sum(v) FROM generate_series(1, 1000) AS t(v)".to_owned(), "500500".to_owned()),
+            ("SELECT sum(v) FROM generate_series(1, 1000) AS t(v) WHERE v < 0".to_owned(), String::new()),
+            ("SELECT sum(DISTINCT v % 10) FROM generate_series(1, 1000) AS t(v)".to_owned(), "45".to_owned()),
+            (
+                "SELECT sum(v) FILTER (WHERE v > 990) FROM generate_series(1, 1000) AS t(v)".to_owned(),
+                "9955".to_owned(),
+            ),
+            ("SELECT avg(v) FROM (VALUES (0.1), (0.2)) AS t(v)".to_owned(), "0.15000".to_owned()),
+        ] {
+            assert_eq!(cells(&session, &query).await, [expected], "{query}");
+        }
+        let groups = "SELECT v % 3, sum(v), sum(0.5 * v) FILTER (WHERE v > 100) FROM generate_series(1, 30000) AS t(v) GROUP BY 1 ORDER BY 1";
+        assert_eq!(
+            cells(&session, groups).await,
+            ["0 150015000 75006658.5", "1 149995000 74996641.5", "2 150005000 75001675.0"].map(str::to_owned)
+        );
+        let moving = "SELECT sum(v) OVER (ORDER BY v ROWS 1 PRECEDING) FROM generate_series(1, 4) AS t(v)";
+        assert_eq!(cells(&session, moving).await, ["1", "3", "5", "7"]);
+    }
+}

@@ -62,7 +62,7 @@ tenants:
 struct TwoRecords;
 
 impl BookSource for TwoRecords {
-    fn rows(&self, table: BookTable) -> BookRows {
+    fn rows(&self, table: BookTable, _tenant: Option<&str>) -> BookRows {
         let rows = if table == BookTable::Runs { vec!["compact"] } else { vec!["acme", "zeta"] };
         let schema = table.schema();
         let columns = schema.fields().iter().map(|field| -> ArrayRef {

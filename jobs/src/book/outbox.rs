@@ -276,6 +276,23 @@ impl Outbox for BookOutbox {
 }
 
 impl BookOutbox {
+    /// Up to so many records in the order of their keys, after this one; of one tenant, or of all.
+    pub async fn after(
+        &self,
+        key: Option<&str>,
+        tenant: Option<&str>,
+        count_max: u64,
+    ) -> Result<Vec<StripeRecord>, BookError> {
+        let mut query = outbox::Entity::find().order_by_asc(outbox::Column::RecordKey).limit(count_max);
+        if let Some(key) = key {
+            query = query.filter(outbox::Column::RecordKey.gt(key));
+        }
+        if let Some(tenant) = tenant {
+            query = query.filter(outbox::Column::Tenant.eq(tenant));
+        }
+        self.read(query).await
+    }
+
     async fn read(&self, query: sea_orm::Select<outbox::Entity>) -> Result<Vec<StripeRecord>, BookError> {
         let rows = query.all(&self.book.connection).await.in_step("read the outbox")?;
         rows.into_iter().map(from_row).collect()

@@ -152,6 +152,20 @@ impl Book {
         rows.into_iter().map(from_row).collect()
     }
 
+    /// Up to so many runs, the newest first, from before this one on.
+    pub async fn runs_after(&self, last: Option<&Run>, count_max: u64) -> Result<Vec<Run>, BookError> {
+        let mut query = run::Entity::find()
+            .order_by_desc(run::Column::StartedAtUs)
+            .order_by_desc(run::Column::RunId)
+            .limit(count_max);
+        if let Some(Run { started_at_us, run_id, .. }) = last {
+            let at_once = run::Column::StartedAtUs.eq(*started_at_us).and(run::Column::RunId.lt(run_id));
+            query = query.filter(run::Column::StartedAtUs.lt(*started_at_us).or(at_once));
+        }
+        let rows = query.all(&self.connection).await.in_step("read runs")?;
+        rows.into_iter().map(from_row).collect()
+    }
+
     /// The runs of a job about a period, the newest first.
     pub async fn runs_of_period(&self, job: &str, period: &str) -> Result<Vec<Run>, BookError> {
         let query = run::Entity::find()

@@ -1,38 +1,59 @@
 //! The book's rows for SQL.
+//!
+//! Owns reading them a page at a time, each after the last row of the one before: an outbox can be larger than memory, and
+//! whoever wants a few rows shall not wait for all.
 
 use std::sync::Arc;
 
 use ::sql::relation::{BookRows, BookSource, BookTable, ReadError};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
+use futures::stream::try_unfold;
 
 use crate::book::{Book, BookOutbox, Run};
-use crate::stripe::{Outbox, StripeRecord};
+use crate::stripe::StripeRecord;
 
-const BATCH_ROWS: usize = 8 * 1024;
+const PAGE_ROWS: u64 = 2_000;
 
 /// A book whose runs and Stripe records can be queried.
 #[derive(Debug, Clone)]
 pub struct BookRowsOf(pub Book);
 
 impl BookSource for BookRowsOf {
-    fn rows(&self, table: BookTable) -> BookRows {
+    fn rows(&self, table: BookTable, tenant: Option<&str>) -> BookRows {
         let book = self.0.clone();
-        let batches = async move {
-            let batches: Vec<Result<RecordBatch, ReadError>> = match table {
-                BookTable::Runs => {
-                    let runs = book.runs(None, i64::MAX.unsigned_abs()).await?;
-                    runs.chunks(BATCH_ROWS).map(run_rows).collect()
+        match table {
+            BookTable::Runs => try_unfold(None, move |last: Option<Run>| {
+                let book = book.clone();
+                async move {
+                    let mut runs = book.runs_after(last.as_ref(), PAGE_ROWS).await?;
+                    let Some(rows) = page(&runs, run_rows)? else { return Ok(None) };
+                    Ok(Some((rows, runs.pop())))
                 }
-                BookTable::StripeRecords => {
-                    let records = BookOutbox::new(&book).list(None).await?;
-                    records.chunks(BATCH_ROWS).map(stripe_rows).collect()
-                }
-            };
-            Ok::<_, ReadError>(futures::stream::iter(batches))
-        };
-        futures::stream::once(batches).try_flatten().boxed()
+            })
+            .boxed(),
+            BookTable::StripeRecords => {
+                let tenant = tenant.map(str::to_owned);
+                try_unfold(None, move |last: Option<String>| {
+                    let (outbox, tenant) = (BookOutbox::new(&book), tenant.clone());
+                    async move {
+                        let records = outbox.after(last.as_deref(), tenant.as_deref(), PAGE_ROWS).await?;
+                        let Some(rows) = page(&records, stripe_rows)? else { return Ok(None) };
+                        Ok(Some((rows, records.into_iter().next_back().map(|record| record.key))))
+                    }
+                })
+                .boxed()
+            }
+        }
     }
+}
+
+/// Nothing after the last.
+fn page<T>(
+    rows: &[T],
+    of: impl Fn(&[T]) -> Result<RecordBatch, ReadError>,
+) -> Result<Option<RecordBatch>, ReadError> {
+    if rows.is_empty() { Ok(None) } else { of(rows).map(Some) }
 }
 
 fn texts<'r, T>(rows: &'r [T], of: impl Fn(&'r T) -> Option<String>) -> ArrayRef {

@@ -19,14 +19,20 @@ use crate::book::Book;
 use crate::catalog::chosen::ChosenCatalog;
 use crate::config::Config;
 
+/// What a query is told that needs a book which cannot be read; the log says more, which is not for everybody.
+const NO_BOOK: &str = "the book, which knows the catalogs in force, cannot be read; the reason was logged";
+
 /// What stands beside the lake; the catalog is the one in force now, and for a period that of the period. Without a catalog
-/// that can be read, or without a book, the lake alone can be queried; the reason then is a warning on standard error.
+/// that can be read, or without a book, the lake alone can be queried; the reason then is a warning on standard error. A book that
+/// is there and cannot be read takes the catalog along: the settings' file may be another than the one in force.
 pub async fn sources(config: &Config) -> Sources {
     let book = match Book::existing_of(config).await {
         Ok(book) => book,
         Err(error) => {
-            tracing::warn!("the tables `runs` and `stripe_records` are empty: {error}");
-            None
+            tracing::warn!(
+                "the book cannot be read, so there are no catalog, runs and Stripe records: {error}"
+            );
+            return Sources { unavailable: Some(NO_BOOK.to_owned()), ..sources_of(None, None) };
         }
     };
     let catalog = ChosenCatalog::for_now(book.as_ref(), config)
@@ -43,6 +49,7 @@ fn sources_of(book: Option<Book>, catalog: Option<ChosenCatalog>) -> Sources {
         catalog,
         catalog_text,
         period_catalogs: None,
+        unavailable: None,
         book: book.map(|book| Arc::new(BookRowsOf(book)) as _),
         now_us: Timestamp::now().as_microsecond(),
     }

@@ -4,6 +4,7 @@
 //! connection. Each query sees the lake's newest version, within a transaction too.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion_postgres::pgwire::api::portal::{Format, Portal};
@@ -12,7 +13,6 @@ use datafusion_postgres::pgwire::api::stmt::StoredStatement;
 use datafusion_postgres::pgwire::messages::PgWireBackendMessage;
 use datafusion_postgres::pgwire::messages::response::TransactionStatus;
 use datafusion_postgres::pgwire::messages::startup::ParameterStatus;
-use futures::StreamExt as _;
 use postgres_types::Type;
 
 use super::command::Command;
@@ -21,33 +21,64 @@ use super::copy::CopyLayout;
 use super::failure::Failure;
 use super::query::{self, Planned};
 use super::sessions::UserSession;
-
-/// What is fetched of a cursor is collected before it is sent.
-const FETCHED_MAX: usize = 100_000;
+use super::statement::kept_bytes;
 
 /// A statement that was read, found allowed and, if it is a query, planned.
 #[derive(Debug, Clone)]
 pub struct Prepared {
     pub command: Arc<Command>,
     pub planned: Option<Arc<Planned>>,
+    /// About what it holds in memory.
+    pub bytes: usize,
 }
 
 /// A portal or a cursor.
 #[derive(Debug)]
 pub struct Open {
     pub portal: Portal<Prepared>,
-    /// None before the first row was asked for.
-    pub rows: Option<QueryResponse>,
+    pub rows: Rows,
+}
+
+/// How far the rows of a portal or a cursor have come.
+#[derive(Debug)]
+pub enum Rows {
+    /// A portal that was not executed yet.
+    New,
+    /// A cursor that nothing was fetched from yet, so it computes nothing.
+    Declared(QueryResponse),
+    /// What was asked for was sent, and more may come; since then nobody waits for it.
+    Suspended(QueryResponse, Instant),
+    /// Nobody waited for it any more.
+    Stopped,
+}
+
+impl Rows {
+    /// What is left; nothing of a portal that has not begun.
+    pub fn left(self) -> Result<Option<QueryResponse>, Failure> {
+        match self {
+            Self::New => Ok(None),
+            Self::Declared(rows) | Self::Suspended(rows, _) => Ok(Some(rows)),
+            Self::Stopped => Err(Failure::new(
+                "57014",
+                "nothing was fetched for longer than a statement may take, so the query was stopped",
+            )),
+        }
+    }
 }
 
 impl Open {
     pub fn new(portal: Portal<Prepared>) -> Self {
-        Self { portal, rows: None }
+        Self { portal, rows: Rows::New }
     }
 }
 
 pub enum Answer {
     Rows(QueryResponse),
+    /// So many rows of a cursor, or all that are left.
+    Fetch {
+        cursor: String,
+        rows_max: Option<usize>,
+    },
     /// Rows whose values are texts, and how they are written.
     Copy(QueryResponse, CopyLayout),
     Done(String),
@@ -79,7 +110,7 @@ impl Connection {
             }
             _ => None,
         };
-        Ok(Prepared { command: Arc::new(command), planned })
+        Ok(Prepared { command: Arc::new(command), planned, bytes: 0 })
     }
 
     pub(super) async fn answer(
@@ -132,7 +163,10 @@ impl Connection {
             Command::Declare { cursor, query } => {
                 self.declare(session, cursor, query, prepared, portal).await
             }
-            Command::Fetch { cursor, rows } => Ok(Answer::Rows(self.fetch(cursor, *rows, portal).await?)),
+            Command::Fetch { cursor, rows } => {
+                refuse_binary(portal)?;
+                Ok(Answer::Fetch { cursor: cursor.clone(), rows_max: *rows })
+            }
             Command::Close(cursor) => {
                 match cursor {
                     Some(cursor) => drop(self.open.remove(cursor)),
@@ -171,21 +205,22 @@ impl Connection {
         portal: Option<&Portal<Prepared>>,
     ) -> Result<QueryResponse, Failure> {
         let newer;
-        let plan = match planned {
-            Some(planned) if planned.opening == session.opening => &planned.plan,
+        let planned = match planned {
+            Some(planned) if planned.opening == session.opening => planned,
             _ => {
                 newer = query::plan(session, statement).await?;
-                &newer.plan
+                &newer
             }
         };
         let plan = match portal {
-            Some(portal) => query::bind(plan, portal)?,
-            None if query::parameters(plan)?.is_empty() => plan.clone(),
+            Some(portal) => query::bind(session, statement, planned, portal).await?,
+            None if query::parameters(planned)?.is_empty() => planned.plan.clone(),
             None => return Err(Failure::new("42P02", "a query without bound values cannot have parameters")),
         };
         let format = portal.map_or(&Format::UnifiedText, |portal| &portal.result_column_format);
         let limits = self.server.limits;
-        let state = session.for_query(limits.memory_bytes, &self.left_out);
+        let rows = query::batch_rows(&plan, session.state.config().batch_size())?;
+        let state = session.for_query(limits.memory_bytes, rows, &self.left_out);
         query::run(&self.server.query_threads, state, plan, format, self.settings.format(), limits.rows)
     }
 
@@ -206,53 +241,29 @@ impl Connection {
         if portal.is_some_and(|portal| portal.parameter_len() > 0) {
             return Err(Failure::new("0A000", "a cursor's query cannot have parameters"));
         }
+        let bytes = kept_bytes(&statement.to_string());
+        self.make_room(bytes)?;
         let rows = self.query(session, statement, prepared.planned.as_deref(), None).await?;
         let query = Prepared {
             command: Arc::new(Command::Query(Box::new(statement.clone()))),
             planned: prepared.planned.clone(),
+            bytes,
         };
         let stored = Arc::new(StoredStatement::new(cursor.to_owned(), query, Vec::new()));
-        let open = Open { portal: Portal::new_cursor(cursor.to_owned(), stored), rows: Some(rows) };
+        let portal = Portal::new_cursor(cursor.to_owned(), stored);
+        let open = Open { portal, rows: Rows::Declared(rows) };
         self.open.insert(cursor.to_owned(), Some(open));
         Ok(Answer::done("DECLARE CURSOR"))
     }
 
-    /// The next rows of a cursor; the cursor keeps the others.
-    async fn fetch(
-        &mut self,
-        cursor: &str,
-        rows_max: Option<usize>,
-        portal: Option<&Portal<Prepared>>,
-    ) -> Result<QueryResponse, Failure> {
-        let is_text = match portal.map(|portal| &portal.result_column_format) {
-            None | Some(Format::UnifiedText) => true,
-            Some(Format::UnifiedBinary) => false,
-            Some(Format::Individual(codes)) => codes.iter().all(|code| *code == 0),
-        };
-        if !is_text {
-            return Err(Failure::new("0A000", "a cursor's rows come as text"));
-        }
-        let Some(Some(open)) = self.open.get_mut(cursor) else {
-            return Err(Failure::new("34000", format!("there is no cursor \"{cursor}\"")));
-        };
-        let Some(mut rows) = open.rows.take() else {
+    /// A cursor and the rows that are left of it, away while they are sent: what fails or is cancelled is gone.
+    pub(super) fn take_cursor(&mut self, cursor: &str) -> Result<(Open, QueryResponse), Failure> {
+        if let Some(Some(Open { rows: Rows::New, .. })) = self.open.get(cursor) {
             return Err(Failure::new("34000", format!("\"{cursor}\" is no cursor")));
-        };
-        let fields = rows.row_schema();
-        let mut fetched = Vec::new();
-        while rows_max.is_none_or(|most| fetched.len() < most) {
-            if fetched.len() == FETCHED_MAX {
-                return Err(Failure::new("54000", format!("FETCH takes at most {FETCHED_MAX} rows at once")));
-            }
-            match rows.data_rows().next().await {
-                Some(row) => fetched.push(Ok(row?)),
-                None => break,
-            }
         }
-        open.rows = Some(rows);
-        let mut response = QueryResponse::new(fields, futures::stream::iter(fetched));
-        response.set_command_tag("FETCH");
-        Ok(response)
+        let Some(Some(mut open)) = self.open.remove(cursor) else { return Err(no_cursor(cursor)) };
+        let rows = std::mem::replace(&mut open.rows, Rows::Stopped).left()?;
+        Ok((open, rows.ok_or_else(|| no_cursor(cursor))?))
     }
 
     /// The columns of what a statement answers; none if it answers with no rows.
@@ -265,12 +276,27 @@ impl Connection {
             (Command::Query(_), Some(planned)) => Ok(Some(query::columns(&planned.plan, format)?)),
             (Command::Show(name), _) => Ok(Some(vec![text_field(&self.settings.show(name)?.0)])),
             (Command::Fetch { cursor, .. }, _) => match self.open.get(cursor) {
-                Some(Some(Open { rows: Some(rows), .. })) => Ok(Some(rows.row_schema().to_vec())),
-                _ => Err(Failure::new("34000", format!("there is no cursor \"{cursor}\""))),
+                Some(Some(Open { rows: Rows::Declared(rows) | Rows::Suspended(rows, _), .. })) => {
+                    Ok(Some(rows.row_schema().to_vec()))
+                }
+                _ => Err(no_cursor(cursor)),
             },
             _ => Ok(None),
         }
     }
+}
+
+fn no_cursor(name: &str) -> Failure {
+    Failure::new("34000", format!("there is no cursor \"{name}\""))
+}
+
+fn refuse_binary(portal: Option<&Portal<Prepared>>) -> Result<(), Failure> {
+    let is_text = match portal.map(|portal| &portal.result_column_format) {
+        None | Some(Format::UnifiedText) => true,
+        Some(Format::UnifiedBinary) => false,
+        Some(Format::Individual(codes)) => codes.iter().all(|code| *code == 0),
+    };
+    if is_text { Ok(()) } else { Err(Failure::new("0A000", "a cursor's rows come as text")) }
 }
 
 fn text_field(name: &str) -> FieldInfo {

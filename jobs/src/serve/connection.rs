@@ -6,8 +6,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use datafusion_postgres::pgwire::api::portal::{Format, Portal};
 use datafusion_postgres::pgwire::api::results::{FieldInfo, QueryResponse, Tag};
 use datafusion_postgres::pgwire::api::stmt::StoredStatement;
@@ -29,7 +30,7 @@ use postgres_types::Type;
 use sql::quantities::LeftOut;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::answer::{Answer, Open, Prepared};
+use super::answer::{Answer, Open, Prepared, Rows};
 use super::client_settings::ClientSettings;
 use super::command::Command;
 use super::copy::CopyLayout;
@@ -39,10 +40,13 @@ use super::query;
 use super::server::{Cancel, Server, tell_and_close};
 use super::sessions::UserSession;
 use super::socket::{Socket, Watch};
+use super::statement::kept_bytes;
 use super::users::User;
 
 const STATEMENTS_MAX: usize = 1_000;
 const OPEN_MAX: usize = 100;
+/// Of prepared statements, portals and their values together.
+const KEPT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// A client that reads nothing is let go.
 const TELL_TIME: Duration = Duration::from_secs(30);
 
@@ -92,13 +96,16 @@ impl Connection {
 
     /// Serves the client until it leaves, or has to.
     pub async fn run(mut self) {
+        let mut idle_since = Instant::now();
         let end = loop {
+            let next_abandoned = self.stop_abandoned();
             let message = tokio::select! {
                 message = self.socket.next() => message,
                 () = self.server.stopping.cancelled() => break Some(Failure::stopping()),
-                () = tokio::time::sleep(self.server.idle_timeout) => {
+                () = at(Some(idle_since + self.server.idle_timeout)) => {
                     break Some(Failure::fatal("57P05", "the connection was idle for too long"));
                 }
+                () = at(next_abandoned) => continue,
             };
             self.socket.get_mut().message_is_complete();
             let handled = match message {
@@ -112,12 +119,50 @@ impl Connection {
             {
                 break Some(failure);
             }
+            idle_since = Instant::now();
         };
         // What runs and what is held goes first: the client may be slow to read.
         self.open.clear();
         if let Some(failure) = end {
             tell_and_close(&mut self.socket, failure).await;
         }
+    }
+
+    /// Stops what nobody has fetched from for as long as a statement may take: it may compute on, and no time limit of a
+    /// statement sees it. Answers when that will be so for the next.
+    fn stop_abandoned(&mut self) -> Option<Instant> {
+        let timeout = self.server.statement_timeout?;
+        let mut next = None;
+        for open in self.open.values_mut().flatten() {
+            if let Rows::Suspended(_, since) = open.rows {
+                let end = since + timeout;
+                if end <= Instant::now() {
+                    open.rows = Rows::Stopped;
+                } else {
+                    next = Some(next.map_or(end, |next| Ord::min(next, end)));
+                }
+            }
+        }
+        next
+    }
+
+    /// Refuses to keep more than a connection may.
+    pub(super) fn make_room(&self, bytes: usize) -> Result<(), Failure> {
+        let opened = self.open.values().flatten().map(|open| &open.portal);
+        // Portals keep their statements, whether these still have names or not.
+        let statements = self.statements.values().flatten().chain(opened.clone().map(|it| &it.statement));
+        let statements: HashMap<_, usize> =
+            statements.map(|it| (Arc::as_ptr(it), it.statement.bytes)).collect();
+        let values = opened.flat_map(|portal| portal.parameters.iter().flatten()).map(Bytes::len);
+        let kept: usize = statements.into_values().chain(values).sum();
+        if kept + bytes <= KEPT_BYTES_MAX {
+            return Ok(());
+        }
+        let message = format!(
+            "the prepared statements and portals of the connection need more than {} MiB: close some",
+            KEPT_BYTES_MAX / 1024 / 1024
+        );
+        Err(Failure::new("54000", message))
     }
 
     async fn handle(&mut self, message: PgWireFrontendMessage) -> Result<(), Failure> {
@@ -232,6 +277,7 @@ impl Connection {
                     self.row_description(&response.row_schema()).await?;
                     self.rows(&mut response, 0).await?;
                 }
+                Answer::Fetch { cursor, rows_max } => self.fetch(cursor, rows_max, true).await?,
                 Answer::Copy(rows, layout) => self.copy(rows, &layout).await?,
                 Answer::Done(tag) => self.complete(Tag::new(&tag)).await?,
             }
@@ -247,12 +293,18 @@ impl Connection {
         if self.statements.len() >= STATEMENTS_MAX {
             return Err(Failure::new("54000", "the connection has too many prepared statements: close some"));
         }
+        if name.is_empty() {
+            self.statements.remove(&name);
+        }
+        let bytes = kept_bytes(&parse.query);
+        self.make_room(bytes)?;
         let session = self.session().await?;
         let mut statements = self.server.statements.read(&parse.query, &session.names)?;
         let stored = match (statements.pop(), statements.is_empty()) {
             (None, _) => None,
             (Some(statement), true) => {
                 let prepared = self.prepare(&session, Command::of(statement)?).await?;
+                let prepared = Prepared { bytes, ..prepared };
                 let types = parse.type_oids.iter().map(|number| Type::from_oid(*number)).collect();
                 Some(Arc::new(StoredStatement::new(name.clone(), prepared, types)))
             }
@@ -270,6 +322,10 @@ impl Connection {
         if self.open.len() >= OPEN_MAX {
             return Err(Failure::new("54000", "the transaction has too many portals open: close some"));
         }
+        if name.is_empty() {
+            self.open.remove(&name);
+        }
+        self.make_room(bind.parameters.iter().flatten().map(Bytes::len).sum())?;
         let opened = match self.statements.get(statement) {
             None => {
                 return Err(Failure::new("26000", format!("there is no prepared statement \"{statement}\"")));
@@ -322,13 +378,19 @@ impl Connection {
             Some(open) => open.take().expect("just seen"),
         };
         self.open.remove(&name);
-        let mut response = match open.rows.take() {
+        let rows_max = usize::try_from(execute.max_rows).unwrap_or(0);
+        let mut response = match std::mem::replace(&mut open.rows, Rows::New).left()? {
             Some(rows) => rows,
             None => {
                 let session = self.session().await?;
                 let prepared = Arc::clone(&open.portal.statement);
                 match self.answer(&session, &prepared.statement, Some(&open.portal)).await? {
                     Answer::Rows(rows) => rows,
+                    Answer::Fetch { .. } if rows_max > 0 => {
+                        let message = "FETCH itself says how many rows there are to be";
+                        return Err(Failure::new("0A000", message));
+                    }
+                    Answer::Fetch { cursor, rows_max } => return self.fetch(cursor, rows_max, false).await,
                     Answer::Copy(rows, layout) => return self.copy(rows, &layout).await,
                     Answer::Done(tag) => {
                         return self.complete(Tag::new(&tag)).await;
@@ -336,9 +398,8 @@ impl Connection {
                 }
             }
         };
-        let rows_max = usize::try_from(execute.max_rows).unwrap_or(0);
         if self.rows(&mut response, rows_max).await? {
-            open.rows = Some(response);
+            open.rows = Rows::Suspended(response, Instant::now());
             self.open.insert(name, Some(open));
         }
         Ok(())
@@ -355,18 +416,46 @@ impl Connection {
 
     /// Sends rows, all of them for 0, and what ends them; answers whether there may be more.
     async fn rows(&mut self, response: &mut QueryResponse, rows_max: usize) -> Result<bool, Failure> {
+        let rows_max = (rows_max > 0).then_some(rows_max);
+        let (count, are_more) = self.some_rows(response, rows_max).await?;
+        if are_more {
+            self.feed(PgWireBackendMessage::PortalSuspended(PortalSuspended::new())).await?;
+        } else {
+            self.complete(Tag::new(response.command_tag()).with_rows(count)).await?;
+        }
+        Ok(are_more)
+    }
+
+    /// Sends the next rows of a cursor as they come; the cursor keeps the others.
+    async fn fetch(
+        &mut self,
+        cursor: String,
+        rows_max: Option<usize>,
+        says_columns: bool,
+    ) -> Result<(), Failure> {
+        let (mut open, mut response) = self.take_cursor(&cursor)?;
+        if says_columns {
+            self.row_description(&response.row_schema()).await?;
+        }
+        let (count, _) = self.some_rows(&mut response, rows_max).await?;
+        open.rows = Rows::Suspended(response, Instant::now());
+        self.open.insert(cursor, Some(open));
+        self.complete(Tag::new("FETCH").with_rows(count)).await
+    }
+
+    /// Sends rows, not more than so many; answers how many there were, and whether there may be more.
+    async fn some_rows(
+        &mut self,
+        response: &mut QueryResponse,
+        rows_max: Option<usize>,
+    ) -> Result<(usize, bool), Failure> {
         let mut count = 0;
-        while rows_max == 0 || count < rows_max {
-            let Some(row) = response.data_rows().next().await else {
-                let tag = Tag::new(response.command_tag()).with_rows(count);
-                self.complete(tag).await?;
-                return Ok(false);
-            };
+        while rows_max.is_none_or(|most| count < most) {
+            let Some(row) = response.data_rows().next().await else { return Ok((count, false)) };
             self.feed(PgWireBackendMessage::DataRow(row?)).await?;
             count += 1;
         }
-        self.feed(PgWireBackendMessage::PortalSuspended(PortalSuspended::new())).await?;
-        Ok(true)
+        Ok((count, true))
     }
 
     /// Sends all rows as lines of text.
@@ -416,11 +505,19 @@ impl Connection {
 /// As the client wants them, else as the statement uses them.
 fn parameter_types(stored: &StoredStatement<Prepared>) -> Result<Vec<Type>, Failure> {
     let used = match &stored.statement.planned {
-        Some(planned) => query::parameters(&planned.plan)?,
+        Some(planned) => query::parameters(planned)?,
         None => Vec::new(),
     };
     let wanted = |index: usize| stored.parameter_types.get(index).cloned().flatten();
     Ok(used.into_iter().enumerate().map(|(index, it)| wanted(index).unwrap_or(it.wire)).collect())
+}
+
+/// Waits for an instant, or for ever.
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn gone(error: &std::io::Error) -> Failure {

@@ -1,14 +1,14 @@
 //! Rows as the protocol carries them, as text or in binary.
 //!
-//! Owns decimals, of any size and to the last digit; the encoder of the wire library holds 28 digits and fails beyond. All
-//! other types are its work.
+//! Owns decimals and lists of them, of any size and to the last digit; the encoder of the wire library holds 28 digits and fails
+//! beyond. All other types are its work.
 
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{
-    DataType, Decimal128Type, Decimal256Type, DecimalType, Field, Schema, SchemaRef,
+    DataType, Decimal128Type, Decimal256Type, DecimalType, Field, FieldRef, Schema, SchemaRef,
 };
 use datafusion_postgres::arrow_pg::datatypes::arrow_schema_to_pg_fields;
 use datafusion_postgres::arrow_pg::encoder::encode_value;
@@ -36,13 +36,43 @@ pub fn fields(
         return Err(Failure::protocol(format!("{given} result formats for {columns} columns")));
     }
     // Wide decimals are told as other decimals are.
-    let shown = schema.fields().iter().map(|field| match field.data_type() {
-        DataType::Decimal256(..) | DataType::Decimal64(..) | DataType::Decimal32(..) => {
-            Arc::new(Field::new(field.name(), DataType::Decimal128(38, 0), true))
-        }
-        _ => Arc::clone(field),
+    let shown = schema.fields().iter().map(|field| {
+        let told = match field.data_type() {
+            number if number.is_decimal() => ANY_DECIMAL,
+            list if item_of(list).is_some_and(|item| item.data_type().is_decimal()) => {
+                DataType::List(Arc::new(Field::new_list_field(ANY_DECIMAL, true)))
+            }
+            deeper if has_list_of_decimals(deeper) => {
+                let message = format!(
+                    "the column {} has lists of decimals within others: give them apart",
+                    field.name()
+                );
+                return Err(Failure::new("0A000", message));
+            }
+            _ => return Ok(Arc::clone(field)),
+        };
+        Ok(Arc::new(Field::new(field.name(), told, true)))
     });
-    Ok(arrow_schema_to_pg_fields(&Schema::new(shown.collect::<Vec<_>>()), format, options)?)
+    let shown = shown.collect::<Result<Vec<_>, _>>()?;
+    Ok(arrow_schema_to_pg_fields(&Schema::new(shown), format, options)?)
+}
+
+const ANY_DECIMAL: DataType = DataType::Decimal128(38, 0);
+
+fn item_of(list: &DataType) -> Option<&FieldRef> {
+    match list {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => Some(item),
+        _ => None,
+    }
+}
+
+fn has_list_of_decimals(kind: &DataType) -> bool {
+    match kind {
+        DataType::Struct(fields) => fields.iter().any(|field| has_list_of_decimals(field.data_type())),
+        DataType::Map(entries, _) => has_list_of_decimals(entries.data_type()),
+        list => item_of(list)
+            .is_some_and(|item| item.data_type().is_decimal() || has_list_of_decimals(item.data_type())),
+    }
 }
 
 /// The rows of a batch, one after the other.
@@ -56,12 +86,27 @@ pub fn rows(
         for (index, (column, field)) in batch.columns().iter().zip(schema.fields()).enumerate() {
             if column.data_type().is_decimal() {
                 encoder.encode_field(&decimal(column.as_ref(), row))?;
+            } else if let Some(items) = list_of_decimals(column.as_ref(), row) {
+                encoder.encode_field(&items)?;
             } else {
                 encode_value(&mut encoder, column, row, field, &fields[index])?;
             }
         }
         Ok(encoder.take_row())
     })
+}
+
+/// A list of a column of lists of decimals; none for another column. A null is left to the library.
+fn list_of_decimals(column: &dyn Array, row: usize) -> Option<Vec<Option<Numeric>>> {
+    if !item_of(column.data_type())?.data_type().is_decimal() || column.is_null(row) {
+        return None;
+    }
+    let items = match column.data_type() {
+        DataType::LargeList(_) => column.as_list::<i64>().value(row),
+        DataType::FixedSizeList(..) => column.as_fixed_size_list().value(row),
+        _ => column.as_list::<i32>().value(row),
+    };
+    Some((0..items.len()).map(|place| decimal(items.as_ref(), place)).collect())
 }
 
 /// The value of a column of decimals; none for a null.

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement as PlannedStatement;
@@ -20,10 +22,12 @@ use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError};
 use datafusion_postgres::pgwire::types::format::FormatOptions;
 use futures::{StreamExt, stream};
 use postgres_types::Type;
+use sql::session::{TableArgument, fill_table_arguments};
 
 use super::allowed;
 use super::encode;
 use super::failure::Failure;
+use super::numeric::Decimal;
 use super::running::QueryThreads;
 use super::sessions::UserSession;
 
@@ -40,6 +44,9 @@ pub struct QueryLimits {
 pub struct Planned {
     pub opening: u64,
     pub plan: LogicalPlan,
+    /// Parameters that are arguments of table functions, by their numbers, and how they come over the wire. The plan has other
+    /// values in their place, with which it has the same columns: table functions are called while a query is planned.
+    arguments: BTreeMap<usize, Type>,
 }
 
 /// A parameter as the query uses it, and the type by which it comes over the wire.
@@ -67,16 +74,44 @@ impl Parameter {
 
 /// Plans a statement over what the user may see; what is not allowed is refused.
 pub async fn plan(session: &UserSession, statement: &Statement) -> Result<Planned, Failure> {
-    let statement = PlannedStatement::Statement(Box::new(statement.clone()));
+    let mut statement = statement.clone();
+    let mut arguments = BTreeMap::new();
+    fill_table_arguments(&mut statement, |argument| {
+        let (wire, value) = stand_in(argument);
+        let number = number_of(argument.placeholder).ok_or_else(not_numbered)?;
+        arguments.insert(number, wire);
+        Ok::<_, Failure>(argument.value(value))
+    })?;
+    Ok(Planned { arguments, ..plan_filled(session, statement).await? })
+}
+
+/// Plans a statement whose table functions have all their arguments.
+async fn plan_filled(session: &UserSession, statement: Statement) -> Result<Planned, Failure> {
+    let statement = PlannedStatement::Statement(Box::new(statement));
     let plan = session.state.statement_to_plan(statement).await?;
     allowed::check(&plan, &session.state, session.is_restricted)?;
-    Ok(Planned { opening: session.opening, plan })
+    Ok(Planned { opening: session.opening, plan, arguments: BTreeMap::new() })
+}
+
+/// How an argument of a table function comes, and one that the function takes.
+fn stand_in(argument: TableArgument<'_>) -> (Type, &'static str) {
+    match argument.function {
+        name if allowed::is_harmless_table_function(name) => (Type::INT8, "1"),
+        _ if argument.is_period() => (Type::TEXT, "2000-01"),
+        _ => (Type::TEXT, "2000-01-01T00:00:00Z"),
+    }
+}
+
+fn not_numbered() -> Failure {
+    Failure::new("42P02", "the parameters of a query are numbered from $1 without gaps")
 }
 
 /// The parameters of a plan in the order of their numbers.
-pub fn parameters(plan: &LogicalPlan) -> Result<Vec<Parameter>, Failure> {
+pub fn parameters(planned: &Planned) -> Result<Vec<Parameter>, Failure> {
+    let Planned { plan, arguments, .. } = planned;
     let mut kinds: BTreeMap<usize, Option<DataType>> = BTreeMap::new();
     let mut wires: BTreeMap<usize, Type> = BTreeMap::new();
+    kinds.extend(arguments.keys().map(|number| (*number, None)));
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expression| {
             expression.apply(|part| {
@@ -92,8 +127,10 @@ pub fn parameters(plan: &LogicalPlan) -> Result<Vec<Parameter>, Failure> {
     }
     let highest = kinds.keys().last().copied().unwrap_or(0);
     if highest > kinds.len() {
-        return Err(Failure::new("42P02", "the parameters of a query are numbered from $1 without gaps"));
+        return Err(not_numbered());
     }
+    // What a table function takes is read as it says, wherever else the query uses it.
+    wires.extend(arguments.iter().map(|(number, wire)| (*number, wire.clone())));
     kinds
         .into_iter()
         .map(|(number, kind)| {
@@ -139,8 +176,13 @@ fn note_parameter(
 }
 
 /// The plan with the values that a client bound.
-pub fn bind<S: Clone>(plan: &LogicalPlan, portal: &Portal<S>) -> Result<LogicalPlan, Failure> {
-    let parameters = parameters(plan)?;
+pub async fn bind<S: Clone>(
+    session: &UserSession,
+    statement: &Statement,
+    planned: &Planned,
+    portal: &Portal<S>,
+) -> Result<LogicalPlan, Failure> {
+    let parameters = parameters(planned)?;
     if parameters.len() != portal.parameter_len() {
         let (given, needed) = (portal.parameter_len(), parameters.len());
         return Err(Failure::protocol(format!("{given} parameters are bound, the statement has {needed}")));
@@ -151,19 +193,87 @@ pub fn bind<S: Clone>(plan: &LogicalPlan, portal: &Portal<S>) -> Result<LogicalP
         return Err(Failure::protocol("there are more or fewer formats than parameters"));
     }
     if parameters.is_empty() {
-        return Ok(plan.clone());
+        return Ok(planned.plan.clone());
     }
+    let values = values(&parameters, portal)?;
+    let plan = if planned.arguments.is_empty() {
+        planned.plan.clone()
+    } else {
+        let mut statement = statement.clone();
+        fill_table_arguments(&mut statement, |argument| {
+            let value = number_of(argument.placeholder).and_then(|number| values.get(number - 1));
+            match value {
+                Some(value) if !value.is_null() => Ok(argument.value(&value.to_string())),
+                _ => Err(Failure::new(
+                    "22004",
+                    format!("{} of {}() is null", argument.placeholder, argument.function),
+                )),
+            }
+        })?;
+        plan_filled(session, statement).await?.plan
+    };
+    let values = values.into_iter().map(ScalarAndMetadata::from).collect();
+    Ok(plan.replace_params_with_values(&ParamValues::List(values))?)
+}
+
+/// The values that a client bound.
+fn values<S: Clone>(parameters: &[Parameter], portal: &Portal<S>) -> Result<Vec<ScalarValue>, Failure> {
     let of_client = |index: usize| portal.statement.parameter_types.get(index).cloned().flatten();
+    let sent =
+        |index: usize, parameter: &Parameter| of_client(index).unwrap_or_else(|| parameter.wire.clone());
     let kinds = parameters.iter().enumerate().map(|(index, it)| it.kind_as_sent(of_client(index).as_ref()));
     let kinds: Vec<Option<&DataType>> = kinds.collect();
     let wires: Vec<Option<&Type>> = parameters.iter().map(|parameter| Some(&parameter.wire)).collect();
-    let values = deserialize_parameters_with_server_types(portal, &kinds, &wires)?;
-    Ok(plan.clone().replace_params_with_values(&values)?)
+    let mut others = Portal::<S>::new_cursor(portal.name.clone(), Arc::clone(&portal.statement));
+    others.parameter_format = portal.parameter_format.clone();
+    others.parameters.clone_from(&portal.parameters);
+    let mut numerics = Vec::new();
+    for (index, parameter) in parameters.iter().enumerate() {
+        if sent(index, parameter) == Type::NUMERIC
+            && let Some(bytes) = others.parameters[index].take()
+        {
+            let number = if portal.parameter_format.is_binary(index) {
+                Decimal::of_binary(&bytes)
+            } else {
+                Decimal::of_text(&bytes)
+            };
+            numerics.push((index, number?.for_kind(kinds[index])?));
+        }
+    }
+    let ParamValues::List(values) = deserialize_parameters_with_server_types(&others, &kinds, &wires)? else {
+        return Err(Failure::protocol("parameters have numbers"));
+    };
+    let mut values: Vec<ScalarValue> = values.into_iter().map(|value| value.value).collect();
+    for (index, number) in numerics {
+        values[index] = number;
+    }
+    Ok(values)
 }
 
 /// The columns of a plan's result.
 pub fn columns(plan: &LogicalPlan, format: &Format) -> Result<Vec<FieldInfo>, Failure> {
     encode::fields(plan.schema().as_arrow(), format, None)
+}
+
+/// So many bytes of long texts that a query itself has may be in a batch: each row repeats them, before any limit of memory
+/// sees it.
+const REPEATED_BYTES_MAX: usize = 8 * 1024 * 1024;
+const LONG_BYTES: usize = 1024;
+
+/// How many rows of a plan are computed at once.
+pub fn batch_rows(plan: &LogicalPlan, usual: usize) -> Result<usize, Failure> {
+    let mut bytes = 0;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expression| {
+            expression.apply(|part| {
+                if let Expr::Literal(value, _) = part {
+                    bytes += Some(value.size()).filter(|size| *size > LONG_BYTES).unwrap_or(0);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok((REPEATED_BYTES_MAX / bytes.max(1)).clamp(1, usual))
 }
 
 /// Runs a plan without parameters that was checked. It stops when the rows are dropped.

@@ -22,7 +22,7 @@ use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{Stream, StreamExt as _, stream};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -44,27 +44,36 @@ impl QueryThreads {
         Ok(Self(Some(runtime)))
     }
 
-    /// Runs a plan; it stops when the batches are dropped.
+    /// Runs a plan. It begins when the first batch is waited for, so that a cursor nobody fetches from computes nothing, and
+    /// stops when the batches are dropped.
     pub fn run(
         &self,
         state: SessionState,
         plan: LogicalPlan,
     ) -> impl Stream<Item = Result<RecordBatch, Failure>> + Send + use<> {
-        let (sender, mut batches) = mpsc::channel(BATCHES_AHEAD);
-        let stop = Arc::new(AtomicBool::new(false));
-        let of_plan = Arc::clone(&stop);
-        let runtime = self.0.as_ref().expect("there until it is dropped");
-        let task = runtime.spawn(async move {
-            if let Err(failure) = compute(&state, &plan, of_plan, &sender).await {
-                let _ = sender.send(Err(failure)).await;
-            }
-        });
-        let running = Running { stop, task: task.abort_handle() };
-        stream::poll_fn(move |context| {
-            let _held = &running;
-            batches.poll_recv(context)
-        })
+        let runtime = self.0.as_ref().expect("there until it is dropped").handle().clone();
+        stream::once(async move { begin(&runtime, state, plan) }).flatten()
     }
+}
+
+fn begin(
+    runtime: &Handle,
+    state: SessionState,
+    plan: LogicalPlan,
+) -> impl Stream<Item = Result<RecordBatch, Failure>> + Send + use<> {
+    let (sender, mut batches) = mpsc::channel(BATCHES_AHEAD);
+    let stop = Arc::new(AtomicBool::new(false));
+    let of_plan = Arc::clone(&stop);
+    let task = runtime.spawn(async move {
+        if let Err(failure) = compute(&state, &plan, of_plan, &sender).await {
+            let _ = sender.send(Err(failure)).await;
+        }
+    });
+    let running = Running { stop, task: task.abort_handle() };
+    stream::poll_fn(move |context| {
+        let _held = &running;
+        batches.poll_recv(context)
+    })
 }
 
 impl Drop for QueryThreads {

@@ -20,6 +20,7 @@ use datafusion::prelude::SessionContext;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 use futures::future::try_join_all;
+use sql::functions::register_sums;
 use sql::lake::{Lake, Table};
 use sql::quantities::LeftOut;
 use sql::query_memory::QueryMemory;
@@ -49,11 +50,12 @@ pub struct UserSession {
 }
 
 impl UserSession {
-    /// The state for one query, with its own memory, and the surroundings of all queries. Whom its rows are without is
+    /// The state for one query, with its own memory and so many rows at once, and the surroundings of all queries. Whom its rows are without is
     /// noted for the connection that asks.
-    pub fn for_query(&self, memory_bytes: usize, left_out: &Arc<LeftOut>) -> SessionState {
+    pub fn for_query(&self, memory_bytes: usize, batch_rows: usize, left_out: &Arc<LeftOut>) -> SessionState {
         let runtime = QueryMemory::runtime(memory_bytes, self.state.runtime_env());
-        let config = self.state.config().clone().with_extension(Arc::clone(left_out));
+        let config =
+            self.state.config().clone().with_batch_size(batch_rows).with_extension(Arc::clone(left_out));
         SessionStateBuilder::new_from_existing(self.state.clone())
             .with_config(config)
             .with_runtime_env(runtime)
@@ -165,6 +167,7 @@ impl Sessions {
         let context = SessionContext::new_with_config_rt(config, Arc::clone(&self.runtime));
         setup_pg_catalog(&context, DATABASE, EmptyContextProvider).context("cannot set up pg_catalog")?;
         functions::register(&context, &user.name);
+        register_sums(&context);
         let catalog = context.catalog(DATABASE).context("the session has no catalog")?;
         let pg_catalog = catalog.schema(PG_CATALOG).context("the session has no pg_catalog")?;
         Ok(Base { context, pg_catalog })

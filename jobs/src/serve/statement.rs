@@ -100,6 +100,15 @@ impl Statements {
     }
 }
 
+/// About what a statement of this text holds once it is parsed and planned: mostly its words, each of which becomes a node of a
+/// tree or two.
+pub fn kept_bytes(text: &str) -> usize {
+    const WORD_BYTES: usize = 512;
+    let is_inside = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || !byte.is_ascii();
+    let words = text.as_bytes().windows(2).filter(|pair| is_inside(&pair[1]) && !is_inside(&pair[0])).count();
+    4 * text.len() + WORD_BYTES * words
+}
+
 fn refuse_long_chains(text: &str) -> Result<(), Failure> {
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize();
     let tokens = tokens.map_err(|error| Failure::syntax(error.to_string()))?;

@@ -106,11 +106,31 @@ fn tenants_without_quantities_are_said_and_leave_the_others_theirs() {
         let there = [&asked[..], &["--engine", &cluster.address, "--threads", threads]].concat();
         assert_eq!(said(&there), here);
     }
-    // A query has no place for it and fails, in words.
-    let query = ["sql", "SELECT count(*) FROM quantities('2026-03')", "--engine", &cluster.address];
-    let failed = String::from_utf8(meterhouse(folder, &query).stderr).unwrap();
-    let reason = here.1.iter().find_map(|line| line.strip_prefix("error: ")).unwrap();
-    assert!(failed.contains(reason) && !failed.contains("DataFusionError"), "{failed}");
+    // What SQL has of it.
+    let counted = "SELECT tenant, count(*) FROM quantities('2026-03') GROUP BY 1 ORDER BY 1";
+    for asked in [
+        &["sql", "--format", "csv", counted][..],
+        &["report", "margin", "--format", "csv", "--param", "period=2026-03"],
+    ] {
+        let here = said(asked);
+        assert!(here.0.contains("licence-5d41402a") && !here.0.contains("licence-7d793037"), "{}", here.0);
+        assert!(
+            here.1.iter().any(|line| line.contains("licence-7d793037 cannot be rated: ")),
+            "{:?}",
+            here.1
+        );
+        for threads in ["1", "3"] {
+            let there = [asked, &["--engine", &cluster.address, "--threads", threads]].concat();
+            assert_eq!(said(&there), here);
+        }
+    }
+    // Who asks for that very tenant gets no answer that says nothing of it.
+    let own = "SELECT count(*) FROM quantities('2026-03') WHERE tenant = 'licence-7d793037'";
+    let failed = meterhouse(folder, &["sql", own, "--engine", &cluster.address]);
+    let messages = String::from_utf8(failed.stderr).unwrap();
+    assert_eq!(failed.status.code(), Some(1), "{messages}");
+    assert!(messages.contains("licence-7d793037 cannot be rated: "), "{messages}");
+    assert!(!messages.contains("DataFusionError"), "{messages}");
 }
 
 /// Cut into several steps, of which the longest takes a while.

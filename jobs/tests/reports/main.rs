@@ -4,11 +4,13 @@
 //! `query` and a statement), a line `----`, and the rows as CSV. With `METERHOUSE_WRITE_EXPECTED=1` they are written anew,
 //! to be compared with the invoices of the golden folders before they are committed.
 
+mod billed;
 mod buckets;
 mod duckdb;
 mod focus;
 mod shell;
 mod small;
+mod streaming;
 mod world;
 
 use arrow::array::RecordBatch;

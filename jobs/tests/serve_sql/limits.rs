@@ -163,3 +163,120 @@ fn texts_and_statements_are_limited() {
     client.simple("DEALLOCATE ALL");
     assert_eq!(client.extended("SELECT 1", &[]).value(), "1");
 }
+
+/// A cursor computes nothing before somebody fetches from it, and not for ever when nobody does any more.
+#[test]
+fn cursors_that_nobody_fetches_from_hold_nothing() {
+    let world = World::new(false);
+    let served = world.serve("statement_timeout = \"2 s\"");
+    let mut client = served.client("acme");
+    client.simple("BEGIN");
+    for number in 0..20 {
+        assert_eq!(client.simple(&format!("DECLARE c{number} CURSOR FOR {LONG}")).error, None);
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(served.memory_bytes(), 0, "a cursor began before the first FETCH");
+    // The first row comes at once; what the others need is computed meanwhile.
+    let begun = format!("SELECT 1 AS n UNION ALL SELECT n + 1 FROM ({}) AS l(n)", LONG.trim_end());
+    assert_eq!(client.simple(&format!("DECLARE begun CURSOR FOR {begun}")).error, None);
+    assert_eq!(client.simple("FETCH 1 FROM begun").value(), "1");
+    wait_until_held(&served);
+    served.wait_until_free();
+    assert_eq!(client.simple("SELECT 2").value(), "2", "the connection and its transaction go on");
+    assert_eq!(client.simple("FETCH 1 FROM begun").code(), "57014");
+    client.simple("ROLLBACK");
+    // A FETCH that takes too long ends as any statement does.
+    client.simple("BEGIN");
+    client.simple(&format!("DECLARE c CURSOR FOR {LONG}"));
+    assert_eq!(client.simple("FETCH ALL FROM c").code(), "57014");
+    served.wait_until_free();
+}
+
+/// Rows of a FETCH go to the client as they come: half a gigabyte of them takes a few megabytes here.
+#[test]
+fn fetched_rows_are_not_collected() {
+    let world = World::new(false);
+    let served = world.serve("");
+    let mut client = served.client("acme");
+    client.simple("BEGIN");
+    let text = "x".repeat(2_000);
+    let rows = format!("SELECT value, '{text}' AS t FROM generate_series(1, 250000)");
+    assert_eq!(client.simple(&format!("DECLARE c CURSOR FOR {rows}")).error, None);
+    let before = resident_bytes();
+    client.send_simple("FETCH ALL FROM c");
+    let (mut count, mut most) = (0, 0);
+    loop {
+        match client.next().unwrap() {
+            (b'D', _) => {
+                count += 1;
+                if count % 10_000 == 0 {
+                    most = Ord::max(most, resident_bytes());
+                }
+            }
+            (b'C', tag) => assert_eq!(tag, b"FETCH 250000\0"),
+            (b'E', error) => panic!("{}", String::from_utf8_lossy(&error)),
+            (b'Z', _) => break,
+            _ => {}
+        }
+    }
+    assert_eq!(count, 250_000);
+    // A batch of 8,192 rows and those ahead of it; all rows together are 500 MB.
+    let more = most.saturating_sub(before);
+    assert!(more < 250_000_000, "{more} bytes more");
+    // A long text of the query is in every row: here five gigabytes, if a batch had as many rows as usual.
+    client.simple("ROLLBACK");
+    let long = format!("SELECT value, '{}' AS t FROM generate_series(1, 8192) LIMIT 10", "x".repeat(600_000));
+    let before = resident_bytes();
+    assert_eq!(client.simple(&long).rows.len(), 10);
+    let more = resident_bytes().saturating_sub(before);
+    assert!(more < 250_000_000, "{more} bytes more");
+    client.simple("BEGIN");
+    client.simple("DECLARE c CURSOR FOR SELECT value FROM generate_series(1, 10)");
+    for expected in [vec!["1", "2", "3"], vec!["4", "5", "6"], vec!["7", "8", "9"], vec!["10"], vec![]] {
+        let answer = client.extended("FETCH 3 FROM c", &[]);
+        let rows: Vec<&str> = answer.rows.iter().map(|row| row[0].as_deref().unwrap()).collect();
+        assert_eq!((rows, answer.tags), (expected.clone(), vec![format!("FETCH {}", expected.len())]));
+    }
+}
+
+fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = text.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+/// Prepared statements and bound values are memory that no query's limit sees.
+#[test]
+fn what_a_connection_keeps_is_limited() {
+    let world = World::new(false);
+    let served = world.serve("");
+    let mut client = served.client("acme");
+    let large = format!("SELECT '{}'", "x".repeat(1_000_000));
+    let mut kept = 0;
+    let code = loop {
+        client.parse(&format!("s{kept}"), &large);
+        client.send(b'S', b"");
+        match client.answer().error {
+            None => kept += 1,
+            Some((code, _)) => break code,
+        }
+    };
+    assert_eq!((code.as_str(), kept), ("54000", 8));
+    client.simple("DEALLOCATE ALL");
+    // The one without a name is replaced each time.
+    for _ in 0..20 {
+        assert_eq!(client.extended(&large, &[]).error, None);
+    }
+    client.simple("DEALLOCATE ALL");
+    client.simple("BEGIN");
+    client.parse("one", "SELECT $1::text");
+    let value = "y".repeat(10_000_000);
+    for portal in 0..4 {
+        client.bind(&format!("p{portal}"), "one", &[Some(&value)]);
+        client.send(b'S', b"");
+        let error = client.answer().error.map(|(code, _)| code);
+        assert_eq!(error, (portal == 3).then(|| "54000".to_owned()), "portal {portal}");
+    }
+    client.simple("ROLLBACK");
+    assert_eq!(client.simple("SELECT 1").value(), "1");
+}

@@ -23,7 +23,7 @@ fn resident_bytes() -> Option<usize> {
 fn sixty_four_clients_at_once() {
     let seconds =
         std::env::var("METERHOUSE_TEST_LOAD_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3);
-    let world = World::new(true);
+    let world = World::billed(true);
     let served = world.serve("memory = \"256 MiB\"\nquery_memory = \"64 MiB\"");
     let whole = Duration::from_secs(seconds);
     let (warm, end) = (Instant::now() + whole / 4, Instant::now() + whole);
@@ -40,8 +40,14 @@ fn sixty_four_clients_at_once() {
                     assert_eq!(client.simple(sum).value(), count);
                     let grouped = client.extended("SELECT tenant, count(*) FROM usage_events WHERE value > $1::numeric GROUP BY 1", &[Some("0")]);
                     assert_eq!((grouped.error, grouped.rows.len()), (None, if user == "acme" { 1 } else { 2 }));
+                    let charged = client.extended("SELECT count(*) FROM charges($1) WHERE kind = 'charge'", &[Some("2026-05")]);
+                    assert_eq!(charged.value(), if user == "acme" { "2" } else { "4" });
+                    client.simple("BEGIN");
+                    client.simple("DECLARE c CURSOR FOR SELECT value FROM generate_series(1, 100000)");
+                    assert_eq!(client.simple("FETCH 100 FROM c").rows.len(), 100);
+                    assert_eq!(client.simple("COMMIT").error, None);
                     most_bytes.fetch_max(served.memory_bytes(), Ordering::Relaxed);
-                    queries.fetch_add(2, Ordering::Relaxed);
+                    queries.fetch_add(4, Ordering::Relaxed);
                     if Instant::now() > end {
                         break;
                     }
@@ -59,6 +65,6 @@ fn sixty_four_clients_at_once() {
         println!("the process held {} MiB after a quarter and {} MiB in the end", warm >> 20, end >> 20);
         assert!(end <= warm + GROWTH_BYTES);
     }
-    assert!(queries >= 2 * CLIENTS as u64 && most_bytes <= MEMORY_BYTES);
+    assert!(queries >= 4 * CLIENTS as u64 && most_bytes <= MEMORY_BYTES);
     served.wait_until_free();
 }

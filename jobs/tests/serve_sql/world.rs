@@ -21,6 +21,19 @@ meters:
   writes: { kind: delta, event_type: stored, unit: request }
 other_tenants: { subscriptions: [] }
 ";
+const OTHERS: &str = "other_tenants: { subscriptions: [] }\n";
+const BILLED: &str = "stripe: { mode: invoices, send: draft, days_until_due: 14 }
+plans:
+  pay: { prices: { base: { flat: 10 }, writes: { meter: writes, included: 2, per_unit: 1 } }, quotas: { writes: { meter: writes, limit: 100 } } }
+tenants:
+  acme: { name: Acme, stripe: { customer: cus_acme }, subscriptions: [{ plan: pay, from: 2026-01-01 }] }
+";
+const BILLED_RIVAL: &str = "  rival:
+    name: SECRET-name
+    stripe: { customer: cus_SECRET98765 }
+    subscriptions: [{ plan: pay, from: 2026-02-01 }]
+    overrides: [{ plan: pay, price: writes, from: 2026-05-01, per_unit: 98765 }, { plan: pay, quota: writes, limit: 98765, from: 2026-05-01 }]
+";
 
 /// A folder with a catalog, settings and a lake.
 pub struct World {
@@ -51,6 +64,23 @@ impl World {
         std::fs::write(world.path("broken.ndjson"), broken.join("\n")).unwrap();
         world.run(&["ingest", "--file", "broken.ndjson"], 3);
         world.run(&["rollup"], 0);
+        world
+    }
+
+    /// The same with plans, of which the tenants' bills are issued and wait for Stripe.
+    pub fn billed(with_rival: bool) -> Self {
+        let world = Self::new(with_rival);
+        let named = if with_rival { BILLED.to_owned() + BILLED_RIVAL } else { BILLED.to_owned() };
+        std::fs::write(world.path("catalog.yaml"), CATALOG.replace(OTHERS, "") + &named).unwrap();
+        let settings = "[issuer]\nname = \"Us\"\nnumber_prefix = \"R-\"\n";
+        std::fs::write(
+            world.path("meterhouse.toml"),
+            format!("lake = \"lake\"\ncatalog = \"catalog.yaml\"\n{settings}"),
+        )
+        .unwrap();
+        world.run(&["rollup"], 0);
+        world.run(&["rate", "--period", "2026-05"], 0);
+        world.run(&["issue", "--period", "2026-05", "--grace", "0 s", "--without-papers"], 0);
         world
     }
 

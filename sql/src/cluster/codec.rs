@@ -106,7 +106,8 @@ impl LakeCodec {
             columns.iter().map(|column| Ok(number(column)? as usize)).collect::<Result<Vec<usize>>>()
         });
         let read = QuantitiesExec::new(told, lake, scan, columns.transpose()?, Arc::clone(shares))?;
-        Ok(read.with_errors_as_texts())
+        let without = texts(message["without"].as_array().ok_or_else(incomplete)?)?;
+        Ok(read.with_errors_as_texts().with_left_out(without))
     }
 }
 
@@ -133,7 +134,7 @@ impl PhysicalExtensionCodec for LakeCodec {
         let Some(quantities) = node.downcast_ref::<QuantitiesExec>() else {
             return self.ballista.try_encode(node, bytes, converter);
         };
-        let QuantitiesExec { told, lake, scan, projection, .. } = quantities;
+        let QuantitiesExec { told, lake, scan, projection, without, .. } = quantities;
         let kinds: Option<Vec<&str>> = match told {
             Told::Quantities | Told::Outcomes => None,
             Told::Charges(kinds) => Some(kinds.names().collect()),
@@ -149,6 +150,7 @@ impl PhysicalExtensionCodec for LakeCodec {
             "sessions_until_us": scan.narrowed.sessions_until_us,
             "threads": scan.threads,
             "projection": projection,
+            "without": **without,
         });
         self.write(&scan.catalog, message, bytes)
     }

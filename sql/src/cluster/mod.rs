@@ -14,7 +14,9 @@ mod server;
 mod shipping;
 mod stores;
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,18 +25,21 @@ use ballista_core::config::BALLISTA_CLIENT_GRPC_MAX_MESSAGE_SIZE;
 use ballista_core::execution_plans::execute_physical_plan;
 use ballista_core::extension::SessionConfigExt;
 use ballista_core::optimizer::ballista_default_optimizer_rules;
-use datafusion::common::exec_datafusion_err;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
-use datafusion::physical_plan::execute_stream;
+use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use datafusion_proto::protobuf::PhysicalPlanNode;
+use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use rating::catalog::Catalog;
 use tokio::net::TcpStream;
 
+use crate::quantities::{LeftOut, left_out_of_message};
 use crate::session::Sources;
 use codec::LakeCodec;
 
@@ -112,9 +117,42 @@ impl Cluster {
         if !shipping::reads_the_lake(&plan) {
             return execute_stream(plan, state.task_ctx());
         }
-        let plan = shipping::prepare(plan, &state.task_ctx()).await?;
+        let mut plan = shipping::prepare(plan, &state.task_ctx()).await?;
         self.reach().await?;
-        let (schema, settings) = (plan.schema(), state.config().ballista_config());
+        let told = state.config().get_extension::<LeftOut>();
+        let mut without = BTreeSet::new();
+        loop {
+            let mut rows = self.rows(&state, Arc::clone(&plan)).await?.peekable();
+            // Rows come once all tasks are done, so a failure comes before the first.
+            let failed = match Pin::new(&mut rows).peek().await {
+                Some(Err(error)) => left_out_of_message(&words_of(error)),
+                _ => None,
+            };
+            let (Some(failed), Some(told)) = (failed, &told) else {
+                let scheduler = self.scheduler.clone();
+                let (schema, rows) =
+                    (plan.schema(), rows.map_err(move |error| failed_on(&scheduler, &error)));
+                return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)));
+            };
+            let known = without.len();
+            for one in failed {
+                without.insert(one.tenant.clone());
+                told.note(one);
+            }
+            if without.len() == known {
+                return exec_err!("the cluster fails at tenants that it was told to leave out");
+            }
+            plan = shipping::without(plan, &without)?;
+        }
+    }
+
+    /// Lets the cluster work on a plan.
+    async fn rows(
+        &self,
+        state: &SessionState,
+        plan: Arc<dyn ExecutionPlan>,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let settings = state.config().ballista_config();
         let rows = execute_physical_plan::<PhysicalPlanNode>(
             format!("http://{}:{}", self.scheduler.host, self.scheduler.port),
             &settings,
@@ -123,10 +161,11 @@ impl Cluster {
             state.session_id().to_owned(),
             state.config().clone(),
         );
-        let rows = rows.await.map_err(|error| failed(&self.scheduler, &error))?;
-        let scheduler = self.scheduler.clone();
-        let rows = rows.map_err(move |error| failed(&scheduler, &error)).boxed();
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+        // That it cannot be begun is told as its first row, as what fails later is.
+        Ok(match rows.await {
+            Ok(rows) => rows.boxed(),
+            Err(error) => stream::once(async { Err(error) }).boxed(),
+        })
     }
 
     /// Says plainly that nobody is there, which the client's own error does not.
@@ -145,12 +184,15 @@ impl Cluster {
     }
 }
 
-fn failed(scheduler: &Scheduler, error: &DataFusionError) -> DataFusionError {
-    let message = match error.find_root() {
+fn failed_on(scheduler: &Scheduler, error: &DataFusionError) -> DataFusionError {
+    exec_datafusion_err!("on the cluster {scheduler}: {}", words_of(error))
+}
+
+fn words_of(error: &DataFusionError) -> String {
+    match error.find_root() {
         DataFusionError::Execution(message) => errors::in_words(message),
         other => errors::in_words(&other.to_string()),
-    };
-    exec_datafusion_err!("on the cluster {scheduler}: {message}")
+    }
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 //! Rows that only this process can read (the book's, and what describes the session) are read here and sent along.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::common::plan_err;
-use datafusion::common::tree_node::TreeNode;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{internal_err, plan_err};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
@@ -41,6 +42,22 @@ pub(super) async fn prepare(
         return plan_err!("EXPLAIN ANALYZE measures a query in this process: leave --engine out");
     }
     with_own_rows(plan, Arc::clone(context)).await
+}
+
+/// The plan whose passes over the lake leave these tenants out.
+pub(super) fn without(
+    plan: Arc<dyn ExecutionPlan>,
+    tenants: &BTreeSet<String>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let changed = plan.transform_up(|node| {
+        let Some(pass) = node.downcast_ref::<QuantitiesExec>() else { return Ok(Transformed::no(node)) };
+        let [shares] = &pass.children()[..] else {
+            return internal_err!("QuantitiesExec reads one plan of shares");
+        };
+        let pass = pass.over(Arc::clone(shares))?.with_left_out(tenants.clone());
+        Ok(Transformed::yes(Arc::new(pass) as _))
+    })?;
+    Ok(changed.data)
 }
 
 fn with_own_rows(

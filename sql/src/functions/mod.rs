@@ -6,9 +6,12 @@
 mod measures;
 mod periods;
 mod prices;
+mod sums;
 mod units;
 
 use std::sync::Arc;
+
+pub use sums::register as register_sums;
 
 use arrow::datatypes::DataType;
 use datafusion::common::{exec_datafusion_err, plan_err};
@@ -69,6 +72,7 @@ pub const FUNCTIONS: [FunctionNote; 11] = [
 
 /// Registers the functions that need no catalog, and the others if there is one.
 pub(crate) fn register(context: &SessionContext, catalog: Option<&Arc<Catalog>>) {
+    register_sums(context);
     for function in measures::all() {
         context.register_udaf(AggregateUDF::from(function));
     }

@@ -29,7 +29,7 @@ use super::left_out::{LeftOut, LeftOutTenant};
 use super::period::PeriodScan;
 use super::shares::TenantShare;
 use super::table::{self, QuantityRows};
-use super::{QuantitiesError, charges};
+use super::{QuantitiesError, charges, left_out};
 use crate::lake::Lake;
 use crate::rollups::{RollUps, Source};
 use crate::tenant_terms::TenantTerms;
@@ -47,6 +47,8 @@ pub struct QuantitiesExec {
     shares: Arc<dyn ExecutionPlan>,
     /// Whether errors go where only their texts arrive.
     errors_as_texts: bool,
+    /// Tenants that the answer is without, and that somebody was told of.
+    pub(crate) without: Arc<BTreeSet<String>>,
     properties: Arc<PlanProperties>,
 }
 
@@ -66,13 +68,28 @@ impl QuantitiesExec {
             Boundedness::Bounded,
         );
         let properties = Arc::new(properties);
-        Ok(Self { told, lake, scan, projection, shares, errors_as_texts: false, properties })
+        let without = Arc::default();
+        Ok(Self { told, lake, scan, projection, shares, errors_as_texts: false, without, properties })
     }
 
     /// The same with errors whose texts say everything.
     #[cfg(feature = "cluster")]
     pub(crate) fn with_errors_as_texts(self) -> Self {
         Self { errors_as_texts: true, ..self }
+    }
+
+    /// The same without these tenants.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn with_left_out(self, without: BTreeSet<String>) -> Self {
+        Self { without: Arc::new(without), ..self }
+    }
+
+    /// The same over other shares.
+    pub(crate) fn over(&self, shares: Arc<dyn ExecutionPlan>) -> Result<Self> {
+        let (lake, scan) = (self.lake.clone(), self.scan.clone());
+        let changed = Self::new(self.told, lake, scan, self.projection.clone(), shares)?;
+        let (errors_as_texts, without) = (self.errors_as_texts, Arc::clone(&self.without));
+        Ok(Self { errors_as_texts, without, ..changed })
     }
 }
 
@@ -122,9 +139,7 @@ impl ExecutionPlan for QuantitiesExec {
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let [shares] = &children[..] else { return internal_err!("QuantitiesExec reads one plan of shares") };
-        let (lake, scan) = (self.lake.clone(), self.scan.clone());
-        let changed = Self::new(self.told, lake, scan, self.projection.clone(), Arc::clone(shares))?;
-        Ok(Arc::new(Self { errors_as_texts: self.errors_as_texts, ..changed }))
+        Ok(Arc::new(self.over(Arc::clone(shares))?))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
@@ -134,6 +149,8 @@ impl ExecutionPlan for QuantitiesExec {
             lake: self.lake.clone(),
             scan: self.scan.clone(),
             projection: self.projection.clone(),
+            without: Arc::clone(&self.without),
+            errors_as_texts: self.errors_as_texts,
             context,
         };
         let shares = shares
@@ -157,6 +174,8 @@ struct Answer {
     lake: Lake,
     scan: PeriodScan,
     projection: Option<Vec<usize>>,
+    without: Arc<BTreeSet<String>>,
+    errors_as_texts: bool,
     context: Arc<TaskContext>,
 }
 
@@ -166,15 +185,20 @@ impl Answer {
         let mut scan = self.scan.usage_scan().map_err(external)?;
         scan.memory = Some(Arc::clone(self.context.memory_pool()));
         scan.keep_to(&share);
+        let held = scan.reserve_held_days(self.context.memory_pool()).map_err(external)?;
         let roll_ups = RollUps::open(&self.lake).await.map_err(external)?;
         let found = RollUps::answer(roll_ups.as_ref(), &scan, Source::Auto).await.map_err(external)?;
-        let answers = self.scan.complete_share(found.answers, &share).map_err(external)?;
+        drop(held);
+        let mut answers = self.scan.complete_share(found.answers, &share).map_err(external)?;
+        answers.usages.retain(|usage| !self.without.contains(&usage.demand.tenant));
+        answers.failed.retain(|failure| !self.without.contains(&failure.tenant));
         let rows = Rows {
             told: self.told,
             terms: TenantTerms::new(&self.scan.catalog),
             projection: self.projection,
             asked: self.scan.tenants.clone(),
             left_out: self.context.session_config().get_extension::<LeftOut>(),
+            errors_as_texts: self.errors_as_texts,
         };
         let mut problems = Vec::new();
         if self.told == Told::Outcomes {
@@ -216,19 +240,22 @@ struct Rows {
     asked: Option<BTreeSet<String>>,
     /// Who tells of tenants that are left out, if anybody does.
     left_out: Option<Arc<LeftOut>>,
+    errors_as_texts: bool,
 }
 
 impl Rows {
     /// The rows of all others are worth having, unless the query asks for that very tenant or nobody would tell of it.
-    fn leave_out(&self, left_out: impl Iterator<Item = LeftOutTenant>) -> Result<()> {
-        for one in left_out {
+    fn leave_out(&self, tenants: impl Iterator<Item = LeftOutTenant>) -> Result<()> {
+        let mut to_be_told = Vec::new();
+        for one in tenants {
             let is_asked_for = self.asked.as_ref().is_some_and(|asked| asked.contains(&one.tenant));
             match &self.left_out {
                 Some(told) if !is_asked_for => told.note(one),
+                None if self.errors_as_texts && !is_asked_for => to_be_told.push(one),
                 _ => return exec_err!("{one}"),
             }
         }
-        Ok(())
+        if to_be_told.is_empty() { Ok(()) } else { exec_err!("{}", left_out::as_message(&to_be_told)) }
     }
 
     fn of(&self, usages: &[Usage]) -> Result<RecordBatch> {

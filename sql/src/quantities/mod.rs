@@ -37,7 +37,7 @@ use std::sync::Arc;
 use arrow::error::ArrowError;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::DataFusionError;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use parquet::errors::ParquetError;
 use rating::catalog::Catalog;
 use rating::period::PeriodError;
@@ -53,6 +53,8 @@ pub use day_scan::{DayQuestionsOf, DayScan, TenantDays};
 pub(crate) use dictionary::is_same_dictionary;
 pub use exec::QuantitiesExec;
 pub use function::{QuantitiesFunction, Told};
+#[cfg(feature = "cluster")]
+pub(crate) use left_out::of_message as left_out_of_message;
 pub use left_out::{LeftOut, LeftOutTenant};
 pub(crate) use period::demand_of_terms;
 pub use period::{Narrowed, PeriodScan, Question};
@@ -105,6 +107,9 @@ pub struct UsageScan {
 
 /// What is held of days that are not compacted, unless the caller says otherwise.
 pub const HELD_BYTES_MAX: usize = 768 * 1024 * 1024;
+
+/// With less a pass would read each file hundreds of times.
+const HELD_BYTES_MIN: usize = 1024 * 1024;
 
 impl std::fmt::Debug for UsageScan {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -172,6 +177,34 @@ impl UsageScan {
         let (share, demand_of) = (share.clone(), Arc::clone(&self.demand_of));
         self.demand_of =
             Arc::new(move |tenant| if share.holds(tenant) { demand_of(tenant) } else { Asked::Nothing });
+    }
+
+    /// Takes what the pass will hold of days that are not compacted out of a query's memory; less where it has less.
+    fn reserve_held_days(
+        &mut self,
+        pool: &Arc<dyn MemoryPool>,
+    ) -> Result<MemoryReservation, QuantitiesError> {
+        let reservation = MemoryConsumer::new("days that are not compacted").register(pool);
+        let files = &self.snapshot.files;
+        let has_corrections = files.iter().any(DataFile::is_correction);
+        let arrived: BTreeSet<i32> =
+            files.iter().filter(|file| !file.is_sorted()).map(|file| file.day).collect();
+        // Rows that may have to be put in order in memory.
+        let is_held =
+            |file: &&DataFile| self.may_matter(file.day) && (has_corrections || arrived.contains(&file.day));
+        let rows: u64 = files.iter().filter(is_held).map(|file| file.rows).sum();
+        let needed = (rows as usize).saturating_mul(arrived::ROW_BYTES + twice::ROW_BYTES);
+        let mut bytes = needed.min(self.held_bytes_max);
+        // As much again is left for the folds, and for what the query makes of the rows.
+        while let Err(error) = reservation.try_resize(2 * bytes) {
+            if bytes <= HELD_BYTES_MIN {
+                return Err(QuantitiesError::Memory(error));
+            }
+            bytes = (bytes / 2).max(HELD_BYTES_MIN);
+        }
+        reservation.try_resize(bytes).map_err(QuantitiesError::Memory)?;
+        self.held_bytes_max = bytes.max(HELD_BYTES_MIN);
+        Ok(reservation)
     }
 
     /// Reads everything that the demands need and answers them, in the order of the tenants' names.

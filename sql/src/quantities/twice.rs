@@ -85,6 +85,9 @@ struct Candidate {
     row: u32,
 }
 
+/// What a row takes while it is compared.
+pub(super) const ROW_BYTES: usize = size_of::<Candidate>();
+
 struct Search<'d> {
     day: &'d Day,
     rows_max: usize,

@@ -31,8 +31,9 @@ pub type BookRows = BoxStream<'static, Result<RecordBatch, ReadError>>;
 
 /// Where the rows of the book's tables come from.
 pub trait BookSource: Debug + Send + Sync {
-    /// The rows of a table as batches of its schema, read anew each time.
-    fn rows(&self, table: BookTable) -> BookRows;
+    /// The rows of a table as batches of its schema, a piece at a time, read anew each time. A table whose rows have tenants
+    /// has only those of the tenant, if one is named.
+    fn rows(&self, table: BookTable, tenant: Option<&str>) -> BookRows;
 }
 
 impl BookTable {
@@ -100,8 +101,8 @@ fn stripe_records() -> Vec<super::RelationColumn> {
         column("kind", TEXT, "what Stripe is told: usage, an invoice item, an invoice and so on"),
         optional("meter", TEXT, "the meter, for usage"),
         column("period", TEXT, "the local day on which the period starts"),
-        column("invoice_number", TEXT, "the number of the invoice it belongs to; empty for usage"),
-        column("currency", TEXT, "ISO 4217 code; empty for usage"),
+        column("invoice_number", TEXT, "the number of the invoice it belongs to"),
+        column("currency", TEXT, "ISO 4217 code"),
         optional("amount_minor", WHOLE, "the amount in the currency's smallest unit"),
         optional("usage_value", WHOLE, "the usage that was sent"),
         column("state", TEXT, "how far it has come"),
@@ -118,12 +119,18 @@ pub(crate) struct BookProvider {
     table: BookTable,
     schema: SchemaRef,
     source: Option<Arc<dyn BookSource>>,
+    tenant: Option<String>,
 }
 
 impl BookProvider {
-    pub fn table(table: BookTable, source: Option<Arc<dyn BookSource>>) -> Result<Arc<dyn TableProvider>> {
+    /// Of one tenant, or of all.
+    pub fn table(
+        table: BookTable,
+        source: Option<Arc<dyn BookSource>>,
+        tenant: Option<&str>,
+    ) -> Result<Arc<dyn TableProvider>> {
         let schema = table.schema();
-        let rows = Self { table, schema: Arc::clone(&schema), source };
+        let rows = Self { table, schema: Arc::clone(&schema), source, tenant: tenant.map(str::to_owned) };
         Ok(Arc::new(StreamingTable::try_new(schema, vec![Arc::new(rows)])?))
     }
 }
@@ -135,7 +142,7 @@ impl PartitionStream for BookProvider {
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let rows: BookRows = match &self.source {
-            Some(source) => source.rows(self.table),
+            Some(source) => source.rows(self.table, self.tenant.as_deref()),
             None => Box::pin(futures::stream::empty()),
         };
         let rows = rows.map_err(DataFusionError::External);

@@ -23,6 +23,7 @@ mod lake_table;
 mod query;
 mod tenant_table;
 mod time_travel;
+mod unavailable;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -48,7 +49,7 @@ pub use catalogs::{CatalogWithText, PeriodCatalogs};
 pub use dimension::Dimension;
 pub use engine::Engine;
 pub use lake_table::LakeTable;
-pub use query::{Parameters, QueryError};
+pub use query::{Parameters, QueryError, TableArgument, fill_table_arguments};
 
 use rating::catalog::Catalog;
 
@@ -66,6 +67,7 @@ use information::Information;
 use tenant_table::{TenantFunction, TenantTable};
 use time_travel::TableAt;
 pub(crate) use time_travel::instant;
+use unavailable::Unavailable;
 
 /// The name of the catalog and of its schemas.
 const CATALOG: &str = "meterhouse";
@@ -132,6 +134,8 @@ pub struct Sources {
     pub period_catalogs: Option<Arc<dyn PeriodCatalogs>>,
     /// Without one the book's tables are empty.
     pub book: Option<Arc<dyn BookSource>>,
+    /// Why neither catalog nor book can be read, in a sentence, if they should be there: what is made from them then fails with it.
+    pub unavailable: Option<String>,
     /// When it is: decides which limits hold.
     pub now_us: i64,
 }
@@ -278,8 +282,12 @@ pub async fn build_session(
     if let Some(catalog) = &catalog {
         registry.add_catalog(lake, tables, catalog, sources)?;
     }
+    if let Some(reason) = &sources.unavailable {
+        registry.add_unavailable(reason)?;
+        return registry.finish(tables);
+    }
     for table in BookTable::ALL {
-        let provider = BookProvider::table(table, sources.book.clone())?;
+        let provider = BookProvider::table(table, sources.book.clone(), settings.tenant.as_deref())?;
         registry.add(table.relation(), table.whose(), provider)?;
     }
     registry.finish(tables)
@@ -387,11 +395,7 @@ impl<'s> Registry<'s> {
             tenant: self.tenant.map(str::to_owned),
             runner: self.runner.clone(),
         });
-        let quantities = ("what every tenant used in a period, by every measure", quantity_columns());
-        let charges = ("what the usage of a period costs, whether it was billed or not", charge_columns());
-        for (told, (what, columns)) in
-            [(Told::Quantities, quantities), (Told::Charges(ChargeKinds::ALL), charges)]
-        {
+        for (told, relation) in told_relations() {
             let function = QuantitiesFunction {
                 told,
                 lake: lake.clone(),
@@ -399,18 +403,32 @@ impl<'s> Registry<'s> {
                 catalogs: Arc::clone(&catalogs),
                 is_spread: self.runner.is_spread(),
             };
-            let name = told.name();
-            let description = format!(
-                "{what}; a query names the period: {name}('2026-05'), or WHERE period = '2026-05-01'"
-            );
-            let relation =
-                Relation { name: name.to_owned(), kind: RelationKind::Table, description, columns };
             self.add(relation, Whose::TenantColumn, function.table())?;
-            self.add_function(name, Whose::TenantColumn, Arc::new(function));
+            self.add_function(told.name(), Whose::TenantColumn, Arc::new(function));
         }
         for table in CatalogTable::ALL {
             let provider = CatalogProvider::new(table, catalog, sources.now_us);
             self.add(table.relation(), table.whose(), Arc::new(provider))?;
+        }
+        Ok(())
+    }
+
+    /// All that is made from catalog and book, without them.
+    fn add_unavailable(&mut self, reason: &str) -> Result<(), DataFusionError> {
+        let of = |relation: &Relation| {
+            let (name, schema) = (relation.name.clone(), relation.schema());
+            Arc::new(Unavailable { name, schema, reason: reason.to_owned() })
+        };
+        for (told, relation) in told_relations() {
+            let unavailable = of(&relation);
+            self.add(relation, Whose::TenantColumn, Arc::clone(&unavailable) as _)?;
+            self.add_function(told.name(), Whose::TenantColumn, unavailable);
+        }
+        let of_catalog = CatalogTable::ALL.map(|table| (table.relation(), table.whose()));
+        let of_book = BookTable::ALL.map(|table| (table.relation(), table.whose()));
+        for (relation, whose) in of_catalog.into_iter().chain(of_book) {
+            let unavailable = of(&relation);
+            self.add(relation, whose, unavailable)?;
         }
         Ok(())
     }
@@ -443,6 +461,21 @@ impl<'s> Registry<'s> {
             runner: self.runner,
         })
     }
+}
+
+/// What the engine tells of a period, and how people find it.
+fn told_relations() -> [(Told, Relation); 2] {
+    let quantities = ("what every tenant used in a period, by every measure", quantity_columns());
+    let charges = ("what the usage of a period costs, whether it was billed or not", charge_columns());
+    [(Told::Quantities, quantities), (Told::Charges(ChargeKinds::ALL), charges)].map(
+        |(told, (what, columns))| {
+            let name = told.name().to_owned();
+            let description = format!(
+                "{what}; a query names the period: {name}('2026-05'), or WHERE period = '2026-05-01'"
+            );
+            (told, Relation { name, kind: RelationKind::Table, description, columns })
+        },
+    )
 }
 
 fn session_config(settings: &SessionSettings) -> SessionConfig {

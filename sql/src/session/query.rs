@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::ControlFlow;
 
 use arrow::datatypes::DataType;
@@ -19,6 +20,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::{LakeSession, read_only};
+use crate::quantities::{ChargeKinds, Told};
 
 /// Values by the names of placeholders: `tenant` for `$tenant`.
 pub type Parameters = BTreeMap<String, String>;
@@ -94,10 +96,12 @@ impl LakeSession {
         refuse_changes(&statement)?;
         let mut used = BTreeSet::new();
         if let Statement::Statement(statement) = &mut statement {
-            let mut arguments = TableArguments { parameters, used: &mut used };
-            if let ControlFlow::Break(problem) = statement.visit(&mut arguments) {
-                return Err(problem);
-            }
+            fill_table_arguments(statement, |argument| {
+                let name = argument.placeholder.trim_start_matches('$');
+                let given = parameters.get(name).ok_or_else(|| missing(name))?;
+                used.insert(name.to_owned());
+                Ok::<_, QueryError>(argument.value(given))
+            })?;
         }
         let plan = state.statement_to_plan(statement).await.map_err(failed)?;
         read_only().verify_plan(&plan).map_err(failed)?;
@@ -137,30 +141,65 @@ fn refuse_changes(statement: &Statement) -> Result<(), QueryError> {
     )))
 }
 
-/// Puts values for placeholders into the arguments of table functions, which have no types before they are planned. It
-/// works on the parsed query, so a value can be nothing but a value.
-struct TableArguments<'p> {
-    parameters: &'p Parameters,
-    used: &'p mut BTreeSet<String>,
+/// A placeholder among the arguments of a table function.
+#[derive(Debug, Clone, Copy)]
+pub struct TableArgument<'s> {
+    /// With what begins it: `$1`, `$period`.
+    pub placeholder: &'s str,
+    pub function: &'s str,
+    /// Its place among the arguments, from 0.
+    pub index: usize,
 }
 
-impl VisitorMut for TableArguments<'_> {
-    type Break = QueryError;
+impl TableArgument<'_> {
+    /// Whether it is the period of `quantities` and its kin, which may look like a number.
+    pub fn is_period(self) -> bool {
+        let told = [Told::Quantities, Told::Charges(ChargeKinds::ALL)];
+        self.index == 0 && told.iter().any(|told| told.name() == self.function)
+    }
 
-    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<QueryError> {
-        let TableFactor::Table { args: Some(arguments), .. } = table else {
+    /// A value for it: a number if it looks like one.
+    pub fn value(self, given: &str) -> Value {
+        match given.parse::<i64>() {
+            Ok(_) if !self.is_period() => Value::Number(given.to_owned(), false),
+            _ => Value::SingleQuotedString(given.to_owned()),
+        }
+    }
+}
+
+/// Puts values for placeholders into the arguments of table functions, which have no types before they are planned. It
+/// works on the parsed query, so a value can be nothing but a value.
+pub fn fill_table_arguments<E>(
+    statement: &mut SqlStatement,
+    value_of: impl FnMut(TableArgument<'_>) -> Result<Value, E>,
+) -> Result<(), E> {
+    match statement.visit(&mut TableArguments { value_of, error: PhantomData }) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+struct TableArguments<F, E> {
+    value_of: F,
+    error: PhantomData<E>,
+}
+
+impl<E, F: FnMut(TableArgument<'_>) -> Result<Value, E>> VisitorMut for TableArguments<F, E> {
+    type Break = E;
+
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<E> {
+        let TableFactor::Table { name, args: Some(arguments), .. } = table else {
             return ControlFlow::Continue(());
         };
-        for argument in &mut arguments.args {
+        let function = name.to_string().to_lowercase();
+        for (index, argument) in arguments.args.iter_mut().enumerate() {
             let FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) = argument else { continue };
             let Value::Placeholder(placeholder) = &value.value else { continue };
-            let name = placeholder.trim_start_matches('$').to_owned();
-            let Some(given) = self.parameters.get(&name) else { return ControlFlow::Break(missing(&name)) };
-            value.value = match given.parse::<i64>() {
-                Ok(_) => Value::Number(given.clone(), false),
-                Err(_) => Value::SingleQuotedString(given.clone()),
-            };
-            self.used.insert(name);
+            let argument = TableArgument { placeholder, function: &function, index };
+            match (self.value_of)(argument) {
+                Ok(filled) => value.value = filled,
+                Err(error) => return ControlFlow::Break(error),
+            }
         }
         ControlFlow::Continue(())
     }

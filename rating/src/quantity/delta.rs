@@ -4,16 +4,18 @@
 
 use super::error::{FoldError, Samples};
 use super::rollup::{DeltaRollup, HourSums};
-use crate::period::Span;
+use crate::period::{MICROSECONDS_PER_HOUR, Span};
 
 #[derive(Debug, Clone)]
 pub struct DeltaFold {
     segment: DeltaRollup,
+    /// Until then time is in the hour of the last event.
+    hour_end_us: i64,
 }
 
 impl DeltaFold {
     pub fn new(start_us: i64) -> DeltaFold {
-        DeltaFold { segment: empty_segment(start_us) }
+        DeltaFold { segment: empty_segment(start_us), hour_end_us: i64::MIN }
     }
 
     #[inline]
@@ -27,6 +29,13 @@ impl DeltaFold {
         segment.sum_nano = sum.ok_or(FoldError::Overflow { what: "sum", at_us: time_us })?;
         segment.max_nano = segment.max_nano.max(Some(value_nano));
         segment.samples.note(time_us);
+        if time_us < self.hour_end_us {
+            return segment.hours.add_to_last(value_nano);
+        }
+        self.hour_end_us = time_us
+            .div_euclid(MICROSECONDS_PER_HOUR)
+            .saturating_add(1)
+            .saturating_mul(MICROSECONDS_PER_HOUR);
         segment.hours.add(time_us, value_nano)
     }
 
@@ -36,6 +45,7 @@ impl DeltaFold {
         if at_us < now_us {
             return Err(FoldError::OutOfOrder { time_us: at_us, now_us });
         }
+        self.hour_end_us = i64::MIN;
         let mut segment = std::mem::replace(&mut self.segment, empty_segment(at_us));
         segment.span.end_us = at_us;
         Ok(segment)

@@ -41,6 +41,14 @@ pub struct GaugeExtras {
     pub sum_of_peaks: bool,
 }
 
+/// A resource's level from an instant on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GaugeSample {
+    pub time_us: i64,
+    pub resource: u32,
+    pub level_nano: i128,
+}
+
 /// Everything that can be measured of a gauge in one span.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GaugeTotals {
@@ -131,6 +139,77 @@ impl GaugeFold {
         self.segment.negative_samples += u64::from(level_nano < 0);
         self.note_peak(resource, time_us);
         self.set_level(resource, level_nano, time_us)
+    }
+
+    /// Takes some samples, each with its place among others; an error comes with the place of the sample that could not be
+    /// taken.
+    pub fn samples(
+        &mut self,
+        samples: impl Iterator<Item = (usize, GaugeSample)>,
+    ) -> Result<(), (usize, FoldError)> {
+        if self.expires_after_us.is_none() && self.buckets.is_none() && self.peaks.is_none() {
+            return self.plain_samples(samples);
+        }
+        for (at, GaugeSample { time_us, resource, level_nano }) in samples {
+            self.sample(time_us, resource, level_nano).map_err(|error| (at, error))?;
+        }
+        Ok(())
+    }
+
+    /// The same as one sample after the other, where only the sum over the resources is asked for: what changes with every
+    /// sample is kept in registers.
+    fn plain_samples(
+        &mut self,
+        samples: impl Iterator<Item = (usize, GaugeSample)>,
+    ) -> Result<(), (usize, FoldError)> {
+        let segment = &mut self.segment;
+        let (mut now_us, mut sum_nano) = (self.now_us, self.sum_nano);
+        let (mut highest_nano, mut lowest_nano) = match segment.span.is_empty() {
+            true => (i128::MIN, i128::MAX),
+            false => (segment.highest_nano, segment.lowest_nano),
+        };
+        let mut integral: i128 = 0;
+        let mut result = Ok(());
+        for (at, GaugeSample { time_us, resource, level_nano }) in samples {
+            if time_us < now_us {
+                result = Err((at, FoldError::OutOfOrder { time_us, now_us }));
+                break;
+            }
+            if time_us > now_us {
+                match narrow_product(sum_nano, now_us, time_us).and_then(|area| integral.checked_add(area)) {
+                    Some(more) => integral = more,
+                    None => {
+                        segment.integral.add_product(sum_nano, i128::from(time_us) - i128::from(now_us));
+                    }
+                }
+                highest_nano = highest_nano.max(sum_nano);
+                lowest_nano = lowest_nano.min(sum_nano);
+                now_us = time_us;
+            }
+            segment.samples.note(time_us);
+            segment.negative_samples += u64::from(level_nano < 0);
+            let index = resource as usize;
+            if index >= self.levels.len() {
+                self.levels.resize(index + 1, Level::BEFORE_THE_FIRST);
+            }
+            let level = &mut self.levels[index];
+            let before_nano = std::mem::replace(level, Level { nano: level_nano, since_us: time_us }).nano;
+            match sum_nano.checked_sub(before_nano).and_then(|rest| rest.checked_add(level_nano)) {
+                Some(sum) => sum_nano = sum,
+                None => {
+                    let what = "sum over the resources";
+                    result = Err((at, FoldError::Overflow { what, at_us: time_us }));
+                    break;
+                }
+            }
+        }
+        segment.integral.add(&WideSum::from(integral));
+        if now_us > segment.span.end_us {
+            segment.span.end_us = now_us;
+            (segment.highest_nano, segment.lowest_nano) = (highest_nano, lowest_nano);
+        }
+        (self.now_us, self.sum_nano) = (now_us, sum_nano);
+        result
     }
 
     /// Ends the current segment (an hour, a day) and starts the next; the span goes on.
@@ -279,6 +358,14 @@ impl GaugeFold {
         peaks.clear();
         Some(total)
     }
+}
+
+/// A level times how long it was held, where both are of 64 bits.
+#[inline]
+fn narrow_product(level_nano: i128, from_us: i64, until_us: i64) -> Option<i128> {
+    let level_nano = i64::try_from(level_nano).ok()?;
+    let duration_us = until_us.checked_sub(from_us)?;
+    Some(i128::from(level_nano) * i128::from(duration_us))
 }
 
 fn empty_segment(at_us: i64, opening_nano: i128) -> GaugeRollup {

@@ -187,6 +187,16 @@ struct HourSum {
     sum_nano: i128,
 }
 
+impl HourSum {
+    #[inline]
+    fn add(&mut self, value_nano: i128) -> Result<(), FoldError> {
+        let at_us = self.hour.saturating_mul(MICROSECONDS_PER_HOUR);
+        let overflow = FoldError::Overflow { what: "sum of an hour", at_us };
+        self.sum_nano = self.sum_nano.checked_add(value_nano).ok_or(overflow)?;
+        Ok(())
+    }
+}
+
 impl HourSums {
     /// What is left of a stretch that shares no hour with its neighbours: its highest hour, named by any of its own.
     pub fn of_highest(hour: i64, sum_nano: i128) -> HourSums {
@@ -198,6 +208,12 @@ impl HourSums {
     pub fn add(&mut self, time_us: i64, value_nano: i128) -> Result<(), FoldError> {
         let hour = time_us.div_euclid(MICROSECONDS_PER_HOUR);
         self.push(HourSum { hour, sum_nano: value_nano })
+    }
+
+    /// Adds a value of the same hour as the one before; without any before there is nothing to add to.
+    #[inline]
+    pub(super) fn add_to_last(&mut self, value_nano: i128) -> Result<(), FoldError> {
+        self.last.as_mut().or(self.first.as_mut()).map_or(Ok(()), |hour| hour.add(value_nano))
     }
 
     pub fn highest_nano(&self) -> Option<i128> {
@@ -224,9 +240,7 @@ impl HourSums {
             return Ok(());
         };
         if current.hour == next.hour {
-            let at_us = next.hour.saturating_mul(MICROSECONDS_PER_HOUR);
-            let overflow = FoldError::Overflow { what: "sum of an hour", at_us };
-            current.sum_nano = current.sum_nano.checked_add(next.sum_nano).ok_or(overflow)?;
+            current.add(next.sum_nano)?;
         } else if let Some(done) = self.last.replace(next) {
             self.between_nano = self.between_nano.max(Some(done.sum_nano));
         }

@@ -76,6 +76,20 @@ impl LakeFile {
         bounds.collect()
     }
 
+    pub fn rows_of(&self, row_groups: &[usize]) -> usize {
+        let metadata = self.metadata.metadata();
+        row_groups.iter().map(|at| metadata.row_group(*at).num_rows() as usize).sum()
+    }
+
+    /// How many bytes some columns of a row group take as they are stored, at most.
+    pub fn row_group_bytes_max(&self, columns: &[&'static str]) -> u64 {
+        let groups = self.metadata.metadata().row_groups().iter().map(|group| {
+            let stored = group.columns().iter().filter(|column| columns.contains(&column.column_descr().name()));
+            stored.map(|column| column.compressed_size().max(0) as u64).sum()
+        });
+        groups.max().unwrap_or(0)
+    }
+
     pub fn all_row_groups(&self) -> Vec<usize> {
         (0..self.metadata.metadata().num_row_groups()).collect()
     }

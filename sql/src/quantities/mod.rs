@@ -4,8 +4,8 @@
 //! event counts once (3.2), and how the tenants are spread over the cores. Does not own: the arithmetic (`rating`), nor
 //! what is asked (the caller's demands).
 //!
-//! Days are read in their order, each tenant's in one task, so that the only thing in memory is each tenant's state. A
-//! compacted day streams through as it lies. A day with newly arrived files is put in order in memory first, as much of it
+//! Each tenant's days are read in their order, in one task, so that the only thing in memory is each tenant's state. Compacted
+//! days stream through as they lie, side by side. A day with newly arrived files is put in order in memory first, as much of it
 //! at a time as the caller gives room for, and events that came twice are left out, as compaction would do it.
 //!
 //! Whoever drops a pass stops it: its tasks end with it, and give way often enough (`tokio`'s budget, spent with each batch
@@ -65,6 +65,7 @@ pub use table::{NOT_SET_UP, PROBLEM, QUANTITIES, QuantityRows};
 use corrections::AddedRow;
 use files::LakeFile;
 use passes::Pass;
+use sorted::DaysInOrder;
 use tenants::TenantFolds;
 pub(crate) use tenants::signals_in_order;
 pub use tenants::{
@@ -281,15 +282,42 @@ async fn fold_share(
     days: Arc<Vec<Day>>,
 ) -> Result<Answers, QuantitiesError> {
     let reservation = scan.memory.as_ref().map(|pool| MemoryConsumer::new("QuantitiesExec").register(pool));
+    let read_bytes_max = (scan.held_bytes_max / 4) as u64;
     let mut folds = TenantFolds::new(scan, share);
     let has_sessions = folds.has_sessions();
-    for day in days.iter() {
-        if let Some(reservation) = &reservation {
+    let mut answers = Answers::default();
+    let mut counted = 0;
+    let mut count = |folds: &TenantFolds| -> Result<(), QuantitiesError> {
+        // Looking at all of them takes a while, so they are looked at when there are more.
+        if let Some(reservation) = &reservation
+            && folds.tenant_count() > counted + counted / 16
+        {
+            counted = folds.tenant_count();
             reservation.try_resize(folds.size_bytes()).map_err(QuantitiesError::Memory)?;
         }
-        day.fold(has_sessions, &mut folds).await?;
+        Ok(())
+    };
+    let groups = sorted::together(&days, &sorted::columns(has_sessions), read_bytes_max);
+    for (at, group) in groups.iter().enumerate() {
+        match group {
+            [day] if !day.is_in_order() => {
+                folds.begin_day(day.number);
+                arrived::fold_day(day, has_sessions, &mut folds).await?;
+                count(&folds)?;
+            }
+            group => {
+                let mut days = DaysInOrder::open(group, has_sessions, &folds).await?;
+                while let Some(last) = days.fold_next(&mut folds).await? {
+                    count(&folds)?;
+                    if at + 1 == groups.len() {
+                        folds.finish_until(&last, &mut answers).await;
+                    }
+                }
+            }
+        }
     }
-    Ok(folds.finish().await)
+    folds.finish(&mut answers).await;
+    Ok(answers)
 }
 
 impl Day {
@@ -309,12 +337,14 @@ impl Day {
         self.is_sorted && self.twice.is_nothing() && self.added.is_empty()
     }
 
+    /// Folds the day alone.
     async fn fold(&self, has_sessions: bool, folds: &mut TenantFolds) -> Result<(), QuantitiesError> {
-        folds.begin_day(self.number);
-        if self.is_in_order() {
-            sorted::fold_day(self, has_sessions, folds).await
-        } else {
-            arrived::fold_day(self, has_sessions, folds).await
+        if !self.is_in_order() {
+            folds.begin_day(self.number);
+            return arrived::fold_day(self, has_sessions, folds).await;
         }
+        let mut days = DaysInOrder::open(std::slice::from_ref(self), has_sessions, folds).await?;
+        while days.fold_next(folds).await?.is_some() {}
+        Ok(())
     }
 }

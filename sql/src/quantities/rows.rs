@@ -60,6 +60,24 @@ impl Rows {
     pub fn len(&self) -> usize {
         self.time.len()
     }
+
+    pub fn tenant_of(&self, row: usize) -> &str {
+        text(&self.tenant, row)
+    }
+
+    /// Where the rows of all tenants up to this one end, looked for from a row on; rows are in the order of tenants.
+    pub fn end_of(&self, last: &str, from: usize) -> usize {
+        let (mut low, mut high) = (from, self.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.tenant_of(middle) <= last {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
 }
 
 impl Arrival {

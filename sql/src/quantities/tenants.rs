@@ -3,6 +3,7 @@
 //! Texts are compared only when a row group's dictionary is new or a resource is seen for the first time in a while: a
 //! row is otherwise a few numbers.
 
+mod columns;
 mod open;
 mod rolled;
 
@@ -18,11 +19,13 @@ use rating::usage::{Demand, MeterFold, Sample, Usage};
 use tokio::task::coop::consume_budget;
 
 use super::answers::{Answers, TenantFailure, TenantProblem};
-use super::dictionary::{Mapped, Numbers, Texts};
-use super::rows::{Rows, text};
+use super::dictionary::Numbers;
+use super::rows::Rows;
 use super::shares::TenantShare;
 use super::{Asked, DAY_US, QuantitiesError, UsageScan};
 
+pub(super) use columns::Dictionaries;
+use columns::Slots;
 pub(super) use open::Open;
 use rolled::Passed;
 pub use rolled::{Openings, Portion, RolledDay, RolledOddities, RolledSeries, TenantCarried, TenantDay};
@@ -103,7 +106,7 @@ struct TenantState {
     /// Whether something was used before the end of the tenant's period.
     is_seen: bool,
     rows: u64,
-    /// Its day was handed over.
+    /// What it came to was handed over.
     is_finished: bool,
 }
 
@@ -119,6 +122,14 @@ struct OwnFold {
     fold: MeterFold,
     /// Nothing from here on can change an answer.
     until_us: i64,
+    /// The slots of rows that name no resource, by the number of their dimensions; the first few of them.
+    without_resource: Vec<(u32, u32)>,
+}
+
+impl OwnFold {
+    fn new(fold: MeterFold, until_us: i64) -> Self {
+        Self { fold, until_us, without_resource: Vec::new() }
+    }
 }
 
 pub(super) struct TenantFolds {
@@ -128,50 +139,16 @@ pub(super) struct TenantFolds {
     meter_numbers: HashMap<String, u32>,
     tenant_numbers: HashMap<Box<str>, u32>,
     tenants: Vec<TenantState>,
+    /// Tenants without an answer so far.
+    unfinished: Vec<u32>,
     dimension_numbers: Numbers,
-    columns: ColumnMaps,
+    slots: Slots,
     /// Where the folds go on from what an earlier day left.
     openings: Option<Arc<Openings>>,
     /// Whether rows of the current day are counted.
     counts_rows: bool,
     passed: Passed,
 }
-
-/// What the dictionaries of the current row group stand for.
-#[derive(Debug, Default)]
-struct ColumnMaps {
-    tenants: Mapped<u32>,
-    meters: Mapped<u32>,
-    resources: Mapped<u32>,
-    dimensions: Mapped<u32>,
-    signals: Mapped<SignalWord>,
-    /// What the numbers of resources stand for, kept over row groups and days while there are not too many.
-    resource_numbers: Numbers,
-    /// By meter: where its resources stood last.
-    slots: Vec<LastSlots>,
-    /// By the number of their dimensions: rows that name no resource.
-    no_resource: LastSlots,
-    /// Room for the values of a run.
-    samples: Vec<Sample>,
-}
-
-/// Where resources stood last, by their numbers.
-#[derive(Debug, Default)]
-struct LastSlots(Vec<LastSlot>);
-
-impl LastSlots {
-    #[inline]
-    fn at(&mut self, number: u32) -> &mut LastSlot {
-        let index = number as usize;
-        if index >= self.0.len() {
-            self.0.resize(index + 1, LastSlot::NOWHERE);
-        }
-        &mut self.0[index]
-    }
-}
-
-/// Resources are numbered anew beyond so many: sessions have new names all the time.
-const RESOURCES_MAX: usize = 1 << 20;
 
 impl TenantFolds {
     pub fn new(scan: UsageScan, share: TenantShare) -> Self {
@@ -193,8 +170,9 @@ impl TenantFolds {
             meter_numbers,
             tenant_numbers: HashMap::new(),
             tenants: Vec::new(),
+            unfinished: Vec::new(),
             dimension_numbers,
-            columns: ColumnMaps::default(),
+            slots: Slots::default(),
             openings: None,
             counts_rows: true,
             passed: Passed::default(),
@@ -226,6 +204,7 @@ impl TenantFolds {
         self.tenant_numbers.insert(name.into(), number);
         if number != NONE {
             let demand = (self.scan.demand_of)(name);
+            self.unfinished.push(number);
             let folds = self.meters.iter().map(|_| MeterState::NotSeen).collect();
             let name = name.to_owned();
             self.tenants.push(TenantState {
@@ -249,32 +228,43 @@ impl TenantFolds {
         self.dimension_numbers.number(text)
     }
 
-    /// Folds rows that lie in the order of tenant, meter and time.
-    pub fn take_in_order(&mut self, rows: &Rows) -> Result<(), QuantitiesError> {
-        let mut columns = std::mem::take(&mut self.columns);
-        columns.map(self, rows);
+    /// Folds rows of a reader's file that lie in the order of tenant, meter and time.
+    pub fn take_in_order(
+        &mut self,
+        rows: &Rows,
+        range: Range<usize>,
+        dictionaries: &mut Dictionaries,
+    ) -> Result<(), QuantitiesError> {
+        let mut slots = std::mem::take(&mut self.slots);
+        dictionaries.map(self, &mut slots, rows);
         let (tenant_keys, meter_keys) = (rows.tenant.keys().values(), rows.meter.keys().values());
         let no_meters = rows.meter.nulls().filter(|nulls| nulls.null_count() > 0);
-        let mut start = 0;
-        while start < rows.len() {
-            let (tenant, meter) = (tenant_keys[start], meter_keys[start]);
-            let without_meter = rows.meter.is_null(start);
-            let continues = |row: &usize| {
-                tenant_keys[*row] == tenant
-                    && match no_meters {
-                        None => meter_keys[*row] == meter,
-                        Some(nulls) if nulls.is_null(*row) => without_meter,
-                        Some(_) => !without_meter && meter_keys[*row] == meter,
-                    }
-            };
-            let end = (start + 1..rows.len()).find(|row| !continues(row)).unwrap_or(rows.len());
-            let meter = if without_meter { NONE } else { columns.meters.numbers[meter as usize] };
-            let tenant = columns.tenants.numbers[tenant as usize];
+        let mut start = range.start;
+        while start < range.end {
+            let tenant = dictionaries.tenants.numbers[tenant_keys[start] as usize];
+            let tenant_end = end_of_run(tenant_keys, start..range.end);
             self.passed.come_to(tenant);
-            self.take_run(tenant, meter, rows, start..end, &mut columns)?;
-            start = end;
+            while start < tenant_end {
+                let without_meter = rows.meter.is_null(start);
+                let end = match no_meters {
+                    None => end_of_run(meter_keys, start..tenant_end),
+                    Some(nulls) => {
+                        let continues = |row: &usize| match nulls.is_null(*row) {
+                            true => without_meter,
+                            false => !without_meter && meter_keys[*row] == meter_keys[start],
+                        };
+                        (start + 1..tenant_end).find(|row| !continues(row)).unwrap_or(tenant_end)
+                    }
+                };
+                let meter = match without_meter {
+                    true => NONE,
+                    false => dictionaries.meters.numbers[meter_keys[start] as usize],
+                };
+                self.take_run(tenant, meter, rows, start..end, dictionaries, &mut slots)?;
+                start = end;
+            }
         }
-        self.columns = columns;
+        self.slots = slots;
         Ok(())
     }
 
@@ -285,34 +275,39 @@ impl TenantFolds {
         meter: u32,
         rows: &Rows,
         run: Range<usize>,
-        columns: &mut ColumnMaps,
+        dictionaries: &Dictionaries,
+        slots: &mut Slots,
     ) -> Result<(), QuantitiesError> {
         let times = rows.time.values();
         let Some(mut own) = self.begin(tenant, meter, run.len() as u64, times[run.start]) else {
             return Ok(());
         };
         if own.takes_signals() {
-            return take_signals(&mut own, meter, rows, run, columns);
+            return take_signals(&mut own, meter, rows, run, dictionaries, slots);
         }
         let values = rows.value.values();
         let no_values = rows.value.nulls().filter(|nulls| nulls.null_count() > 0);
-        let mut samples = std::mem::take(&mut columns.samples);
-        samples.clear();
+        let is_missing = |row: &usize| no_values.is_some_and(|nulls| nulls.is_null(*row));
+        let mut run = own.in_time(times, run);
         let mut without_value_us = None;
-        for row in own.in_time(times, run) {
-            let nano = match no_values {
-                Some(nulls) if nulls.is_null(row) && own.needs_values() => {
-                    without_value_us = Some(times[row]);
-                    break;
-                }
-                Some(nulls) if nulls.is_null(row) => 0,
-                _ => values[row],
-            };
-            let slot = columns.slot(&mut own, meter, rows, row)?;
-            samples.push(Sample { time_us: times[row], slot, nano });
+        if own.needs_values()
+            && no_values.is_some()
+            && let Some(missing) = run.clone().find(is_missing)
+        {
+            without_value_us = Some(times[missing]);
+            run.end = missing;
         }
-        own.take_values(&samples, without_value_us);
-        columns.samples = samples;
+        slots.find_of_run(&mut own, meter, rows, run.clone(), dictionaries)?;
+        let Slots { samples, of_run, .. } = slots;
+        samples.clear();
+        let sample = |row: usize, slot: u32, nano: i128| Sample { time_us: times[row], slot, nano };
+        if own.needs_values() {
+            samples.extend(run.zip(&*of_run).map(|(row, slot)| sample(row, *slot, values[row])));
+        } else {
+            let nano = |row| if is_missing(&row) { 0 } else { values[row] };
+            samples.extend(run.zip(&*of_run).map(|(row, slot)| sample(row, *slot, nano(row))));
+        }
+        own.take_values(samples, without_value_us);
         Ok(())
     }
 
@@ -361,34 +356,70 @@ impl TenantFolds {
         folding.sum::<usize>() + self.tenants.len() * tenant_bytes
     }
 
-    /// Ends all spans.
-    pub async fn finish(self) -> Answers {
-        let mut answers = Answers::default();
-        for tenant in self.tenants {
-            consume_budget().await;
-            let TenantState { name, demand, folds, problem, is_seen, rows, .. } = tenant;
-            let demand = match demand {
-                Asked::Demand(demand) => demand,
-                Asked::Nothing => continue,
-                Asked::NotSetUp if rows == 0 => continue,
-                Asked::NotSetUp => {
-                    answers.not_set_up.insert(name, rows);
-                    continue;
-                }
-            };
-            let usage = match problem {
-                Some(problem) => Err(problem),
-                None => finish_tenant(demand, folds, &self.meters),
-            };
-            match usage {
-                // Whoever comes later is no tenant of this period yet, unless its first event tells of it.
-                Ok(usage) if !is_seen && usage.answers.iter().all(Vec::is_empty) => {}
-                Ok(usage) => answers.usages.push(usage),
-                Err(source) => answers.failed.push(TenantFailure { tenant: name, source }),
-            }
-        }
-        answers
+    pub fn tenant_count(&self) -> usize {
+        self.tenants.len()
     }
+
+    /// Answers for all tenants up to this one, of whom no more rows come.
+    pub async fn finish_until(&mut self, last: &str, answers: &mut Answers) {
+        let is_over = |at: &u32| *self.tenants[*at as usize].name <= *last;
+        let (over, unfinished) = self.unfinished.iter().partition(|at| is_over(at));
+        self.unfinished = unfinished;
+        self.finish_tenants(over, answers).await;
+    }
+
+    /// Answers for all others.
+    pub async fn finish(mut self, answers: &mut Answers) {
+        let unfinished = std::mem::take(&mut self.unfinished);
+        self.finish_tenants(unfinished, answers).await;
+    }
+
+    async fn finish_tenants(&mut self, tenants: Vec<u32>, answers: &mut Answers) {
+        for tenant in tenants {
+            consume_budget().await;
+            self.finish_tenant(tenant, answers);
+        }
+    }
+
+    /// Ends a tenant's spans.
+    fn finish_tenant(&mut self, tenant: u32, answers: &mut Answers) {
+        let state = &mut self.tenants[tenant as usize];
+        state.is_finished = true;
+        let (folds, problem) = (std::mem::take(&mut state.folds), state.problem.take());
+        let (name, rows) = (state.name.clone(), state.rows);
+        let demand = match std::mem::replace(&mut state.demand, Asked::Nothing) {
+            Asked::Demand(demand) => demand,
+            Asked::Nothing => return,
+            Asked::NotSetUp if rows == 0 => return,
+            Asked::NotSetUp => {
+                answers.not_set_up.insert(name, rows);
+                return;
+            }
+        };
+        let usage = match problem {
+            Some(problem) => Err(problem),
+            None => usage_of(demand, folds, &self.meters),
+        };
+        match usage {
+            // Whoever comes later is no tenant of this period yet, unless its first event tells of it.
+            Ok(usage) if !state.is_seen && usage.answers.iter().all(Vec::is_empty) => {}
+            Ok(usage) => answers.usages.push(usage),
+            Err(source) => answers.failed.push(TenantFailure { tenant: name, source }),
+        }
+    }
+}
+
+/// Where a run of equal keys ends. Looks at many at a time, because most runs are long.
+fn end_of_run(keys: &[i32], range: Range<usize>) -> usize {
+    const AT_ONCE: usize = 16;
+    let (mut end, first) = (range.start, keys[range.start]);
+    while let Some(chunk) = keys[end..range.end].first_chunk::<AT_ONCE>() {
+        if chunk.iter().fold(0, |difference, key| difference | (key ^ first)) != 0 {
+            break;
+        }
+        end += AT_ONCE;
+    }
+    end + keys[end..range.end].iter().take_while(|key| **key == first).count()
 }
 
 fn start(rules: &MeterRules, demand: &Demand) -> MeterState {
@@ -398,13 +429,13 @@ fn start(rules: &MeterRules, demand: &Demand) -> MeterState {
     match until_us {
         Some(until_us) => {
             let fold = MeterFold::new(&rules.fold, &wanted, rules.in_order);
-            MeterState::Folding(Box::new(OwnFold { fold, until_us }))
+            MeterState::Folding(Box::new(OwnFold::new(fold, until_us)))
         }
         None => MeterState::NotAsked,
     }
 }
 
-fn finish_tenant(
+fn usage_of(
     demand: Demand,
     folds: Vec<MeterState>,
     meters: &[MeterRules],
@@ -432,7 +463,8 @@ fn take_signals(
     meter: u32,
     rows: &Rows,
     run: Range<usize>,
-    columns: &mut ColumnMaps,
+    dictionaries: &Dictionaries,
+    slots: &mut Slots,
 ) -> Result<(), QuantitiesError> {
     for row in run {
         let mut figures = Figures {
@@ -446,53 +478,15 @@ fn take_signals(
         }
         if let Some((signal, time)) = &rows.signals {
             if signal.is_valid(row) {
-                figures.signal = columns.signals.numbers[signal.keys().value(row) as usize];
+                figures.signal = dictionaries.signals.numbers[signal.keys().value(row) as usize];
             }
             figures.signal_time_us = time.is_valid(row).then(|| time.value(row));
         }
-        let slot = columns.slot(own, meter, rows, row)?;
+        let slot = slots.slot(own, meter, rows, row, dictionaries)?;
         own.take(&figures, slot);
         if own.problem.is_some() {
             break;
         }
     }
     Ok(())
-}
-
-impl ColumnMaps {
-    /// The slot of a row in its fold.
-    #[inline]
-    fn slot(
-        &mut self,
-        own: &mut Open<'_>,
-        meter: u32,
-        rows: &Rows,
-        row: usize,
-    ) -> Result<u32, QuantitiesError> {
-        let number = |column: &Texts, numbers: &[u32]| {
-            column.is_valid(row).then(|| numbers[column.keys().values()[row] as usize])
-        };
-        let dimensions = number(&rows.dimensions, &self.dimensions.numbers).unwrap_or(0);
-        let last = match number(&rows.resource, &self.resources.numbers) {
-            None => self.no_resource.at(dimensions),
-            Some(resource) => self.slots[meter as usize].at(resource),
-        };
-        own.slot(last, dimensions, || (text(&rows.resource, row), text(&rows.dimensions, row)))
-    }
-
-    fn map(&mut self, folds: &mut TenantFolds, rows: &Rows) {
-        self.tenants.map(&rows.tenant, |name| folds.tenant_number(name));
-        self.meters.map(&rows.meter, |key| folds.meter_number(key));
-        self.dimensions.map(&rows.dimensions, |text| folds.dimension_number(text));
-        if self.resource_numbers.len() > RESOURCES_MAX {
-            (self.resource_numbers, self.resources) = (Numbers::default(), Mapped::default());
-            self.slots.clear();
-        }
-        self.slots.resize_with(folds.meters.len(), LastSlots::default);
-        let numbers = &mut self.resource_numbers;
-        self.resources.map(&rows.resource, |text| numbers.number(text));
-        if let Some((signal, _)) = &rows.signals {
-            self.signals.map(signal, SignalWord::of);
-        }
-    }
 }

@@ -5,7 +5,7 @@ use super::look::{Edge, Place};
 use crate::period::Span;
 use crate::quantity::cumulative::{CumulativeFold, CumulativeState};
 use crate::quantity::delta::DeltaFold;
-use crate::quantity::gauge::{GaugeExtras, GaugeFold, GaugeState, ResourceLevel};
+use crate::quantity::gauge::{GaugeExtras, GaugeFold, GaugeSample, GaugeState, ResourceLevel};
 use crate::quantity::unique::UniqueFold;
 use crate::quantity::{FoldError, Measure, MeterKind};
 use crate::usage::{DeltaTotals, Totals, Wanted};
@@ -78,8 +78,16 @@ impl Series {
             let is_after = |sample: &Sample| sample.time_us >= edge.at_us;
             let end = samples[at..].iter().position(is_after).map_or(samples.len(), |until| at + until);
             let counts = edge.ends.is_some();
-            for (at, sample) in (at..end).zip(&samples[at..end]) {
-                if let Some((_, resource)) = places[sample.slot as usize] {
+            let own = (at..end).zip(&samples[at..end]).filter_map(|(at, sample)| {
+                places[sample.slot as usize].map(|(_, resource)| (at, sample, resource))
+            });
+            if let Fold::Gauge(fold) = &mut self.fold {
+                fold.samples(own.map(|(at, sample, resource)| {
+                    let Sample { time_us, nano, .. } = *sample;
+                    (at, GaugeSample { time_us, resource, level_nano: nano })
+                }))?;
+            } else {
+                for (at, sample, resource) in own {
                     self.take(sample, resource, counts).map_err(|error| (at, error))?;
                 }
             }

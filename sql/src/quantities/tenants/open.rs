@@ -59,6 +59,27 @@ impl Open<'_> {
         Ok(slot)
     }
 
+    /// The slot of a row that names no resource. A fold knows a few of these itself: rows of one category come from every
+    /// tenant in turn.
+    #[inline]
+    pub fn slot_without_resource<'t>(
+        &mut self,
+        last: &mut LastSlot,
+        dimensions: u32,
+        texts: impl FnOnce() -> (&'t str, &'t str),
+    ) -> Result<u32, QuantitiesError> {
+        const FEW: usize = 16;
+        let known = self.own.without_resource.iter().find(|(known, _)| *known == dimensions);
+        if let Some((_, slot)) = known {
+            return Ok(*slot);
+        }
+        let slot = self.slot(last, dimensions, texts)?;
+        if self.own.without_resource.len() < FEW {
+            self.own.without_resource.push((dimensions, slot));
+        }
+        Ok(slot)
+    }
+
     /// Folds values, after which there may be a row that should have one and has none. What goes wrong fails its
     /// tenant and nobody else.
     pub fn take_values(&mut self, samples: &[Sample], without_value_us: Option<i64>) {

@@ -74,7 +74,7 @@ pub(super) fn start(
     let opening = openings.get(&demand.tenant).and_then(|meters| meters.get(&rules.key)).unwrap_or(&nothing);
     let fold = MeterFold::new(&rules.fold, &wanted, true).resume(&rules.fold, opening);
     match fold {
-        Ok(fold) => Ok(MeterState::Folding(Box::new(OwnFold { fold, until_us: i64::MAX }))),
+        Ok(fold) => Ok(MeterState::Folding(Box::new(OwnFold::new(fold, i64::MAX)))),
         Err(ResumeError::Fold(error)) => Err(TenantProblem::of_fold(error, &demand.tenant, &rules.key)),
         Err(ResumeError::Dimensions(source)) => {
             let meter = rules.key.clone();

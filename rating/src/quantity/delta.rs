@@ -32,10 +32,8 @@ impl DeltaFold {
         if time_us < self.hour_end_us {
             return segment.hours.add_to_last(value_nano);
         }
-        self.hour_end_us = time_us
-            .div_euclid(MICROSECONDS_PER_HOUR)
-            .saturating_add(1)
-            .saturating_mul(MICROSECONDS_PER_HOUR);
+        self.hour_end_us =
+            time_us.div_euclid(MICROSECONDS_PER_HOUR).saturating_add(1).saturating_mul(MICROSECONDS_PER_HOUR);
         segment.hours.add(time_us, value_nano)
     }
 

@@ -164,9 +164,10 @@ impl GaugeFold {
     ) -> Result<(), (usize, FoldError)> {
         let segment = &mut self.segment;
         let (mut now_us, mut sum_nano) = (self.now_us, self.sum_nano);
-        let (mut highest_nano, mut lowest_nano) = match segment.span.is_empty() {
-            true => (i128::MIN, i128::MAX),
-            false => (segment.highest_nano, segment.lowest_nano),
+        let (mut highest_nano, mut lowest_nano) = if segment.span.is_empty() {
+            (i128::MIN, i128::MAX)
+        } else {
+            (segment.highest_nano, segment.lowest_nano)
         };
         let mut integral: i128 = 0;
         let mut result = Ok(());

@@ -84,7 +84,8 @@ impl LakeFile {
     /// How many bytes some columns of a row group take as they are stored, at most.
     pub fn row_group_bytes_max(&self, columns: &[&'static str]) -> u64 {
         let groups = self.metadata.metadata().row_groups().iter().map(|group| {
-            let stored = group.columns().iter().filter(|column| columns.contains(&column.column_descr().name()));
+            let stored =
+                group.columns().iter().filter(|column| columns.contains(&column.column_descr().name()));
             stored.map(|column| column.compressed_size().max(0) as u64).sum()
         });
         groups.max().unwrap_or(0)

@@ -30,9 +30,7 @@ pub(super) fn together<'d>(days: &'d [Day], columns: &[&'static str], bytes_max:
         let day_bytes = READER_BYTES + day.files.iter().map(row_group).max().unwrap_or(0);
         bytes += day_bytes;
         match groups.last_mut() {
-            Some(group)
-                if day.is_in_order() && days[group.start].is_in_order() && bytes <= bytes_max =>
-            {
+            Some(group) if day.is_in_order() && days[group.start].is_in_order() && bytes <= bytes_max => {
                 group.end = at + 1;
             }
             _ => {

@@ -249,16 +249,17 @@ impl TenantFolds {
                 let end = match no_meters {
                     None => end_of_run(meter_keys, start..tenant_end),
                     Some(nulls) => {
-                        let continues = |row: &usize| match nulls.is_null(*row) {
-                            true => without_meter,
-                            false => !without_meter && meter_keys[*row] == meter_keys[start],
+                        let is_same = |row: &usize| match (without_meter, nulls.is_null(*row)) {
+                            (false, false) => meter_keys[*row] == meter_keys[start],
+                            (without, is_null) => without == is_null,
                         };
-                        (start + 1..tenant_end).find(|row| !continues(row)).unwrap_or(tenant_end)
+                        (start + 1..tenant_end).find(|row| !is_same(row)).unwrap_or(tenant_end)
                     }
                 };
-                let meter = match without_meter {
-                    true => NONE,
-                    false => dictionaries.meters.numbers[meter_keys[start] as usize],
+                let meter = if without_meter {
+                    NONE
+                } else {
+                    dictionaries.meters.numbers[meter_keys[start] as usize]
                 };
                 self.take_run(tenant, meter, rows, start..end, dictionaries, &mut slots)?;
                 start = end;
@@ -435,11 +436,7 @@ fn start(rules: &MeterRules, demand: &Demand) -> MeterState {
     }
 }
 
-fn usage_of(
-    demand: Demand,
-    folds: Vec<MeterState>,
-    meters: &[MeterRules],
-) -> Result<Usage, TenantProblem> {
+fn usage_of(demand: Demand, folds: Vec<MeterState>, meters: &[MeterRules]) -> Result<Usage, TenantProblem> {
     let mut usage = Usage::unused(demand);
     let mut oddities = BTreeMap::new();
     for (state, rules) in folds.into_iter().zip(meters) {

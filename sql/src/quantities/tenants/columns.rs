@@ -157,6 +157,7 @@ impl Slots {
 }
 
 fn nulls_in(column: &Texts, rows: &Range<usize>) -> usize {
-    let count = |nulls: &NullBuffer| rows.len() - nulls.inner().slice(rows.start, rows.len()).count_set_bits();
+    let count =
+        |nulls: &NullBuffer| rows.len() - nulls.inner().slice(rows.start, rows.len()).count_set_bits();
     column.keys().nulls().map_or(0, count)
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ::sql::lake::{Lake, Table, TableHandle, TableSnapshot};
-use ::sql::quantities::{Asked, HELD_BYTES_MAX, TenantShare, UsageScan};
+use ::sql::quantities::{Asked, HELD_BYTES_MAX, READ_BYTES_MAX, TenantShare, UsageScan};
 use anyhow::{Context, Result};
 use rating::catalog::Catalog;
 use rating::invoice::Invoice;
@@ -152,6 +152,7 @@ pub async fn usage_of(
         threads: threads(),
         memory: None,
         held_bytes_max: HELD_BYTES_MAX,
+        read_bytes_max: READ_BYTES_MAX,
     };
     let answers = scan.run().await.context("cannot read usage by days or hours for stripe")?;
     if let Some(failure) = answers.failed.into_iter().next() {

@@ -27,7 +27,7 @@ use rating::period::{Period, Span};
 use rating::quantity::Quantity;
 use rating::quantity::session::SessionOddities;
 use rating::usage::{Demand, Usage, View, Wanted};
-use sql::quantities::{Answers, Asked, HELD_BYTES_MAX, TenantShare, UsageScan};
+use sql::quantities::{Answers, Asked, HELD_BYTES_MAX, READ_BYTES_MAX, TenantShare, UsageScan};
 use sql::rollups::{RollUps, Source, day_questions};
 
 pub use event::*;
@@ -124,6 +124,7 @@ impl Case {
             threads: 2,
             memory: None,
             held_bytes_max: self.held_bytes_max,
+            read_bytes_max: READ_BYTES_MAX,
         }
     }
 

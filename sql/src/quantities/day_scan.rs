@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::shares::TenantShare;
 use super::tenants::{Openings, Portion, TenantFolds};
-use super::{Asked, Day, HELD_BYTES_MAX, QuantitiesError, UsageScan};
+use super::{Asked, Day, HELD_BYTES_MAX, QuantitiesError, READ_BYTES_MAX, UsageScan};
 use crate::lake::{DataFile, Table, TableHandle, TableSnapshot};
 
 /// The questions about a tenant's day; no span of them reaches out of it.
@@ -105,6 +105,7 @@ impl DayScan {
             threads: self.threads,
             memory: None,
             held_bytes_max: HELD_BYTES_MAX,
+            read_bytes_max: READ_BYTES_MAX,
         }
     }
 }

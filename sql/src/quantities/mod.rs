@@ -104,10 +104,15 @@ pub struct UsageScan {
     pub memory: Option<Arc<dyn MemoryPool>>,
     /// About how much of days that are not compacted may be held in memory; see `HELD_BYTES_MAX`.
     pub held_bytes_max: usize,
+    /// About how much each task may hold of compacted days that it reads side by side; see `READ_BYTES_MAX`.
+    pub read_bytes_max: usize,
 }
 
 /// What is held of days that are not compacted, unless the caller says otherwise.
 pub const HELD_BYTES_MAX: usize = 768 * 1024 * 1024;
+
+/// What is held of compacted days, unless the caller says otherwise: row groups as they are stored, and what reading them takes.
+pub const READ_BYTES_MAX: usize = 192 * 1024 * 1024;
 
 /// With less a pass would read each file hundreds of times.
 const HELD_BYTES_MIN: usize = 1024 * 1024;
@@ -281,10 +286,12 @@ async fn fold_share(
     share: TenantShare,
     days: Arc<Vec<Day>>,
 ) -> Result<Answers, QuantitiesError> {
-    let reservation = scan.memory.as_ref().map(|pool| MemoryConsumer::new("QuantitiesExec").register(pool));
-    let read_bytes_max = (scan.held_bytes_max / 4) as u64;
+    let reservation = |name| scan.memory.as_ref().map(|pool| MemoryConsumer::new(name).register(pool));
+    let (reading, reservation) = (reservation("compacted days"), reservation("QuantitiesExec"));
+    let read_bytes_max = scan.read_bytes_max;
     let mut folds = TenantFolds::new(scan, share);
     let has_sessions = folds.has_sessions();
+    let groups = sorted::together(&days, &sorted::columns(has_sessions), read_bytes_max, reading.as_ref())?;
     let mut answers = Answers::default();
     let mut counted = 0;
     let mut count = |folds: &TenantFolds| -> Result<(), QuantitiesError> {
@@ -297,7 +304,6 @@ async fn fold_share(
         }
         Ok(())
     };
-    let groups = sorted::together(&days, &sorted::columns(has_sessions), read_bytes_max);
     for (at, group) in groups.iter().enumerate() {
         match group {
             [day] if !day.is_in_order() => {

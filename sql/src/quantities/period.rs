@@ -15,7 +15,7 @@ use rating::usage::{Demand, Usage, View, Wanted};
 use super::charges::{self, ChargeKinds};
 use super::shares::TenantShare;
 use super::so_far;
-use super::{Answers, Asked, HELD_BYTES_MAX, QuantitiesError, UsageScan};
+use super::{Answers, Asked, HELD_BYTES_MAX, QuantitiesError, READ_BYTES_MAX, UsageScan};
 use crate::lake::{Lake, TableHandle, TableSnapshot};
 use crate::rollups::{RollUps, Source};
 use crate::tenant_terms::TenantTerms;
@@ -99,6 +99,7 @@ impl PeriodScan {
             threads: self.threads,
             memory: None,
             held_bytes_max: HELD_BYTES_MAX,
+            read_bytes_max: READ_BYTES_MAX,
         })
     }
 

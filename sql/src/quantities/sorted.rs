@@ -6,8 +6,10 @@
 //! another, fetches every fold from memory for each day anew: with 10,000 tenants that took longer than folding.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use datafusion::execution::memory_pool::MemoryReservation;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use tokio::task::coop::consume_budget;
@@ -18,28 +20,54 @@ use super::tenants::{Dictionaries, TenantFolds};
 use super::{Day, QuantitiesError};
 
 /// What reading a day takes beside its row group: pages, dictionaries and a batch of rows.
-const READER_BYTES: u64 = 2 * 1024 * 1024;
+const READER_BYTES: usize = 2 * 1024 * 1024;
 
-/// Cuts days into those that are read side by side, as many at a time as so many bytes allow. A day whose rows are not
-/// in order stands alone.
-pub(super) fn together<'d>(days: &'d [Day], columns: &[&'static str], bytes_max: u64) -> Vec<&'d [Day]> {
+/// Cuts days into those that are read side by side, as many at a time as so many bytes allow, or fewer where the query has
+/// less memory. A day whose rows are not in order stands alone.
+pub(super) fn together<'d>(
+    days: &'d [Day],
+    columns: &[&'static str],
+    mut bytes_max: usize,
+    memory: Option<&MemoryReservation>,
+) -> Result<Vec<&'d [Day]>, QuantitiesError> {
+    let bytes: Vec<usize> = days.iter().map(|day| reader_bytes(day, columns)).collect();
+    loop {
+        let groups = cut(days, &bytes, bytes_max);
+        let needed = groups.iter().map(|group| bytes[group.clone()].iter().sum()).max().unwrap_or(0);
+        // As much again is left for the folds, and for what the query makes of the rows.
+        match memory.map_or(Ok(()), |memory| memory.try_resize(2 * needed)) {
+            Ok(()) => {
+                memory.map_or(Ok(()), |memory| memory.try_resize(needed)).map_err(QuantitiesError::Memory)?;
+                return Ok(groups.into_iter().map(|group| &days[group]).collect());
+            }
+            Err(error) if groups.len() == days.len() => return Err(QuantitiesError::Memory(error)),
+            Err(_) => bytes_max = bytes_max.min(needed) / 2,
+        }
+    }
+}
+
+/// About what it takes to read a day.
+fn reader_bytes(day: &Day, columns: &[&'static str]) -> usize {
+    let row_group = |file: &Arc<LakeFile>| file.row_group_bytes_max(columns) as usize;
+    READER_BYTES + day.files.iter().map(row_group).max().unwrap_or(0)
+}
+
+fn cut(days: &[Day], bytes: &[usize], bytes_max: usize) -> Vec<Range<usize>> {
     let mut groups: Vec<Range<usize>> = Vec::new();
-    let mut bytes = 0;
+    let mut together = 0;
     for (at, day) in days.iter().enumerate() {
-        let row_group = |file: &std::sync::Arc<LakeFile>| file.row_group_bytes_max(columns);
-        let day_bytes = READER_BYTES + day.files.iter().map(row_group).max().unwrap_or(0);
-        bytes += day_bytes;
+        together += bytes[at];
         match groups.last_mut() {
-            Some(group) if day.is_in_order() && days[group.start].is_in_order() && bytes <= bytes_max => {
+            Some(group) if day.is_in_order() && days[at - 1].is_in_order() && together <= bytes_max => {
                 group.end = at + 1;
             }
             _ => {
                 groups.push(at..at + 1);
-                bytes = day_bytes;
+                together = bytes[at];
             }
         }
     }
-    groups.into_iter().map(|group| &days[group]).collect()
+    groups
 }
 
 /// What is read of such days.

@@ -17,7 +17,7 @@ use rating::catalog::Catalog;
 use rating::period::{Period, Span};
 use rating::quantity::Measure;
 use rating::usage::{Demand, Usage, View, Wanted};
-use sql::quantities::{Asked, HELD_BYTES_MAX, TenantShare, UsageScan};
+use sql::quantities::{Asked, HELD_BYTES_MAX, READ_BYTES_MAX, TenantShare, UsageScan};
 
 pub use event::*;
 use lake::World;
@@ -133,6 +133,12 @@ async fn the_engine_agrees_with_the_second_opinion() {
                 threads,
                 memory: None,
                 held_bytes_max: if threads == 2 { HELD_BYTES_MAX } else { 2_000 },
+                // All days side by side, some of them, or each alone.
+                read_bytes_max: match threads {
+                    1 => READ_BYTES_MAX,
+                    2 => 6_500_000,
+                    _ => 0,
+                },
             };
             let answers = scan.run().await.unwrap();
             assert_eq!(answers.failed, []);

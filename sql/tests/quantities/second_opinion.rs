@@ -16,7 +16,7 @@ use rating::exact::Exact;
 use rating::period::{Period, Span};
 use rating::quantity::{Dimensions, KindName, Measure, MeterKind};
 use rating::usage::{Demand, View, Wanted};
-use sql::quantities::{Asked, HELD_BYTES_MAX, TenantShare, UsageScan};
+use sql::quantities::{Asked, HELD_BYTES_MAX, READ_BYTES_MAX, TenantShare, UsageScan};
 
 use crate::corrected::{self, Correction};
 use crate::lake::{World, batch};
@@ -177,6 +177,7 @@ async fn compare(
         threads: 2,
         memory: None,
         held_bytes_max: HELD_BYTES_MAX,
+        read_bytes_max: READ_BYTES_MAX,
     };
     let answers = scan.run().await.unwrap();
     assert_eq!(answers.failed, [], "{what}");

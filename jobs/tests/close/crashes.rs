@@ -14,7 +14,7 @@ const TENANTS: usize = 200;
 const KILLS_PER_ROUND: u64 = 6;
 
 /// Of a hundred kills, how many meet books of other kinds than SQLite, each: all of them if somebody said how many.
-const KILLS_ELSEWHERE_PERCENT: u64 = 25;
+const KILLS_ELSEWHERE_PERCENT: u64 = 10;
 
 #[test]
 fn whenever_close_is_killed_the_next_finishes_it() {

@@ -87,8 +87,11 @@ const IN_THE_BOOK: [&str; 7] = [
     "before_store",
     "after_store",
 ];
-/// Later passes are like the first ones.
+/// Later passes are like the first ones; the lake's are all passed by the next test.
 const PASSES_MAX: u32 = 6;
+const PASSES_IN_THE_LAKE_MAX: u32 = 3;
+/// Of books of other kinds.
+const PASSES_ELSEWHERE_MAX: u32 = 2;
 /// Commits of a close whose events are compacted: four tables of roll-ups, lines and invoices of rating, the same held before
 /// numbers are given, and the marks.
 const COMMITS_AFTER_COMPACTION: u32 = 9;
@@ -99,10 +102,15 @@ fn close_may_die_between_any_two_effects() {
     let template = Template::new(8);
     for kind in Kind::ALL.into_iter().filter(|kind| kind.is_available()) {
         let mut deaths = 0;
-        // The lake is the same whatever keeps the book.
-        let lake: &[&str] = if kind == Kind::Sqlite { &IN_THE_LAKE } else { &[] };
-        for point in lake.iter().copied().chain(IN_THE_BOOK) {
-            deaths += die_at(&|| template.round(&runtime, kind), point, PASSES_MAX);
+        let mut die = |point: &str, passes_max: u32| {
+            deaths += die_at(&|| template.round(&runtime, kind), point, passes_max);
+        };
+        if kind == Kind::Sqlite {
+            IN_THE_BOOK.iter().for_each(|point| die(point, PASSES_MAX));
+            // The lake is the same whatever keeps the book.
+            IN_THE_LAKE.iter().for_each(|point| die(point, PASSES_IN_THE_LAKE_MAX));
+        } else {
+            IN_THE_BOOK.iter().for_each(|point| die(point, PASSES_ELSEWHERE_MAX));
         }
         assert!(deaths >= 10, "only {deaths} deaths");
         println!("{kind:?}: {deaths} deaths at crash points");

@@ -31,7 +31,7 @@ fn a_period_is_rolled_up_before_it_is_rated() {
         .map(|run| run["job"].as_str().unwrap().to_owned())
         .collect();
     jobs.reverse();
-    assert_eq!(jobs, ["compact", "rollup", "rate", "issue"]);
+    assert_eq!(jobs, ["close", "compact", "rollup", "rate", "issue"]);
     run(folder, &close, 0);
     // The invoice keeps its catalog.
     std::fs::write(folder.join("catalog.yaml"), CATALOG.replace("stored", "held")).unwrap();

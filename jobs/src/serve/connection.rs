@@ -296,10 +296,10 @@ impl Connection {
         if name.is_empty() {
             self.statements.remove(&name);
         }
-        let bytes = kept_bytes(&parse.query);
-        self.make_room(bytes)?;
         let session = self.session().await?;
         let mut statements = self.server.statements.read(&parse.query, &session.names)?;
+        let bytes = kept_bytes(&parse.query);
+        self.make_room(bytes)?;
         let stored = match (statements.pop(), statements.is_empty()) {
             (None, _) => None,
             (Some(statement), true) => {

@@ -111,7 +111,7 @@ fn sleep_through_a_rebalance(world: &World) {
     world.wait_for_progress(PATIENCE);
     other.assert_runs();
     zombie.signal("CONT");
-    zombie.wait_for_log("another writer took over; reading the positions anew", PATIENCE);
+    zombie.wait_for_log("the batch was refused; reading the positions anew", PATIENCE);
     // It goes on as a member like any other.
     World::wait_until_both_commit(&mut zombie, &mut other, PATIENCE);
     zombie.stop(PATIENCE);

@@ -2,8 +2,8 @@
 //! invoice, numbers have no gaps, and Stripe has each thing once.
 //!
 //! SQLite always; PostgreSQL and MariaDB where METERHOUSE_TEST_POSTGRES and METERHOUSE_TEST_MYSQL name a server. Without
-//! variables, and so in CI, it is 100 kills, 50 rounds of races and 10 sleepers that were overtaken on SQLite, and on each of
-//! the others 25 kills and a third of the rounds. METERHOUSE_CRASHES (1,000 before a release), METERHOUSE_RACES and
+//! variables, and so in CI, it is 100 kills, 10 of them on each of the others, 50 rounds of races and 10 sleepers that were
+//! overtaken on SQLite, and a third of these on each of the others. METERHOUSE_CRASHES (1,000 before a release), METERHOUSE_RACES and
 //! METERHOUSE_SLEEPERS say otherwise, for each of the databases alike. METERHOUSE_SEED repeats a run's choices.
 
 mod check;

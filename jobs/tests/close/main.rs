@@ -3,7 +3,7 @@
 //!
 //! SQLite always; PostgreSQL and MariaDB where METERHOUSE_TEST_POSTGRES and METERHOUSE_TEST_MYSQL name a server. Without
 //! variables, and so in CI, it is 100 kills, 10 of them on each of the others, 50 rounds of races and 10 sleepers that were
-//! overtaken on SQLite, and a third of these on each of the others. METERHOUSE_CRASHES (1,000 before a release), METERHOUSE_RACES and
+//! overtaken on SQLite, and a fifth of these on each of the others. METERHOUSE_CRASHES (1,000 before a release), METERHOUSE_RACES and
 //! METERHOUSE_SLEEPERS say otherwise, for each of the databases alike. METERHOUSE_SEED repeats a run's choices.
 
 mod check;

@@ -23,7 +23,7 @@ fn closes_at_the_same_time_close_once() {
     let runtime = runtime();
     let template = Template::new(TENANTS);
     for kind in Kind::ALL.into_iter().filter(|kind| kind.is_available()) {
-        let rounds = wanted.unwrap_or(if kind == Kind::Sqlite { 50 } else { 17 });
+        let rounds = wanted.unwrap_or(if kind == Kind::Sqlite { 50 } else { 10 });
         let (started, mut processes_all, mut done) = (Instant::now(), 0, 0);
         for number in 1..=rounds {
             let round = template.round(&runtime, kind);
@@ -56,7 +56,7 @@ fn a_close_that_sleeps_past_its_lease_changes_nothing_when_it_wakes() {
     let runtime = runtime();
     let template = Template::new(TENANTS);
     for kind in Kind::ALL.into_iter().filter(|kind| kind.is_available()) {
-        let wanted = wanted.unwrap_or(if kind == Kind::Sqlite { 10 } else { 4 });
+        let wanted = wanted.unwrap_or(if kind == Kind::Sqlite { 10 } else { 2 });
         let started = Instant::now();
         let length = work_length(&template.round(&runtime, kind));
         let (mut rounds, mut overtaken) = (0, 0);

@@ -293,13 +293,14 @@ async fn fold_share(
     let has_sessions = folds.has_sessions();
     let groups = sorted::together(&days, &sorted::columns(has_sessions), read_bytes_max, reading.as_ref())?;
     let mut answers = Answers::default();
-    let mut counted = 0;
+    let mut steps = 0;
     let mut count = |folds: &TenantFolds| -> Result<(), QuantitiesError> {
-        // Looking at all of them takes a while, so they are looked at when there are more.
+        steps += 1;
+        // Looking at all of them takes a while, so where they are many they are looked at now and then.
         if let Some(reservation) = &reservation
-            && folds.tenant_count() > counted + counted / 16
+            && steps > folds.tenant_count() / 1024
         {
-            counted = folds.tenant_count();
+            steps = 0;
             reservation.try_resize(folds.size_bytes()).map_err(QuantitiesError::Memory)?;
         }
         Ok(())

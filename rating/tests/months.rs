@@ -108,7 +108,7 @@ fn a_gigabyte_month_costs_the_same_in_every_month_and_zone() {
 }
 
 proptest! {
-    #![proptest_config(config(5))]
+    #![proptest_config(config())]
 
     #[test]
     fn periods_equal_a_search_by_days(

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod gauge;
+pub mod months;
 pub mod price;
 pub mod session;
 

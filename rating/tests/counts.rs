@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use num_rational::BigRational;
 use oracle::{config, fits, whole};
 use proptest::prelude::*;
+use rating::exact::Exact;
 use rating::quantity::FoldError;
 use rating::quantity::cumulative::{CumulativeFold, CumulativeState};
 use rating::quantity::delta::DeltaFold;
@@ -74,6 +75,23 @@ fn the_edges_of_128_bits_are_errors() {
     let mut fold = DeltaFold::new(0);
     fold.event(0, i128::MAX).unwrap();
     assert_eq!(fold.event(1, 1), Err(FoldError::Overflow { what: "sum", at_us: 1 }));
+    // The whole sum fits, and so does the first hour's; the second hour's is one more than fits.
+    let mut fold = DeltaFold::new(0);
+    let hour_us = 60 * MINUTE_US;
+    for (time_us, value) in [(0, -5), (hour_us, i128::MAX - 1), (hour_us + 1, 1)] {
+        fold.event(time_us, value).unwrap();
+    }
+    assert_eq!(fold.clone().cut(2 * hour_us).unwrap().busiest_hour(), Exact::from_nano(i128::MAX));
+    let beyond = FoldError::Overflow { what: "sum of an hour", at_us: hour_us };
+    assert_eq!(fold.event(hour_us + 2, 1), Err(beyond));
+    // The same hour in two stretches.
+    let stretch = |start_us, value| {
+        let mut fold = DeltaFold::new(start_us);
+        fold.event(start_us, value).unwrap();
+        fold.cut(start_us + 1).unwrap()
+    };
+    let before = stretch(hour_us - 1, -1).followed_by(&stretch(hour_us, i128::MAX)).unwrap();
+    assert_eq!(before.followed_by(&stretch(hour_us + 1, 1)), Err(beyond.into()));
     let mut fold = CumulativeFold::new(0, &CumulativeState::default());
     fold.sample(0, 0, i128::MIN).unwrap();
     assert_eq!(fold.sample(1, 0, i128::MAX), Err(FoldError::Overflow { what: "increase", at_us: 1 }));
@@ -101,8 +119,14 @@ fn value(is_extreme: bool) -> BoxedStrategy<i128> {
     if !is_extreme {
         return (-5_i128..30).boxed();
     }
-    let edges =
-        [i64::MIN.into(), i64::MAX.into(), i128::from(i64::MAX) * NANO, 10_i128.pow(38) - 1, i128::MAX, i128::MIN];
+    let edges = [
+        i64::MIN.into(),
+        i64::MAX.into(),
+        i128::from(i64::MAX) * NANO,
+        10_i128.pow(38) - 1,
+        i128::MAX,
+        i128::MIN,
+    ];
     let beside = (prop::sample::select(edges.to_vec()), -1_i128..2);
     prop_oneof![-5_i128..30, beside.prop_map(|(edge, beside)| edge.saturating_add(beside))].boxed()
 }
@@ -181,7 +205,8 @@ fn fold_counters(scenario: &Scenario) -> Result<CumulativeRollup, RollupError> {
 fn increases(events: &[Event]) -> Vec<BigRational> {
     let mut increases = Vec::new();
     for resource in 0..3 {
-        let values: Vec<i128> = events.iter().filter(|event| event.1 == resource).map(|event| event.2).collect();
+        let values: Vec<i128> =
+            events.iter().filter(|event| event.1 == resource).map(|event| event.2).collect();
         for pair in values.windows(2) {
             increases.push(if pair[1] < pair[0] { whole(pair[1]) } else { whole(pair[1]) - whole(pair[0]) });
         }

@@ -100,6 +100,22 @@ fn levels_beyond_128_bits_are_an_error_and_integrals_are_not() {
     assert_eq!(totals.rollup.integral.to_i128(), None);
 }
 
+/// A level times the microseconds of a bucket has to fit 128 bits; one more unit leaves the percentile alone unknown.
+#[test]
+fn the_highest_level_of_which_a_percentile_is_known() {
+    let bucket_us: i64 = 300_000_000;
+    let most = i128::MAX / i128::from(bucket_us);
+    for (level_nano, is_known) in [(most, true), (most + 1, false), (-most, true), (-most - 1, false)] {
+        for start_us in [0, 1, bucket_us - 1] {
+            let mut fold = GaugeFold::new(None, ALL, start_us, &GaugeState::default()).unwrap();
+            fold.sample(start_us, 0, level_nano).unwrap();
+            let totals = fold.finish_span(3 * bucket_us).unwrap();
+            assert_eq!(totals.p95, is_known.then(|| Exact::from_nano(level_nano)), "{level_nano}");
+            assert_eq!(totals.rollup.peak(), Exact::from_nano(level_nano));
+        }
+    }
+}
+
 #[test]
 fn time_never_goes_back() {
     let mut fold = GaugeFold::new(None, ALL, 100, &GaugeState::default()).unwrap();
@@ -166,7 +182,11 @@ fn scenario() -> impl Strategy<Value = Scenario> {
     let is_extreme = prop_oneof![3 => Just(false), 1 => Just(true)];
     (base_us(), is_extreme).prop_flat_map(|(base_us, is_extreme)| {
         let sample = (time_us(-40..80), 0_u32..4, level_nano(is_extreme)).prop_map(
-            move |(time_us, resource, level_nano)| Sample { time_us: base_us + time_us, resource, level_nano },
+            move |(time_us, resource, level_nano)| Sample {
+                time_us: base_us + time_us,
+                resource,
+                level_nano,
+            },
         );
         let at_us = move |range| time_us(range).prop_map(move |time_us| base_us + time_us);
         (
@@ -177,11 +197,13 @@ fn scenario() -> impl Strategy<Value = Scenario> {
             prop::collection::vec(at_us(-10..90), 0..5),
             any::<bool>(),
         )
-            .prop_map(|(mut samples, expires_after_us, start_us, mut span_ends_us, cuts_us, resume)| {
-                samples.sort_by_key(|sample| sample.time_us);
-                span_ends_us.sort_unstable();
-                Scenario { samples, expires_after_us, start_us, span_ends_us, cuts_us, resume }
-            })
+            .prop_map(
+                |(mut samples, expires_after_us, start_us, mut span_ends_us, cuts_us, resume)| {
+                    samples.sort_by_key(|sample| sample.time_us);
+                    span_ends_us.sort_unstable();
+                    Scenario { samples, expires_after_us, start_us, span_ends_us, cuts_us, resume }
+                },
+            )
     })
 }
 
@@ -226,8 +248,7 @@ fn fold_scenario(scenario: &Scenario, extras: GaugeExtras) -> Result<Vec<GaugeTo
     let earlier = scenario.samples.iter().filter(|sample| sample.time_us < scenario.start_us);
     feed(&mut before, earlier.map(as_fed).collect())?;
     before.cut(scenario.start_us)?;
-    let mut fold =
-        GaugeFold::new(scenario.expires_after_us, extras, scenario.start_us, &before.closing())?;
+    let mut fold = GaugeFold::new(scenario.expires_after_us, extras, scenario.start_us, &before.closing())?;
     let mut spans = Vec::new();
     let mut segments = Vec::new();
     for (at_us, step) in steps(scenario) {
@@ -270,7 +291,8 @@ fn overflows(scenario: &Scenario) -> (bool, bool) {
         let own = scenario.samples.iter().filter(move |sample| sample.resource == resource);
         own.map(|sample| sample.level_nano.unsigned_abs()).max().unwrap_or(0)
     };
-    let highest: BigRational = (0..4).map(|resource| BigRational::from_integer(levels(resource).into())).sum();
+    let highest: BigRational =
+        (0..4).map(|resource| BigRational::from_integer(levels(resource).into())).sum();
     (stretches.iter().any(|stretch| !fits(&stretch.sum)), highest <= whole(i128::MAX))
 }
 

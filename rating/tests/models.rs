@@ -55,14 +55,15 @@ fn tiers() -> impl Strategy<Value = Vec<brute::Tier>> {
     let tier = (1_i128..40_000, money(), limits(), 0_i128..50_000);
     (prop::collection::vec(tier, 0..4), money(), limits()).prop_map(|(rows, last_money, last_limits)| {
         let mut bound = 0;
-        let own = |bound, money: (i128, i128), limits: (Option<i128>, Option<i128>), billed_before| brute::Tier {
-            bound,
-            unit_price: money.0,
-            fee: money.1,
-            block: limits.0,
-            maximum: limits.1,
-            billed_before,
-        };
+        let own =
+            |bound, money: (i128, i128), limits: (Option<i128>, Option<i128>), billed_before| brute::Tier {
+                bound,
+                unit_price: money.0,
+                fee: money.1,
+                block: limits.0,
+                maximum: limits.1,
+                billed_before,
+            };
         let mut tiers: Vec<brute::Tier> = Vec::new();
         for (width, money, limits, billed_before) in rows {
             bound += width;
@@ -110,15 +111,8 @@ fn percentage() -> impl Strategy<Value = Percentage> {
         (maybe(9_000), maybe(20_000)),
         (transactions(), transactions()),
     )
-        .prop_map(|((rate, fee), (free_number, free_amount), (minimum, maximum), (before, own))| Percentage {
-            rate,
-            fee,
-            free_number,
-            free_amount,
-            minimum,
-            maximum,
-            before,
-            own,
+        .prop_map(|((rate, fee), (free_number, free_amount), (minimum, maximum), (before, own))| {
+            Percentage { rate, fee, free_number, free_amount, minimum, maximum, before, own }
         })
 }
 

@@ -419,6 +419,40 @@ fn impossible_prices_are_errors_and_never_zero() {
     assert!(matches!(huge, Err(PriceError::OutOfRange(_))));
 }
 
+/// A decimal counts minor units in 96 bits.
+#[test]
+fn the_largest_amount_of_every_currency_fits_and_one_more_unit_does_not() {
+    let most: i128 = (1 << 96) - 1;
+    for (currency, digits) in [("JPY", 0), ("USD", 2), ("KWD", 3), ("CLF", 4)] {
+        let rated = |units: i128, beyond: &str| {
+            let quantity = &exact(beyond) + &Exact::ratio(units, 10_i128.pow(digits)).unwrap();
+            let usage = Usage {
+                quantity: &quantity,
+                unit: "byte",
+                dimensions: &Dimensions::new(),
+                transactions: None,
+                over_time: OverTime::AddsUp,
+                span_share: &Exact::ONE,
+                so_far: None,
+                commitment: None,
+            };
+            let currency = Currency::from_code(currency).unwrap();
+            let trail = PriceTerms::of(per_unit("1")).rate(&usage, currency, &mut PoolBalances::default());
+            trail.map(|trail| trail.amount())
+        };
+        for sign in [1, -1] {
+            let largest = Decimal::try_from_i128_with_scale(sign * most, digits).unwrap();
+            assert_eq!(rated(sign * most, "0"), Ok(largest), "{currency}");
+            // What rounds down to it fits, and what rounds up from it does not.
+            let tiny = if sign > 0 { "0.000049" } else { "-0.000049" };
+            assert_eq!(rated(sign * most, tiny), Ok(largest), "{currency}");
+            assert!(matches!(rated(sign * (most + 1), "0"), Err(PriceError::OutOfRange(_))), "{currency}");
+            let half = format!("{}1/{}", if sign > 0 { "" } else { "-" }, 2 * 10_i128.pow(digits));
+            assert!(matches!(rated(sign * most, &half), Err(PriceError::OutOfRange(_))), "{currency}");
+        }
+    }
+}
+
 #[test]
 fn a_gigabyte_month_costs_its_price_in_every_month() {
     let terms = PriceTerms {

@@ -5,8 +5,10 @@ mod oracle;
 use oracle::config;
 use oracle::session::{Event, billed_us, is_too_long, runs};
 use proptest::prelude::*;
-use rating::quantity::session::{SessionEvent, SessionFold, SessionOddities, SessionState};
-use rating::quantity::{FoldError, SessionRules};
+use rating::period::Span;
+use rating::quantity::session::{SessionEvent, SessionFold, SessionOddities, SessionState, SessionTotals};
+use rating::quantity::{FoldError, KindName, SessionRules};
+use rating::usage::{SpanInParts, Totals};
 
 use SessionEvent::{BareHeartbeat, Complete, Heartbeat, Start, Stop};
 
@@ -167,6 +169,24 @@ fn a_session_longer_than_time_itself_is_an_error() {
         fold.event(i64::MAX, 1, 0, Stop),
         Err(FoldError::Overflow { what: "session time", at_us: i64::MAX })
     );
+}
+
+#[test]
+fn session_time_beyond_128_bits_is_an_error() {
+    let part = |start_us: i64, billed_us| {
+        let totals = Totals::Session(SessionTotals { billed_us, ..SessionTotals::default() });
+        (Span { start_us, end_us: start_us + 5 }, totals)
+    };
+    let added = |last_us| {
+        let mut parts = SpanInParts::new(KindName::Session, Span { start_us: 0, end_us: 15 });
+        for (span, totals) in [part(0, i128::MAX - 1), part(5, 1), part(10, last_us)] {
+            parts.add(span, totals, [])?;
+        }
+        parts.finish()
+    };
+    let Ok(Totals::Session(totals)) = added(0) else { panic!("it fits") };
+    assert_eq!(totals.billed_us, i128::MAX);
+    assert_eq!(added(1), Err(FoldError::Overflow { what: "session time", at_us: 10 }.into()));
 }
 
 /// Instants close together; in a wide scenario also at both ends of time.

@@ -100,7 +100,9 @@ impl TaxRule for Taxes<'_> {
     fn rates(&self, line: &LineItem) -> Vec<(String, Decimal)> {
         let at: usize = line.key.price.parse().unwrap();
         let taxes = self.0.taxes.iter().take(self.0.taxed_by[at]);
-        taxes.map(|rate| (format!("tax {rate}"), Decimal::try_from_i128_with_scale(*rate, 3).unwrap())).collect()
+        taxes
+            .map(|rate| (format!("tax {rate}"), Decimal::try_from_i128_with_scale(*rate, 3).unwrap()))
+            .collect()
     }
 }
 

@@ -52,10 +52,15 @@ struct Case {
 enum Model {
     PerUnit,
     /// The price is a fee.
-    Flat { prorated: bool },
+    Flat {
+        prorated: bool,
+    },
     /// The price is a rate in percent.
     Rate,
-    Package { size: Scaled, rounding: RoundingDirection },
+    Package {
+        size: Scaled,
+        rounding: RoundingDirection,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -18,6 +18,8 @@ const REGIONS: [&str; 3] = ["eu", "us", "asia"];
 #[derive(Debug, Clone)]
 struct Case {
     month: &'static Month,
+    /// Its start and end.
+    span_us: (i64, i64),
     /// Edges in millionths of the month; the second subscription follows the first with a gap or without.
     first_until: i64,
     second_from: i64,
@@ -51,12 +53,8 @@ struct Deal {
 }
 
 impl Case {
-    fn span_us(&self) -> (i64, i64) {
-        (instant_us(self.month.start), instant_us(self.month.end))
-    }
-
     fn at_us(&self, millionths: i64) -> i64 {
-        let (start_us, end_us) = self.span_us();
+        let (start_us, end_us) = self.span_us;
         start_us + ((end_us - start_us) / 1_000_000) * millionths
     }
 }
@@ -81,6 +79,7 @@ fn case() -> impl Strategy<Value = Case> {
     (month, edges, prices, (disk, deal), calls, samples).prop_map(
         |((month, pool_prorated), edges, prices, (disk, deal), calls, samples)| Case {
             month,
+            span_us: (instant_us(month.start), instant_us(month.end)),
             pool_prorated,
             first_until: edges.0,
             second_from: edges.0 + edges.1,
@@ -286,14 +285,17 @@ impl Oracle<'_> {
             let mut add =
                 |price, amount: BigRational| amounts.entry(price).or_default().push(to_cents(&amount));
             add("fee", ratio(case.fee, 1_000) * &share);
-            let mut pool = ratio(case.pool, 1_000) * if case.pool_prorated { share.clone() } else { ratio(1, 1) };
+            let mut pool =
+                ratio(case.pool, 1_000) * if case.pool_prorated { share.clone() } else { ratio(1, 1) };
             let mut beyond_pool = |used: BigRational| {
                 let drawn = used.clone().min(pool.clone()).max(zero());
                 pool -= &drawn;
                 used - drawn
             };
-            let (low, high) =
-                (case.at_us(case.override_from).clamp(from, until), case.at_us(case.override_until).clamp(from, until));
+            let (low, high) = (
+                case.at_us(case.override_from).clamp(from, until),
+                case.at_us(case.override_until).clamp(from, until),
+            );
             let changes = case.us != case.us_override && low < high;
             let cuts = if changes { vec![from, low, high, until] } else { vec![from, until] };
             for pair in cuts.windows(2).filter(|pair| pair[0] < pair[1]) {
@@ -316,7 +318,10 @@ impl Oracle<'_> {
 
     /// What is used without a price: (calls in other regions, calls and disks outside of subscriptions).
     fn left_over(&self) -> [BigRational; 3] {
-        let (until, from) = (self.case.at_us(self.case.first_until), self.case.at_us(self.case.second_from).min(self.month.1));
+        let (until, from) = (
+            self.case.at_us(self.case.first_until),
+            self.case.at_us(self.case.second_from).min(self.month.1),
+        );
         let outside: BigRational = (0..3).map(|region| self.calls(region, until, from)).sum();
         let asia = self.calls(2, self.month.0, until) + self.calls(2, from, self.month.1);
         let disk = match (until < from, self.case.peak) {
@@ -337,7 +342,7 @@ proptest! {
         prop_assume!(case.override_from < case.first_until || case.override_until > case.second_from);
         let world = World::new(&catalog(&case), &events(&case));
         let draft = world.rate("acme", case.month.name);
-        let oracle = Oracle { case: &case, month: case.span_us() };
+        let oracle = Oracle { case: &case, month: case.span_us };
         let mut lines: BTreeMap<&str, Vec<(i64, BigRational)>> = BTreeMap::new();
         for line in &draft.lines {
             let amount = rational(&line.amount.into());

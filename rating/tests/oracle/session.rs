@@ -72,9 +72,9 @@ pub fn runs(events: &[Event], session: u32, rules: &SessionRules) -> Vec<Run> {
 /// Whether a heartbeat of a session that does not run says nothing: no timeout could end what it begins, or the session was
 /// stopped just before.
 fn is_stray(stopped_us: Option<i64>, rules: &SessionRules, at_us: i64) -> bool {
-    rules
-        .timeout_us
-        .is_none_or(|timeout_us| stopped_us.is_some_and(|stopped_us| i128::from(at_us) <= after(stopped_us, timeout_us)))
+    rules.timeout_us.is_none_or(|timeout_us| {
+        stopped_us.is_some_and(|stopped_us| i128::from(at_us) <= after(stopped_us, timeout_us))
+    })
 }
 
 fn begin(event: &Event) -> Run {

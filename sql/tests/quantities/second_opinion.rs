@@ -207,7 +207,7 @@ fn seed() -> u64 {
 /// A query takes some tens of milliseconds to plan, so that a round costs what hundreds cost the oracle.
 fn rounds() -> u64 {
     let cases: Option<u64> = std::env::var("METERHOUSE_CASES").ok().and_then(|text| text.parse().ok());
-    cases.map_or(2, |cases| (cases / 5_000).max(2))
+    cases.map_or(12, |cases| (cases / 1_000).max(2))
 }
 
 fn assert_all_measures(counts: &BTreeMap<String, usize>, kinds: &[KindName]) {

@@ -20,9 +20,10 @@ plans:
         meter: stored
         measure: average
         included: 1
-        graduated:
-          - { up_to: 10, per_unit: 0.2 }
-          - { per_unit: 0.1 }
+        graduated: [
+          { up_to: 10, per_unit: 0.2 },
+          { per_unit: 0.1 },
+        ]
   large: { prices: { storage: { meter: stored, measure: average, per_unit: 9223372036854775807 } } }
 taxes: { vat: { description: VAT, percent: 20 } }
 tenants:

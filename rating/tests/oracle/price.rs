@@ -100,9 +100,8 @@ pub fn to_minor(amount: &BigRational, digits: u32, half_even: bool) -> BigRation
     let low_has_the_half = if half_even { is_even(&low) } else { *amount < zero() };
     let nearest = match down.cmp(&up) {
         std::cmp::Ordering::Less => low,
-        std::cmp::Ordering::Greater => high,
         std::cmp::Ordering::Equal if low_has_the_half => low,
-        std::cmp::Ordering::Equal => high,
+        std::cmp::Ordering::Greater | std::cmp::Ordering::Equal => high,
     };
     nearest / units
 }

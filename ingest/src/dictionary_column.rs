@@ -36,6 +36,17 @@ pub struct DictionaryChunk {
     close: ColumnCloseResult,
 }
 
+impl std::fmt::Debug for DictionaryChunk {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            formatter,
+            "DictionaryChunk({}, {} rows)",
+            self.close.metadata.column_path(),
+            self.close.rows_written
+        )
+    }
+}
+
 impl DictionaryChunk {
     pub fn into_parts(self) -> (Bytes, ColumnCloseResult) {
         (self.bytes, self.close)
@@ -78,6 +89,12 @@ struct FinishedPage {
     rows: usize,
     nulls: usize,
     bounds: Option<(u32, u32)>,
+}
+
+impl std::fmt::Debug for DictionaryColumn {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "DictionaryColumn({}, {} texts)", self.column.name(), self.places.len())
+    }
 }
 
 impl DictionaryColumn {

@@ -217,7 +217,7 @@ fn event(is_wide: bool) -> impl Strategy<Value = Event> {
 
 fn any_rules(is_wide: bool) -> impl Strategy<Value = SessionRules> {
     let setting = move |range: std::ops::Range<i64>| {
-        let huge = if is_wide { 1 } else { 0 };
+        let huge = u32::from(is_wide);
         prop_oneof![3 => Just(None), 3 => range.prop_map(Some), huge => Just(Some(i64::MAX / 3))]
     };
     (setting(1..20), setting(1..9), setting(1..12)).prop_map(|(timeout_us, increment_us, minimum_us)| {

@@ -80,7 +80,7 @@ fn check(dictionary: &[String], keys: &[Option<i32>], batch_rows: usize, from: u
 #[test]
 fn single_cases() {
     let dictionary: Vec<String> = ["beta", "", "acme", "zoë"].map(str::to_owned).to_vec();
-    let many: Vec<Option<i32>> = (0..PAGE_ROWS as i32 * 2 + 1).map(|row| Some(row / 30_000)).collect();
+    let many: Vec<Option<i32>> = (0..=PAGE_ROWS as i32 * 2).map(|row| Some(row / 30_000)).collect();
     let without: Vec<Option<i32>> = vec![None; PAGE_ROWS + 5];
     for (name, keys, from) in [
         ("nothing", vec![], 0),

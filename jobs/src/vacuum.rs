@@ -14,6 +14,7 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use ::ingest::commit::{CLOCKS_DIFFER, Commit, ForeignEntry, Position, TableLog, VACUUMED_BEFORE};
+use ::ingest::crash_point::crash_point;
 use anyhow::{Context, Result, bail};
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
@@ -220,7 +221,10 @@ async fn versions_of_drafts(lake: &Lake, table_id: &str) -> Result<BTreeSet<u64>
 async fn delete(handle: &TableHandle, garbage: &Garbage, bar: &ProgressBar) -> Result<()> {
     for file in &garbage.files {
         let path = &file.location;
-        match handle.store().delete(path).await {
+        crash_point("before_delete");
+        let deleted = handle.store().delete(path).await;
+        crash_point("after_delete");
+        match deleted {
             // Another vacuum was faster.
             Ok(()) | Err(object_store::Error::NotFound { .. }) => bar.inc(1),
             Err(error) => return Err(error).with_context(|| format!("cannot delete {path}")),

@@ -6,6 +6,7 @@ mod crashes;
 mod lake;
 mod large_days;
 mod oracle;
+mod read_back;
 mod resent;
 mod storage;
 mod vacuum;

@@ -237,6 +237,46 @@ fn a_vacuum_that_keeps_nothing_refuses_nothing_that_is_stored_after_it() {
     commit(after).unwrap();
 }
 
+/// A vacuum dies, and another goes on. The newest version is whole all the time, and in the end nothing is left that
+/// nobody needs.
+#[test]
+fn a_vacuum_that_died_anywhere_is_gone_on_with() {
+    for place in [
+        "before_commit",
+        "after_commit",
+        "before_delete:1",
+        "after_delete:1",
+        "before_delete:2",
+        "after_delete:2",
+    ] {
+        let (lake, all) = aged_lake();
+        let crashed = vacuum_program(&lake).env("METERHOUSE_CRASH_AT", place).output().unwrap();
+        assert_eq!(crashed.status.code(), None, "{place} was passed: {crashed:?}");
+        assert_eq!(lake.events_left(&all), [1, 3, 4], "{place}");
+        assert!(!lake.garbage(1, &[]).files.is_empty(), "{place}");
+        let finished = vacuum_program(&lake).output().unwrap();
+        assert_eq!(finished.status.code(), Some(0), "{place}: {finished:?}");
+        assert_eq!(lake.events_left(&all), [1, 3, 4], "{place}");
+        assert_eq!(
+            [1, 2, 3, 4].map(|version| lake.can_read(version)),
+            [false, false, false, true],
+            "{place}"
+        );
+        assert_eq!(lake.garbage(1, &[]).files.len(), 0, "{place}");
+    }
+}
+
+fn vacuum_program(lake: &TestLake) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meterhouse"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("METERHOUSE_"))
+    {
+        command.env_remove(name);
+    }
+    command.env("METERHOUSE_LAKE", lake.folder.path().join("lake")).env("METERHOUSE_BOOK_LEASE", "10 ms");
+    command.current_dir(lake.folder.path()).args(["vacuum", "--retain", "1 day"]);
+    command
+}
+
 #[test]
 fn what_is_young_stays_though_no_version_has_it() {
     let (lake, _) = aged_lake();

@@ -131,6 +131,7 @@ impl FaultyBucket {
 async fn serve(mut client: TcpStream, bucket: SocketAddr, choices: &Mutex<Choices>) -> io::Result<()> {
     let Some(mut request) = Request::read_head(&mut client).await? else { return Ok(()) };
     let fault = choices.lock().unwrap().choose(&request);
+    if std::env::var_os("FAULT_LOG").is_some() { eprintln!("{:?} {:?} {:?} {fault:?}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() % 100_000_000, request.head.lines().next(), request.header("range")); }
     if fault == Some(Fault::RequestCut) {
         return cut_request(&request, client, bucket).await;
     }

@@ -61,14 +61,26 @@ impl Fault {
             _ => true,
         }
     }
+
+    /// A fault that has to be waited out comes less often than others.
+    fn weight(self) -> u64 {
+        if matches!(self, Self::Silent | Self::SilentAfter) { 4 } else { 1 }
+    }
 }
 
 /// How often each fault was injected, by its name; all of them, also those that never were.
 pub type Injected = BTreeMap<&'static str, u64>;
 
+/// Of a hundred requests, how many fail.
+#[derive(Debug, Clone, Copy)]
+pub struct FaultsPercent {
+    pub of_reads: u64,
+    pub of_writes: u64,
+}
+
 struct Choices {
     random: Random,
-    percent: u64,
+    percent: FaultsPercent,
     requests: u64,
     injected: Injected,
 }
@@ -78,13 +90,15 @@ impl Choices {
     /// each has its turn.
     fn choose(&mut self, request: &Request) -> Option<Fault> {
         self.requests += 1;
-        if self.random.below(100) >= self.percent {
+        let is_read = matches!(request.method(), "GET" | "HEAD");
+        let percent = if is_read { self.percent.of_reads } else { self.percent.of_writes };
+        if self.random.below(100) >= percent {
             return None;
         }
+        let often = |(fault, name): &&(Fault, &str)| self.injected[name] * fault.weight();
         let may_be = FAULTS.iter().filter(|(fault, _)| fault.may_meet(request));
-        let rarest =
-            may_be.clone().map(|(_, name)| self.injected[name]).min().expect("some meet every request");
-        let rarest: Vec<_> = may_be.filter(|(_, name)| self.injected[name] == rarest).collect();
+        let rarest = may_be.clone().map(|it| often(&it)).min().expect("some meet every request");
+        let rarest: Vec<_> = may_be.filter(|it| often(it) == rarest).collect();
         let (fault, name) = rarest[self.random.below(rarest.len() as u64) as usize];
         *self.injected.get_mut(name).expect("every name is there") += 1;
         Some(*fault)
@@ -99,8 +113,8 @@ pub struct FaultyBucket {
 }
 
 impl FaultyBucket {
-    /// Stands before the server at `bucket`; of a hundred requests so many fail.
-    pub fn start(bucket: SocketAddr, random: Random, percent: u64) -> Self {
+    /// Stands before the server at `bucket`.
+    pub fn start(bucket: SocketAddr, random: Random, percent: FaultsPercent) -> Self {
         let injected = FAULTS.iter().map(|(_, name)| (*name, 0)).collect();
         let choices = Arc::new(Mutex::new(Choices { random, percent, requests: 0, injected }));
         let runtime =
@@ -131,7 +145,6 @@ impl FaultyBucket {
 async fn serve(mut client: TcpStream, bucket: SocketAddr, choices: &Mutex<Choices>) -> io::Result<()> {
     let Some(mut request) = Request::read_head(&mut client).await? else { return Ok(()) };
     let fault = choices.lock().unwrap().choose(&request);
-    if std::env::var_os("FAULT_LOG").is_some() { eprintln!("{:?} {:?} {:?} {fault:?}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() % 100_000_000, request.head.lines().next(), request.header("range")); }
     if fault == Some(Fault::RequestCut) {
         return cut_request(&request, client, bucket).await;
     }

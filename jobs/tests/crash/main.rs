@@ -1,6 +1,8 @@
 //! Nothing is lost and nothing counts twice, however ingest dies: the real binary reads from the real broker
 //! while it is killed at random moments, at every crash point, and while it sleeps through a rebalance.
 //!
+//! `store_faults` does the same over buckets whose servers fail.
+//!
 //! Runs when METERHOUSE_TEST_KAFKA names a broker (`deploy/services up kafka`). METERHOUSE_CRASHES sets the
 //! number of kills (100), METERHOUSE_SEED repeats a run's choices; threads and the broker keep their own time.
 
@@ -18,8 +20,15 @@ use producer::Producing;
 use random::Random;
 use world::{Process, World};
 
-const CRASH_POINTS: [&str; 6] =
-    ["before_upload", "after_upload", "between_commits", "before_commit", "after_commit", "after_commits"];
+const CRASH_POINTS: [&str; 7] = [
+    "before_upload",
+    "between_uploads",
+    "after_upload",
+    "between_commits",
+    "before_commit",
+    "after_commit",
+    "after_commits",
+];
 /// How long anything that must happen may take on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// What a batch waits for while processes are killed, and while one is put to sleep with a batch in its hands.

@@ -36,7 +36,7 @@ pub struct LogSettings {
 
 impl LogSettings {
     /// Tries a call that is safe to repeat until it works or patience ends.
-    async fn with_patience<T, F: Future<Output = object_store::Result<T>>>(
+    pub async fn with_patience<T, F: Future<Output = object_store::Result<T>>>(
         &self,
         what: &str,
         call: impl Fn() -> F,

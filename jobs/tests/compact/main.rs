@@ -9,4 +9,5 @@ mod oracle;
 mod read_back;
 mod resent;
 mod storage;
+mod unanswered;
 mod vacuum;

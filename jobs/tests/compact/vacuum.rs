@@ -1,8 +1,10 @@
 //! What vacuum may delete, and what it must keep.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use deltalake_core::kernel::Action;
@@ -11,7 +13,7 @@ use ingest::commit::{Commit, CommitError, TableLog};
 use ingest::day_file::{DayFileWriter, FileKind};
 use jiff::Timestamp;
 use jobs::book::{Book, BookAddress, DocumentKind, NewDocument};
-use jobs::vacuum::{Garbage, find_garbage, refuse_older};
+use jobs::vacuum::{Garbage, delete, find_garbage, refuse_older};
 use object_store::ObjectStoreExt;
 use rating::invoice::Provenance;
 use rating::money::Amount;
@@ -20,6 +22,7 @@ use sql::lake::Table;
 
 use crate::lake::{Event, FIRST_DAY, TestLake, event};
 use crate::storage::{filters, listing};
+use crate::unanswered::UnansweredDeletes;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -264,6 +267,19 @@ fn a_vacuum_that_died_anywhere_is_gone_on_with() {
         );
         assert_eq!(lake.garbage(1, &[]).files.len(), 0, "{place}");
     }
+}
+
+#[test]
+fn a_delete_that_got_no_answer_is_repeated() {
+    let (lake, all) = aged_lake();
+    let garbage = lake.garbage(1, &[]);
+    assert!(garbage.files.len() > 2);
+    let unanswered = lake.lake.clone().with_store(|inner| Arc::new(UnansweredDeletes::new(inner)));
+    let handle = unanswered.table(Table::UsageEvents);
+    let deleted = Cell::new(0);
+    lake.runtime.block_on(delete(&handle, &garbage, || deleted.set(deleted.get() + 1))).unwrap();
+    assert_eq!((deleted.get(), lake.garbage(1, &[]).files.len()), (garbage.files.len(), 0));
+    assert_eq!(lake.events_left(&all), [1, 3, 4]);
 }
 
 fn vacuum_program(lake: &TestLake) -> Command {

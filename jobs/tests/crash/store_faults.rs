@@ -120,8 +120,8 @@ fn work_through_faults(name: &str, broker: &str, bucket: &Bucket) {
     let compacted = run_until_done(&world, &[0], || world.spawn(&["compact"], &[]));
     assert!(world.snapshot(Table::UsageEvents).files.iter().all(DataFile::is_sorted));
     step(&format!("compacted, at start {compacted}"));
-    vacuum_and_check(&world);
-    step("vacuumed");
+    let vacuumed = vacuum_and_check(&world);
+    step(&format!("vacuumed, at start {vacuumed}"));
     oracle::check(&world, &sent);
     step("every event and every offset is accounted for");
 
@@ -216,7 +216,8 @@ fn die_after_an_upload(world: &World) {
 }
 
 /// Nothing writes any more: what was stored and never committed goes, and what any version of the last minutes names stays.
-fn vacuum_and_check(world: &World) {
+/// Returns at which start it was done.
+fn vacuum_and_check(world: &World) -> usize {
     let ledger = ledger::read(world);
     let named = |path: &String| ledger.added.iter().any(|file| file.path == *path);
     let orphans = |world: &World| {
@@ -227,6 +228,7 @@ fn vacuum_and_check(world: &World) {
     // Times in a bucket are whole seconds.
     std::thread::sleep(Duration::from_millis(1_100));
     let arguments = ["vacuum", "--retain", "0 s", "--nothing-writes"];
-    run_until_done(world, &[0], || world.spawn(&arguments, &[]));
+    let start = run_until_done(world, &[0], || world.spawn(&arguments, &[]));
     assert_eq!(orphans(world), 0, "what nobody names is still there");
+    start
 }

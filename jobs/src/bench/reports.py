@@ -21,5 +21,5 @@ connection.execute(
     "('sessions', 'session'), ('storage', 'gauge'), ('traffic', 'delta')) AS meters (meter, kind)"
 )
 started = time.perf_counter()
-connection.execute(text).fetchall()
+connection.execute(f"CREATE TEMP TABLE answer AS {text}")
 print(time.perf_counter() - started)

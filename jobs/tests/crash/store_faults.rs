@@ -164,7 +164,7 @@ fn ingest_beside_compaction(world: &World, random: &mut Random) -> usize {
             Some(mut running) => match running.ended() {
                 None => Some(running),
                 Some(status) => {
-                    compactions += usize::from(status.success());
+                    compactions += usize::from(is_done(status, &[0], &running));
                     None
                 }
             },
@@ -180,7 +180,8 @@ fn ingest_beside_compaction(world: &World, random: &mut Random) -> usize {
         }
     }
     if let Some(mut running) = compaction {
-        running.wait(PATIENCE);
+        let status = running.wait(PATIENCE);
+        is_done(status, &[0], &running);
     }
     starts
 }
@@ -189,13 +190,20 @@ fn assert_may_start_again(status: ExitStatus, process: &Process) {
     assert_eq!(status.code(), Some(TRY_AGAIN), "{status}:\n{}", process.log_end());
 }
 
+/// Whether a job ended with one of these codes. Otherwise it must say that it failed, or that it may be started again.
+fn is_done(status: ExitStatus, done: &[i32], process: &Process) -> bool {
+    let is_done = status.code().is_some_and(|code| done.contains(&code));
+    assert!(is_done || matches!(status.code(), Some(1 | TRY_AGAIN)), "{status}:\n{}", process.log_end());
+    is_done
+}
+
 /// Starts a job until it ends with one of these codes; at which start it did.
 fn run_until_done(world: &World, done: &[i32], start: impl Fn() -> Process) -> usize {
     let mut ends = Vec::new();
     for number in 1..=STARTS_MAX {
         let mut process = start();
         let status = process.wait(2 * PATIENCE);
-        if status.code().is_some_and(|code| done.contains(&code)) {
+        if is_done(status, done, &process) {
             return number;
         }
         ends.push(format!("{status}:\n{}", process.log_end()));

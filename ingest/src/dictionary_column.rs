@@ -184,7 +184,7 @@ impl DictionaryColumn {
     }
 
     fn texts(&self) -> Option<&StringArray> {
-        self.texts.as_ref().map(|texts| texts.as_string())
+        self.texts.as_ref().map(AsArray::as_string)
     }
 
     fn text(&self, number: u32) -> &[u8] {

@@ -1,6 +1,6 @@
 //! Usage lines as meter events or usage records: values, times and keys.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rating::catalog::{StripeAction, StripeGranularity, StripeQuantity, StripeSending, StripeUsage};
 use rating::exact::Exact;
@@ -33,6 +33,23 @@ impl Slots {
         *slot += 1;
         at_s
     }
+
+    /// The same where some seconds are taken already; in a span that is full, one of them.
+    pub(super) fn next_free(&mut self, meter: &str, span: Span, taken: Option<&BTreeSet<i64>>) -> i64 {
+        let minutes = (span.length_us() / 60_000_000).max(1);
+        for _ in 1..minutes {
+            let at_s = self.next(meter, span);
+            if taken.is_none_or(|taken| !taken.contains(&at_s)) {
+                return at_s;
+            }
+        }
+        self.next(meter, span)
+    }
+}
+
+/// Who goes one at a time: events of a customer and meter.
+pub(super) fn group_of(customer: &str, meter: &str) -> String {
+    format!("{customer}/{meter}")
 }
 
 /// What of a line Stripe counts.
@@ -96,14 +113,14 @@ impl Plan<'_> {
                 amount_minor: Some(figure.amount_minor),
                 ..self.content(kind, request, self.description(line))
             };
-            let group = format!("{}/{meter}", self.customer.customer);
+            let group = group_of(&self.customer.customer, &meter);
             records.push(StripeRecord::new(key, group, at_s * SEQUENCE_STEP, content));
         }
         Ok(records)
     }
 
     /// As the customer reads it where usage becomes an invoice item.
-    fn description(&self, line: &LineItem) -> String {
+    pub(super) fn description(&self, line: &LineItem) -> String {
         format!("{} (invoice {})", line.description, self.issued.number)
     }
 
@@ -129,6 +146,17 @@ impl Plan<'_> {
                 PlanError::NoSpans { number: self.number(), line: line.key.to_string(), granularity }
             })?,
         };
+        self.figures_of(line, total, how, spans)
+    }
+
+    /// The same with the line's spans and what each weighs.
+    pub(super) fn figures_of(
+        &self,
+        line: &LineItem,
+        total: &Exact,
+        how: StripeUsage,
+        spans: Vec<(Span, Exact)>,
+    ) -> Result<Vec<Figure>, PlanError> {
         let weights: Vec<Exact> = spans.iter().map(|(_, weight)| weight.max(&Exact::ZERO).clone()).collect();
         let mut values = amount::spread(total, &weights, how.scale)
             .map_err(|source| self.amount_error(&line.key.to_string(), source))?;
@@ -168,8 +196,9 @@ impl Plan<'_> {
     }
 }
 
-struct Figure {
-    span: Span,
-    value: i64,
-    amount_minor: i64,
+/// What one part of a line is told as.
+pub(super) struct Figure {
+    pub span: Span,
+    pub value: i64,
+    pub amount_minor: i64,
 }

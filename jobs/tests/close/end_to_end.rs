@@ -276,8 +276,8 @@ fn stripe_mock_accepts_what_a_close_sends() {
     assert!(messages.contains("needs attention: invoice_finalize"), "{messages}");
 }
 
-/// Two periods closed on one day: what the second corrects of the first is cancelled in Stripe and told anew, where one event
-/// told it all; what was told by days goes as an amount.
+/// Two periods closed on one day: what the second corrects of the first is cancelled in Stripe and told anew, by days where it
+/// was told so; a day of which nothing was told gets its event.
 #[test]
 fn usage_that_was_told_today_is_told_anew() {
     let runtime = runtime();
@@ -291,7 +291,9 @@ fn usage_that_was_told_today_is_told_anew() {
     // Stripe's billing period has not ended since either.
     round.fake.state().billing.1 = 120;
     close(&before);
-    let late: Vec<String> = ["t4", "t0"].map(|tenant| late_event(&template, tenant, 100)).into();
+    let mut late: Vec<String> = ["t4", "t0"].map(|tenant| late_event(&template, tenant, 100)).into();
+    let days_before_s = Template::start_s(template.period_start) - 10 * 86_400;
+    late.push(event("t8-late", "t8", days_before_s, 50));
     std::fs::write(round.folder().join("late.ndjson"), late.join("\n")).unwrap();
     run(&round, &["ingest", "--file", "late.ndjson"], 0);
     close(&round.period());
@@ -299,16 +301,13 @@ fn usage_that_was_told_today_is_told_anew() {
         let state = round.fake.state();
         let start_s = Template::start_s(template.period_start);
         assert_eq!(state.counted("calls", "cus_4", 0, start_s), 877);
-        assert_eq!(state.events.iter().filter(|event| event.is_cancelled).count(), 1);
-        assert_eq!(state.counted("daily_calls", "cus_0", 0, start_s), 777);
-        let pending: Vec<(&str, i64)> = state
-            .items
-            .iter()
-            .filter(|item| item.invoice.is_none())
-            .map(|item| (item.customer.as_str(), item.amount))
-            .collect();
-        // A call costs 0.25.
-        assert_eq!(pending, [("cus_0", 2500)]);
+        let counted = |customer: &str, from_s: i64| state.counted("daily_calls", customer, from_s, start_s);
+        assert_eq!(counted("cus_0", 0), 877);
+        let day_s = days_before_s + 86_400;
+        assert_eq!((counted("cus_8", 0), counted("cus_8", day_s)), (827, 777));
+        // Of what stays as it was nothing is taken back, and nothing goes as money.
+        assert_eq!(state.events.iter().filter(|event| event.is_cancelled).count(), 2);
+        assert_eq!(state.items.iter().filter(|item| item.invoice.is_none()).count(), 0);
     }
     run(&round, &["reconcile"], 0);
     run(&round, &["verify", "--period", &round.period()], 0);

@@ -11,7 +11,7 @@ use jobs::stripe::{Clock as _, Outbox, OutboxError, RecordState, StripeRecord};
 
 use crate::fake::Faults;
 use crate::pushes::{any_seed, seeds};
-use crate::stores::{Opened, Store, is_in_full, over_each_outbox};
+use crate::stores::{Opened, Store, over_each_outbox};
 use crate::world::World;
 
 over_each_outbox! {
@@ -148,12 +148,10 @@ async fn a_crash_at_each_await_point_tells_old_usage_once(store: &Store) {
     die_at_each_await_point(store, Duration::from_hours(240)).await;
 }
 
-/// A book's driver is polled at each answer of the database too, so there are more points, and each costs more: of these
-/// every so manieth is tried, beginning anywhere.
-const STEP_IN_A_BOOK: u64 = 16;
-
+/// A book's driver is polled at each answer of the database too, so there are more points; not all are tried, beginning
+/// anywhere.
 async fn die_at_each_await_point(store: &Store, age: Duration) {
-    let step = if store.is_book() && !is_in_full() { STEP_IN_A_BOOK } else { 1 };
+    let step = store.one_in();
     let first = 1 + Dice::new(any_seed()).below(step);
     let mut points = 0;
     for polls in (first..).step_by(step as usize) {
@@ -171,19 +169,20 @@ async fn die_at_each_await_point(store: &Store, age: Duration) {
             break;
         }
     }
-    assert!(points * step > 60, "only {points} await points, from {first} on every {step}th");
-    println!("{points} await points, from {first} on every {step}th");
+    assert!(points * step > 60, "only {points} await points, from {first} on in steps of {step}");
+    println!("{points} await points, from {first} on in steps of {step}");
 }
 
 async fn crash_after_crash_under_faults_leaves_each_record_once(store: &Store) {
-    for seed in seeds(if store.is_book() && !is_in_full() { 1 } else { 8 }) {
+    let (rounds, lives) = if store.one_in() > 1 { (1, 30) } else { (8, 60) };
+    for seed in seeds(rounds) {
         let what = format!("seed {seed}");
         let world = small_world(seed).await;
         store.filled(&world.records).await.close().await;
         let dice = Dice::new(seed);
         world.fake.state().faults = Faults::each(15);
         let outbox = store.look().await;
-        for _ in 0..60 {
+        for _ in 0..lives {
             live(&world, store, 1 + dice.below(polls_max(store)), dice.below(u64::MAX)).await;
             let hours = [0, 0, 0, 1, 1, 5, 24, 26][dice.below(8) as usize];
             world.clock.advance(Duration::from_secs(hours * 3600 + dice.below(600)));
@@ -199,7 +198,7 @@ async fn crash_after_crash_under_faults_leaves_each_record_once(store: &Store) {
 
 /// So many that a driver often comes some way and seldom to its end.
 fn polls_max(store: &Store) -> u64 {
-    if store.is_book() { 400 } else { 60 }
+    if store.is_in_memory() { 60 } else { 400 }
 }
 
 async fn retry_rejected(world: &World, outbox: &Opened) {
@@ -211,7 +210,7 @@ async fn retry_rejected(world: &World, outbox: &Opened) {
 
 /// Several drivers at once.
 async fn several_drivers_at_once_tell_each_record_once(store: &Store) {
-    for seed in seeds(3) {
+    for seed in seeds(if store.one_in() > 1 { 1 } else { 3 }) {
         let what = format!("seed {seed}");
         let world = World::with_tenants(6, seed).await;
         let outbox = store.filled(&world.records).await;

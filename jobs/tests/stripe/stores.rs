@@ -1,7 +1,7 @@
 //! The outboxes that a test runs over: the one in memory, and that of a book on each database.
 //!
 //! SQLite always; PostgreSQL and MariaDB where METERHOUSE_TEST_POSTGRES and METERHOUSE_TEST_MYSQL name a server. A call
-//! of a book costs a transaction, so of the longest tests books run a share; METERHOUSE_OUTBOXES=full runs all.
+//! of a book costs a transaction, so of the longest tests books run a share (`one_in`); METERHOUSE_OUTBOXES=full runs all.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -44,11 +44,6 @@ pub fn two_threads() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// Whether books get as much as the outbox in memory: METERHOUSE_OUTBOXES=full, for which there is no time in CI.
-pub fn is_in_full() -> bool {
-    std::env::var("METERHOUSE_OUTBOXES").is_ok_and(|wanted| wanted == "full")
-}
-
 /// Runs a case over an outbox in a book of this kind, or in memory.
 pub fn run(kind: Option<Kind>, runtime: tokio::runtime::Runtime, case: impl AsyncFnOnce(&Store)) {
     if kind.is_some_and(|kind| !kind.is_available()) {
@@ -82,9 +77,18 @@ impl Store {
         }
     }
 
-    /// Whether each call costs a transaction.
-    pub fn is_book(&self) -> bool {
-        self.book.is_some()
+    /// Of how many cases one is tried: all of them in memory, where nothing costs a transaction.
+    pub fn one_in(&self) -> u64 {
+        match self.book.as_ref().map(|(place, _)| place.kind) {
+            _ if std::env::var("METERHOUSE_OUTBOXES").is_ok_and(|wanted| wanted == "full") => 1,
+            None => 1,
+            Some(Kind::Sqlite) => 16,
+            Some(_) => 48,
+        }
+    }
+
+    pub fn is_in_memory(&self) -> bool {
+        self.book.is_none()
     }
 
     /// One that holds these records and no others.
@@ -92,7 +96,7 @@ impl Store {
         *self.memory.lock().unwrap() = Arc::default();
         if let Some((place, _)) = &self.book {
             place.open().await.close().await.unwrap();
-            place.sql("DELETE FROM outbox").await;
+            place.sql("DELETE FROM book_outbox").await;
         }
         let opened = self.open().await;
         opened.insert(records).await.unwrap();

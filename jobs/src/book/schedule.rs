@@ -72,7 +72,8 @@ impl Book {
             .filter(schedule_entry::Column::Entry.eq(entry))
             .filter(schedule_entry::Column::DueAtUs.eq(seen.due_at_us))
             .filter(schedule_entry::Column::StartingSinceUs.eq(since_us));
-        let updated = update.exec(&writing.transaction).await.in_step("take over an occurrence of the schedule")?;
+        let updated =
+            update.exec(&writing.transaction).await.in_step("take over an occurrence of the schedule")?;
         writing.commit().await?;
         Ok(updated.rows_affected > 0)
     }

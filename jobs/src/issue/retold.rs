@@ -19,7 +19,8 @@ use crate::book::{Book, BookOutbox};
 use crate::rate::again::rate_again;
 use crate::rate::tenants::{threads, usage_snapshot};
 use crate::stripe::plan::{
-    Retold, UsageBySpan as _, UsageInParts, can_cancel, cancel_key, demand_of_lines, instead_key, sending, told_keys,
+    Retold, UsageBySpan as _, UsageInParts, can_cancel, cancel_key, demand_of_lines, instead_key, sending,
+    told_keys,
 };
 use crate::stripe::{Outbox as _, StripeRecord};
 
@@ -62,7 +63,7 @@ pub(super) async fn find(
     Ok(Some(retold))
 }
 
-/// Adds what Stripe was told under these keys; whether any of it can be taken back, or was.
+/// Adds what Stripe was told under these keys; whether any of it can be taken back, or anything was told anew.
 async fn told(
     outbox: &BookOutbox,
     keys: &[String],
@@ -95,8 +96,10 @@ async fn told(
             retold.told.insert(key.clone(), (*record).clone());
         } else if let (ToldUntil::Issued, Some(number)) = (until, &document.number) {
             let key = instead_key(key, number);
-            let usage = by_key.get(key.as_str()).and_then(|record| record.content.usage.as_ref());
-            retold.added.extend(usage.map(|usage| (key, usage.at_s)));
+            if let Some(usage) = by_key.get(key.as_str()).and_then(|record| record.content.usage.as_ref()) {
+                retold.added.insert(key, usage.at_s);
+                is_any = true;
+            }
         }
     }
     let seconds = group.iter().filter_map(|record| Some(record.content.usage.as_ref()?.at_s));

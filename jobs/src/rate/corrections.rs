@@ -294,10 +294,12 @@ impl<'s> CorrectionSearch<'s> {
                 let meant = (suspect.tenant.as_str(), period.as_str(), suspect.span);
                 let last = BilledLast::find(changes, meant, &hash, &billing).await?;
                 let added = match again.remove(&suspect.tenant) {
-                    Some(Ok(rated)) => match newly_billed_twice(&overlaps, &suspect, &rated.lines, &billing) {
-                        Some(why) => Err(why),
-                        None => own.add(&suspect, &last.possible(), &catalog, &rated.lines, &billing),
-                    },
+                    Some(Ok(rated)) => {
+                        match newly_billed_twice(&overlaps, &suspect, &rated.lines, &billing) {
+                            Some(why) => Err(why),
+                            None => own.add(&suspect, &last.possible(), &catalog, &rated.lines, &billing),
+                        }
+                    }
                     Some(Err(why)) => Err(why),
                     None => Err("the tenant is not set up in the catalog any more".to_owned()),
                 };
@@ -381,8 +383,11 @@ fn newly_billed_twice(
     again: &[LineItem],
     billing: &[&StoredDocument],
 ) -> Option<String> {
-    let billed: BTreeSet<&LineKey> =
-        billing.iter().flat_map(|document| lines_of(document, &suspect.period)).map(|line| &line.key).collect();
+    let billed: BTreeSet<&LineKey> = billing
+        .iter()
+        .flat_map(|document| lines_of(document, &suspect.period))
+        .map(|line| &line.key)
+        .collect();
     overlaps.of_lines(&suspect.tenant, again.iter().filter(|line| !billed.contains(&line.key)))
 }
 

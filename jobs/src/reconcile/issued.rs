@@ -12,9 +12,9 @@ use rating::period::PeriodChoice;
 
 use super::{IssuedSides, SideOfInvoice};
 use crate::book::{Book, IssuedDocument};
+use crate::catalog::chosen::now_us;
 use crate::config::Config;
 use crate::issue::outbox::StripePlans;
-use crate::catalog::chosen::now_us;
 use crate::issue::retold::ToldUntil;
 use crate::issue::{StoredDocument, before, documents_as_they_lie};
 use crate::periods::{MeantPeriods, PeriodArg, PeriodMonth};

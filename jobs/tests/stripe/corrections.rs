@@ -217,7 +217,8 @@ async fn within_a_day_each_day_that_changed_is_replaced() {
     assert!(minutes.is_sorted_by(|one, next| one < next), "two events in one minute");
     assert_eq!(state.events.iter().filter(|event| event.is_cancelled).count(), cancels);
     assert!(cancels > 2, "{cancels}");
-    let new = records.iter().filter(|record| record.content.usage.is_some() && record.content.after.is_none());
+    let new =
+        records.iter().filter(|record| record.content.usage.is_some() && record.content.after.is_none());
     assert!(new.count() > 0, "a day of which nothing was told before has its event");
     drop(state);
     assert_eq!(in_stripe(&world).1, pending);

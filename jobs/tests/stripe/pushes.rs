@@ -119,7 +119,8 @@ async fn a_thousand_pushes_under_all_faults_differ_by_nothing(store: &Store) {
 /// An outage longer than Stripe remembers anything, of each kind: what was done in it is not done again.
 async fn an_outage_past_every_memory_doubles_nothing(store: &Store) {
     // Where there is no time for all of them, those in which Stripe does something and nobody hears of it.
-    let is_worst = |fault: &Fault| store.one_in() == 1 || matches!(fault, Fault::ErrorAfter | Fault::CutAfter);
+    let is_worst =
+        |fault: &Fault| store.one_in() == 1 || matches!(fault, Fault::ErrorAfter | Fault::CutAfter);
     for (at, fault) in Fault::ALL.into_iter().enumerate().filter(|(_, fault)| is_worst(fault)) {
         let what = format!("{fault:?}");
         let world = World::with_tenants(6, at as u64).await;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jobs::reconcile::{IssuedSides, SideOfInvoice, compare_ours, compare_stripe};
-use jobs::stripe::late::too_late;
 use jobs::stripe::clock::Dice;
+use jobs::stripe::late::too_late;
 use jobs::stripe::{Client, ClientSettings, Outbox as _, Reading, RecordKind, RecordState};
 use rating::money::Currency;
 
@@ -69,8 +69,7 @@ async fn sides_that_agree_have_no_differences() {
 async fn questions_are_asked_side_by_side_until_they_are_answered() {
     let (world, records) = pushed().await;
     let settings = ClientSettings { call_timeout: Duration::from_millis(200), ..world.fake.settings() };
-    let reading =
-        Reading::patient(Client::new(&settings, world.clock.clone()).unwrap(), Dice::new(1));
+    let reading = Reading::patient(Client::new(&settings, world.clock.clone()).unwrap(), Dice::new(1));
     {
         let mut state = world.fake.state();
         state.faults = Faults::each(8);

@@ -29,7 +29,7 @@ macro_rules! over_each_outbox {
         mod $name {
             $($(#[test]
             fn $case() {
-                crate::stores::run($kind, crate::stores::$runtime(), super::$case);
+                crate::stores::run($kind, &crate::stores::$runtime(), super::$case);
             })*)*
         }
     };
@@ -45,7 +45,7 @@ pub fn two_threads() -> tokio::runtime::Runtime {
 }
 
 /// Runs a case over an outbox in a book of this kind, or in memory.
-pub fn run(kind: Option<Kind>, runtime: tokio::runtime::Runtime, case: impl AsyncFnOnce(&Store)) {
+pub fn run(kind: Option<Kind>, runtime: &tokio::runtime::Runtime, case: impl AsyncFnOnce(&Store)) {
     if kind.is_some_and(|kind| !kind.is_available()) {
         return;
     }
@@ -83,7 +83,7 @@ impl Store {
             _ if std::env::var("METERHOUSE_OUTBOXES").is_ok_and(|wanted| wanted == "full") => 1,
             None => 1,
             Some(Kind::Sqlite) => 16,
-            Some(_) => 48,
+            Some(_) => 96,
         }
     }
 

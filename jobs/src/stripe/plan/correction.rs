@@ -102,7 +102,14 @@ impl Plan<'_> {
         for (key, figure) in keys.iter().zip(figures) {
             let Some(told) = retold.told.get(key) else {
                 is_other |= figure.value != 0;
-                records.extend(self.told_first(line, (event_name.as_str(), *how), key, &figure, retold, slots));
+                records.extend(self.told_first(
+                    line,
+                    (event_name.as_str(), *how),
+                    key,
+                    &figure,
+                    retold,
+                    slots,
+                ));
                 continue;
             };
             let was = told.content.usage.as_ref().map_or(0, |usage| usage.value);

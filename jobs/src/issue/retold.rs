@@ -19,8 +19,8 @@ use crate::book::{Book, BookOutbox};
 use crate::rate::again::rate_again;
 use crate::rate::tenants::{threads, usage_snapshot};
 use crate::stripe::plan::{
-    Retold, UsageBySpan as _, UsageInParts, can_cancel, cancel_key, demand_of_lines, instead_key, sending,
-    told_keys,
+    Retold, UsageBySpan as _, UsageInParts, can_cancel, cancel_key, demand_of_lines, instead_key, second_of,
+    sending, told_keys,
 };
 use crate::stripe::{Outbox as _, StripeRecord};
 
@@ -96,8 +96,8 @@ async fn told(
             retold.told.insert(key.clone(), (*record).clone());
         } else if let (ToldUntil::Issued, Some(number)) = (until, &document.number) {
             let key = instead_key(key, number);
-            if let Some(usage) = by_key.get(key.as_str()).and_then(|record| record.content.usage.as_ref()) {
-                retold.added.insert(key, usage.at_s);
+            if let Some(record) = by_key.get(key.as_str()) {
+                retold.added.insert(key, second_of(record));
                 is_any = true;
             }
         }

@@ -24,6 +24,7 @@ use super::request::{self, ItemParts};
 
 pub use correction::{Correction, Retold, can_cancel, cancel_key, correct, instead_key, told_keys};
 pub use parts::{UsageInParts, demand, demand_of_lines};
+pub use usage::second_of;
 
 /// An invoice that was issued, as far as Stripe is concerned.
 #[derive(Debug, Clone, Copy)]

@@ -17,6 +17,11 @@ const MINUTE_S: i64 = 60;
 /// Events of one instant are followed by what takes them back and what stands instead.
 pub(super) const SEQUENCE_STEP: i64 = 4;
 
+/// The second to which an event was told, whatever became of it since.
+pub fn second_of(record: &StripeRecord) -> i64 {
+    record.sequence.div_euclid(SEQUENCE_STEP)
+}
+
 /// How many events of a meter fall on the end of the same span. Each gets a minute of its own, because Stripe can be
 /// asked for its sums by the minute.
 #[derive(Debug, Default)]

@@ -302,9 +302,8 @@ fn usage_that_was_told_today_is_told_anew() {
         let state = round.fake.state();
         let start_s = Template::start_s(template.period_start);
         assert_eq!(state.counted("calls", "cus_4", 0, start_s), 877);
-        let counted = |customer: &str, from_s: i64| state.counted("daily_calls", customer, from_s, start_s);
-        assert_eq!(counted("cus_0", 0), 877);
-        assert_eq!(counted("cus_8", 0), 777);
+        assert_eq!(state.counted("daily_calls", "cus_0", 0, start_s), 877);
+        assert_eq!(state.counted("daily_calls", "cus_8", 0, start_s), 777);
         // Of what stays as it was nothing is taken back.
         assert_eq!(state.events.iter().filter(|event| event.is_cancelled).count(), 2);
         let pending = state.items.iter().filter(|item| item.invoice.is_none());

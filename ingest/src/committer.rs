@@ -96,12 +96,11 @@ impl Committer {
     async fn try_commit(&self, batch: &SealedBatch) -> Result<CommittedBatch, CommitError> {
         let mut logs = self.logs.lock().await;
         let started = Instant::now();
-        crash_point("before_upload");
         if !batch.rejected.is_empty() {
             logs.rejected.upload(&batch.rejected).await?;
+            crash_point("between_uploads");
         }
         logs.usage.upload(&batch.usage).await?;
-        crash_point("after_upload");
         let upload = started.elapsed();
         let started = Instant::now();
         let usage = usage_commit(batch);

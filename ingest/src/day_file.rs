@@ -34,7 +34,7 @@ const ARRIVED_ROW_GROUP_ROWS: usize = 128 * 1024;
 const ROLL_UP_ROW_GROUP_ROWS: usize = 4 * 1024;
 
 /// Columns of mostly distinct values, where a dictionary only costs time.
-const WITHOUT_DICTIONARY: [&str; 6] = ["identity", "id", "data", "payload", "key", "document"];
+pub(crate) const WITHOUT_DICTIONARY: [&str; 6] = ["identity", "id", "data", "payload", "key", "document"];
 /// Columns of usage events by whose bounds nobody skips anything; finding them costs more than encoding most columns.
 pub(crate) const WITHOUT_BOUNDS: [&str; 10] =
     ["identity", "id", "data", "value", "source", "event_type", "resource", "dimensions", "signal", "topic"];

@@ -15,6 +15,7 @@ pub mod raw_message;
 
 pub mod decimal;
 pub mod decode;
+mod dictionary_column;
 pub mod event;
 pub mod json;
 pub mod rejected;

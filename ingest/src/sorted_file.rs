@@ -5,8 +5,8 @@
 //! for tenants, meters and times: those columns have bounds for each page; texts that nobody prunes by have
 //! none at all, since finding them costs more than the dictionary encoding of most columns.
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, AsArray};
+use arrow::datatypes::{Int32Type, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
@@ -15,10 +15,13 @@ use parquet::basic::{Compression, Encoding};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::ColumnPath;
+use parquet::schema::types::{ColumnDescPtr, ColumnPath};
 use sql::lake::Table;
 
-use crate::day_file::{FileKind, FinishedFile, Pieces, WITHOUT_BOUNDS, writer_properties};
+use crate::day_file::{
+    FileKind, FinishedFile, Pieces, WITHOUT_BOUNDS, WITHOUT_DICTIONARY, writer_properties,
+};
+use crate::dictionary_column::{DictionaryChunk, DictionaryColumn};
 
 /// Rows per row group: a tenant's rows stand together, and who looks for one reads at least a whole group.
 pub const ROW_GROUP_ROWS: usize = 128 * 1024;
@@ -51,38 +54,67 @@ fn sorted_properties() -> WriterProperties {
 }
 
 /// A column of a row group, encoded.
-#[derive(Debug)]
-pub struct EncodedColumn(ArrowColumnChunk);
+pub enum EncodedColumn {
+    Values(ArrowColumnChunk),
+    Numbers(DictionaryChunk),
+}
 
-/// Encodes a column of a row group.
+impl std::fmt::Debug for EncodedColumn {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("EncodedColumn")
+    }
+}
+
+/// Encodes a column of a row group: texts that come as numbers into a dictionary by their numbers, everything else
+/// by its values.
 pub struct ColumnEncoder {
     schema: SchemaRef,
     column: usize,
-    writer: ArrowColumnWriter,
+    descriptor: ColumnDescPtr,
+    values: ArrowColumnWriter,
+    numbers: Option<DictionaryColumn>,
 }
 
 impl std::fmt::Debug for ColumnEncoder {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "ColumnEncoder({})", self.schema.field(self.column).name())
+        write!(formatter, "ColumnEncoder({})", self.descriptor.name())
     }
 }
 
 impl ColumnEncoder {
+    /// The arrays of a column are all of one type, and numbers are all into one dictionary.
     pub fn write(&mut self, values: &ArrayRef) -> Result<(), ParquetError> {
+        let name = self.descriptor.name();
+        if !WITHOUT_DICTIONARY.contains(&name)
+            && let Some(rows) = values.as_dictionary_opt::<Int32Type>()
+        {
+            let numbers = match &mut self.numbers {
+                Some(numbers) => numbers,
+                none => {
+                    let has_bounds = WITH_PAGE_BOUNDS.contains(&name);
+                    none.insert(DictionaryColumn::new(ColumnDescPtr::clone(&self.descriptor), has_bounds)?)
+                }
+            };
+            return numbers.write(rows);
+        }
         for leaf in compute_leaves(self.schema.field(self.column), values)? {
-            self.writer.write(&leaf)?;
+            self.values.write(&leaf)?;
         }
         Ok(())
     }
 
     pub fn finish(self) -> Result<EncodedColumn, ParquetError> {
-        Ok(EncodedColumn(self.writer.close()?))
+        match self.numbers {
+            Some(numbers) => Ok(EncodedColumn::Numbers(numbers.finish()?)),
+            None => Ok(EncodedColumn::Values(self.values.close()?)),
+        }
     }
 }
 
 /// Makes the encoders of row groups; it does not matter of which file.
 pub struct RowGroupEncoders {
     schema: SchemaRef,
+    columns: Vec<ColumnDescPtr>,
     factory: ArrowRowGroupWriterFactory,
 }
 
@@ -95,15 +127,20 @@ impl std::fmt::Debug for RowGroupEncoders {
 impl RowGroupEncoders {
     pub fn new() -> Result<Self, ParquetError> {
         let schema = Table::UsageEvents.file_schema();
-        let (_, factory) = open()?;
-        Ok(Self { schema, factory })
+        let (writer, factory) = open()?;
+        Ok(Self { schema, columns: writer.schema_descr().columns().to_vec(), factory })
     }
 
     /// An encoder for each column of a row group, in the order of the schema.
     pub fn row_group(&self) -> Result<Vec<ColumnEncoder>, ParquetError> {
         let writers = self.factory.create_column_writers(0)?.into_iter().enumerate();
-        let encoder =
-            |(column, writer)| ColumnEncoder { schema: SchemaRef::clone(&self.schema), column, writer };
+        let encoder = |(column, values)| ColumnEncoder {
+            schema: SchemaRef::clone(&self.schema),
+            column,
+            descriptor: ColumnDescPtr::clone(&self.columns[column]),
+            values,
+            numbers: None,
+        };
         Ok(writers.map(encoder).collect())
     }
 }
@@ -134,8 +171,14 @@ impl SortedFileWriter {
     /// Adds a row group, all columns in the order of the schema.
     pub fn append(&mut self, columns: impl IntoIterator<Item = EncodedColumn>) -> Result<(), ParquetError> {
         let mut row_group = self.writer.next_row_group()?;
-        for EncodedColumn(chunk) in columns {
-            chunk.append_to_row_group(&mut row_group)?;
+        for column in columns {
+            match column {
+                EncodedColumn::Values(chunk) => chunk.append_to_row_group(&mut row_group)?,
+                EncodedColumn::Numbers(chunk) => {
+                    let (bytes, close) = chunk.into_parts();
+                    row_group.append_column(&bytes, close)?;
+                }
+            }
         }
         row_group.close().map(drop)
     }

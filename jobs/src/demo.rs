@@ -70,11 +70,12 @@ pub fn run(args: &DemoArgs) -> Result<Exit> {
         let landed = runtime.block_on(landed(&system.lake))?;
         show(system.name, &system.folder, report, &landed)?;
     }
+    let mut is_verified = true;
     for system in &systems {
-        bill::close_and_show(&runtime, system)?;
+        is_verified &= bill::close_and_show(&runtime, system)?;
     }
     say_what_next(&args.folder);
-    Ok(Exit::Done)
+    Ok(if is_verified { Exit::Done } else { Exit::ReconciliationMismatch })
 }
 
 /// One of the four systems in its folder.

@@ -7,8 +7,11 @@ mod book;
 mod kafka;
 mod lake;
 mod machine;
+mod serve;
+mod stripe;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -23,7 +26,7 @@ use crate::stripe::late;
 /// No check takes longer.
 const CHECK_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Try the lake, Kafka, the catalog, the book and this machine, and say what is wrong
+/// Try the lake, Kafka, the catalog, the book, Stripe, what listens, and this machine, and say what is wrong
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -112,16 +115,19 @@ async fn examine(config: Config) -> Vec<Finding> {
         let config = config.clone();
         tokio::task::spawn_blocking(move || check(&config))
     };
-    let (lake, kafka, machine, book) = tokio::join!(
+    let (lake, kafka, machine, book, stripe) = tokio::join!(
         lake::examine(&config),
         blocking(kafka::examine),
         blocking(machine::examine),
-        book::examine(&config)
+        book::examine(&config),
+        stripe::examine(&config)
     );
     findings.extend(lake);
     findings.extend(kafka.unwrap_or_else(|error| vec![Finding::fail("kafka", error.to_string(), "")]));
     findings.extend(machine.unwrap_or_else(|error| vec![Finding::fail("machine", error.to_string(), "")]));
     findings.extend(book);
+    findings.push(stripe);
+    findings.push(serve::examine(&config.serve_sql).await);
     findings.push(metrics(&config).await);
     findings
 }
@@ -164,16 +170,21 @@ fn catalog(config: &Config) -> Finding {
 }
 
 async fn metrics(config: &Config) -> Finding {
-    let Some(listen) = config.metrics.listen else {
-        return Finding::new(Status::Skipped, "metrics port", "not configured", "");
-    };
-    match within_time("metrics port", tokio::net::TcpListener::bind(listen)).await {
-        Ok(Ok(_)) => Finding::ok("metrics port", format!("{listen} is free")),
+    match config.metrics.listen {
+        Some(address) => can_listen("metrics port", address, "ingest", "[metrics] listen").await,
+        None => Finding::new(Status::Skipped, "metrics port", "not configured", ""),
+    }
+}
+
+/// Whether a port is free for the command that is to listen there.
+async fn can_listen(check: &str, address: SocketAddr, command: &str, setting: &str) -> Finding {
+    match within_time(check, tokio::net::TcpListener::bind(address)).await {
+        Ok(Ok(_)) => Finding::ok(check, format!("{address} is free")),
         Ok(Err(error)) => Finding::new(
             Status::Warn,
-            "metrics port",
-            format!("{listen}: {error}"),
-            "harmless if `meterhouse ingest` is running; else free the port or change [metrics] listen",
+            check,
+            format!("{address}: {error}"),
+            format!("harmless if `meterhouse {command}` is running; else free the port or change {setting}"),
         ),
         Err(finding) => finding,
     }

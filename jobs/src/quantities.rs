@@ -35,7 +35,7 @@ use crate::source::SourceArgs;
 use crate::sql::{self, CLUSTER_PARTS, writing};
 
 /// The columns that people look at; the other formats have them all.
-const SHOWN: [&str; 11] = [
+const SHOWN: [&str; 13] = [
     "tenant",
     "meter",
     "only",
@@ -46,6 +46,8 @@ const SHOWN: [&str; 11] = [
     "unit",
     "value",
     "samples",
+    "first_sample",
+    "last_sample",
     "carried_in",
 ];
 

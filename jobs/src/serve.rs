@@ -39,6 +39,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 use datafusion_postgres::pgwire::api::RandomPidSecretKeyGenerator;
 use datafusion_postgres::pgwire::api::auth::sasl::scram::random_nonce;
+use datafusion_postgres::pgwire::tokio::TlsAcceptor;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
@@ -125,15 +126,9 @@ fn read_password() -> Result<String> {
 async fn serve_sql(args: &ServeSqlArgs, config: &Config) -> Result<()> {
     let settings = &config.serve_sql;
     let address = args.listen.unwrap_or(settings.listen);
-    let tls = match (&settings.certificate, &settings.key) {
-        (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
-        _ => None,
-    };
-    if tls.is_none() && !address.ip().is_loopback() && !args.without_tls {
-        bail!(
-            "{address} can be reached from other machines, and without a certificate everything would be sent in the clear: \
-             set serve_sql.certificate and serve_sql.key, or say --without-tls if something else encrypts"
-        );
+    let tls = acceptor(settings)?;
+    if tls.is_none() && !args.without_tls {
+        refuse_in_the_clear(address)?;
     }
     let server = Arc::new(new_server(config, tls.is_some()).await?);
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
@@ -148,13 +143,37 @@ async fn serve_sql(args: &ServeSqlArgs, config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// Nothing where the settings name no certificate.
+fn acceptor(settings: &ServeSqlConfig) -> Result<Option<TlsAcceptor>> {
+    match (&settings.certificate, &settings.key) {
+        (Some(certificate), Some(key)) => Ok(Some(tls::acceptor(certificate, key)?)),
+        _ => Ok(None),
+    }
+}
+
+fn refuse_in_the_clear(address: SocketAddr) -> Result<()> {
+    if !address.ip().is_loopback() {
+        bail!(
+            "{address} can be reached from other machines, and without a certificate everything would be sent in the clear: \
+             set serve_sql.certificate and serve_sql.key, or say --without-tls if something else encrypts"
+        );
+    }
+    Ok(())
+}
+
+/// Reads everything that the settings name, as a start does.
+pub fn try_settings(settings: &ServeSqlConfig) -> Result<()> {
+    users(settings)?;
+    if acceptor(settings)?.is_none() {
+        refuse_in_the_clear(settings.listen)?;
+    }
+    Ok(())
+}
+
 /// A server over the lake of the settings, for their users.
 pub async fn new_server(config: &Config, requires_tls: bool) -> Result<Server> {
     let settings = &config.serve_sql;
-    if settings.users.is_empty() {
-        bail!("nobody may log in: name users in [serve_sql.users] of the settings");
-    }
-    let users = settings.users.iter().map(user).collect::<Result<BTreeMap<_, _>>>()?;
+    let users = users(settings)?;
     let sessions = Sessions::open(
         Lake::open(&config.lake)?,
         config.clone(),
@@ -190,6 +209,13 @@ fn session_settings(settings: &ServeSqlConfig) -> SessionSettings {
 
 fn duration(of_settings: jiff::SignedDuration) -> Duration {
     of_settings.unsigned_abs()
+}
+
+fn users(settings: &ServeSqlConfig) -> Result<BTreeMap<String, Arc<User>>> {
+    if settings.users.is_empty() {
+        bail!("nobody may log in: name users in [serve_sql.users] of the settings");
+    }
+    settings.users.iter().map(user).collect()
 }
 
 fn user(config: &SqlUserConfig) -> Result<(String, Arc<User>)> {

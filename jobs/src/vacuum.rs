@@ -13,7 +13,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use ::ingest::commit::{CLOCKS_DIFFER, Commit, ForeignEntry, Position, TableLog, VACUUMED_BEFORE};
+use ::ingest::commit::{
+    CLOCKS_DIFFER, Commit, ForeignEntry, LogSettings, Position, TableLog, VACUUMED_BEFORE,
+};
+use ::ingest::crash_point::crash_point;
 use anyhow::{Context, Result, bail};
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
@@ -152,7 +155,7 @@ async fn vacuum(
             refuse_older(&handle, cutoff).await?;
             // What was committed until then is in the newest version now, and nothing as old comes after it.
             garbage = find_garbage(&handle, cutoff, &pinned).await?;
-            delete(&handle, &garbage, &bar).await?;
+            delete(&handle, &garbage, || bar.inc(1)).await?;
         }
         let bytes: u64 = garbage.files.iter().map(|file| file.size).sum();
         deleted += garbage.files.len();
@@ -217,14 +220,22 @@ async fn versions_of_drafts(lake: &Lake, table_id: &str) -> Result<BTreeSet<u64>
     Ok(versions)
 }
 
-async fn delete(handle: &TableHandle, garbage: &Garbage, bar: &ProgressBar) -> Result<()> {
+/// Deletes files; `deleted` is told of each. A request that fails may have been heard, and is repeated.
+pub async fn delete(handle: &TableHandle, garbage: &Garbage, deleted: impl Fn()) -> Result<()> {
+    let settings = LogSettings::default();
     for file in &garbage.files {
         let path = &file.location;
-        match handle.store().delete(path).await {
-            // Another vacuum was faster.
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => bar.inc(1),
-            Err(error) => return Err(error).with_context(|| format!("cannot delete {path}")),
-        }
+        crash_point("before_delete");
+        let attempt = || async {
+            match handle.store().delete(path).await {
+                // Another vacuum was faster, or an attempt that got no answer.
+                Err(object_store::Error::NotFound { .. }) => Ok(()),
+                done => done,
+            }
+        };
+        settings.with_patience(&format!("deleting {path}"), attempt).await?;
+        crash_point("after_delete");
+        deleted();
     }
     Ok(())
 }

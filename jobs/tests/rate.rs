@@ -20,7 +20,10 @@ plans:
         meter: stored
         measure: average
         included: 1
-        graduated: [{ up_to: 10, per_unit: 0.2 }, { per_unit: 0.1 }]
+        graduated: [
+          { up_to: 10, per_unit: 0.2 },
+          { per_unit: 0.1 },
+        ]
   large: { prices: { storage: { meter: stored, measure: average, per_unit: 9223372036854775807 } } }
 taxes: { vat: { description: VAT, percent: 20 } }
 tenants:
@@ -301,6 +304,28 @@ fn of_two_runs_at_once_none_loses_a_draft() {
     assert_eq!(csv(folder, "SELECT count(*) AS n FROM invoice_lines"), "n\n5\n");
 }
 
+/// Of two levels from before the period one has run out by then: it carried nothing in, and is not listed.
+#[test]
+fn a_level_that_has_expired_is_not_said_to_be_carried_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let catalog =
+        CATALOG.replace("resource: $.disk, unit: GB", "resource: $.disk, expires_after: 48h, unit: GB");
+    std::fs::write(folder.join("catalog.yaml"), catalog).unwrap();
+    let stored =
+        |id, time, disk: &str| event(id, "stored", "acme", time, &format!(r#"{{"gb":4,"disk":"{disk}"}}"#));
+    ingest(
+        folder,
+        "first.ndjson",
+        &[stored(1, "2026-01-29T12:00:00Z", "old"), stored(2, "2026-01-31T12:00:00Z", "new")],
+    );
+    run(folder, &["rate", "--period", "2026-02"], 0);
+    let of_acme = ["--tenant", "acme", "--period", "2026-02"];
+    let (events, _) = run(folder, &[&["explain"], &of_acme[..], &["storage", "--format", "csv"]].concat(), 0);
+    let listed: Vec<&str> = events.lines().skip(1).collect();
+    assert_eq!(listed, ["2026-01-31T12:00:00Z,true,new,,,4,/s,2,file:first.ndjson,0,2,0"]);
+}
+
 #[test]
 fn an_invoice_is_shown_and_its_lines_explained() {
     let folder = lake();
@@ -339,6 +364,7 @@ fn an_invoice_is_shown_and_its_lines_explained() {
     for part in [
         format!("Line 3 of invoice {id}: Storage\n").as_str(),
         "  price       storage of subscription basic, catalog.yaml:17\n",
+        "  rules       tier 1 in line 18\n",
         "  carried in  4 GB\n",
         "  allowance         - 1 of 1 included\n",
         "  tier 1, up to 10  9 × 0.2 = 1.8\n",

@@ -1,5 +1,7 @@
 //! Folding day by day from what the day before left says what one fold over all days says.
 
+mod oracle;
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
@@ -95,9 +97,7 @@ fn day_by_day(kind: &MeterKind, wanted: &Wanted, events: &[Event], period: &Span
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(
-        std::env::var("METERHOUSE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000)
-    ))]
+    #![proptest_config(oracle::config())]
 
     #[test]
     fn days_make_the_whole(

@@ -5,11 +5,14 @@ mod oracle;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oracle::config;
+use num_rational::BigRational;
+use oracle::{config, fits, whole};
 use proptest::prelude::*;
+use rating::exact::Exact;
 use rating::quantity::FoldError;
 use rating::quantity::cumulative::{CumulativeFold, CumulativeState};
 use rating::quantity::delta::DeltaFold;
+use rating::quantity::rollup::{CumulativeRollup, DeltaRollup, RollupError};
 use rating::quantity::unique::UniqueFold;
 
 const MINUTE_US: i64 = 60_000_000;
@@ -72,6 +75,23 @@ fn the_edges_of_128_bits_are_errors() {
     let mut fold = DeltaFold::new(0);
     fold.event(0, i128::MAX).unwrap();
     assert_eq!(fold.event(1, 1), Err(FoldError::Overflow { what: "sum", at_us: 1 }));
+    // The whole sum fits, and so does the first hour's; the second hour's is one more than fits.
+    let mut fold = DeltaFold::new(0);
+    let hour_us = 60 * MINUTE_US;
+    for (time_us, value) in [(0, -5), (hour_us, i128::MAX - 1), (hour_us + 1, 1)] {
+        fold.event(time_us, value).unwrap();
+    }
+    assert_eq!(fold.clone().cut(2 * hour_us).unwrap().busiest_hour(), Exact::from_nano(i128::MAX));
+    let beyond = FoldError::Overflow { what: "sum of an hour", at_us: hour_us };
+    assert_eq!(fold.event(hour_us + 2, 1), Err(beyond));
+    // The same hour in two stretches.
+    let stretch = |start_us, value| {
+        let mut fold = DeltaFold::new(start_us);
+        fold.event(start_us, value).unwrap();
+        fold.cut(start_us + 1).unwrap()
+    };
+    let before = stretch(hour_us - 1, -1).followed_by(&stretch(hour_us, i128::MAX)).unwrap();
+    assert_eq!(before.followed_by(&stretch(hour_us + 1, 1)), Err(beyond.into()));
     let mut fold = CumulativeFold::new(0, &CumulativeState::default());
     fold.sample(0, 0, i128::MIN).unwrap();
     assert_eq!(fold.sample(1, 0, i128::MAX), Err(FoldError::Overflow { what: "increase", at_us: 1 }));
@@ -83,90 +103,189 @@ fn the_edges_of_128_bits_are_errors() {
     assert_eq!(fold.sample(2, 1, 1), Err(FoldError::Overflow { what: "increase", at_us: 2 }));
 }
 
-fn events() -> impl Strategy<Value = Vec<(i64, u32, i128)>> {
-    let event = (0_i64..900, 0_u32..3, -5_i128..30);
-    prop::collection::vec(event, 0..25).prop_map(|mut events| {
-        events.sort_by_key(|event| event.0);
-        events.into_iter().map(|(minute, resource, value)| (minute * MINUTE_US, resource, value)).collect()
+type Event = (i64, u32, i128);
+
+#[derive(Debug, Clone)]
+struct Scenario {
+    start_us: i64,
+    events: Vec<Event>,
+    /// The last one is the end.
+    cuts_us: Vec<i64>,
+    resume: bool,
+}
+
+/// Everyday values, and those at the edges of what events, 64 and 128 bits can carry.
+fn value(is_extreme: bool) -> BoxedStrategy<i128> {
+    if !is_extreme {
+        return (-5_i128..30).boxed();
+    }
+    let edges = [
+        i64::MIN.into(),
+        i64::MAX.into(),
+        i128::from(i64::MAX) * NANO,
+        10_i128.pow(38) - 1,
+        i128::MAX,
+        i128::MIN,
+    ];
+    let beside = (prop::sample::select(edges.to_vec()), -1_i128..2);
+    prop_oneof![-5_i128..30, beside.prop_map(|(edge, beside)| edge.saturating_add(beside))].boxed()
+}
+
+/// Fifteen hours, which may be the first or the last that time has.
+fn scenario() -> impl Strategy<Value = Scenario> {
+    let start_us = prop_oneof![6 => Just(0), 1 => Just(i64::MIN), 1 => Just(i64::MAX - 900 * MINUTE_US)];
+    let is_extreme = prop_oneof![3 => Just(false), 1 => Just(true)];
+    (start_us, is_extreme).prop_flat_map(|(start_us, is_extreme)| {
+        let event = (0_i64..900, 0_u32..3, value(is_extreme));
+        let events = prop::collection::vec(event, 0..25);
+        let cuts = prop::collection::vec(0_i64..900, 0..6);
+        (events, cuts, any::<bool>()).prop_map(move |(mut events, mut cuts, resume)| {
+            events.sort_by_key(|event| event.0);
+            cuts.push(900);
+            cuts.sort_unstable();
+            let at_us = |minute: i64| start_us + minute * MINUTE_US;
+            Scenario {
+                start_us,
+                events: events.into_iter().map(|(minute, own, value)| (at_us(minute), own, value)).collect(),
+                cuts_us: cuts.into_iter().map(at_us).collect(),
+                resume,
+            }
+        })
     })
 }
 
-fn cuts() -> impl Strategy<Value = Vec<i64>> {
-    prop::collection::vec(0_i64..900, 0..6).prop_map(|mut cuts| {
-        cuts.push(900);
-        cuts.sort_unstable();
-        cuts.into_iter().map(|minute| minute * MINUTE_US).collect()
-    })
+fn sum(values: impl Iterator<Item = i128>) -> BigRational {
+    values.map(whole).sum()
+}
+
+fn hour_of(time_us: i64) -> i64 {
+    time_us.div_euclid(60 * MINUTE_US)
+}
+
+fn fold_deltas(scenario: &Scenario) -> Result<Vec<DeltaRollup>, FoldError> {
+    let mut fold = DeltaFold::new(scenario.start_us);
+    let mut fed = scenario.events.iter().peekable();
+    let mut parts = Vec::new();
+    for &at_us in &scenario.cuts_us {
+        while let Some(&(time_us, _, value)) = fed.next_if(|event| event.0 < at_us) {
+            fold.event(time_us, value)?;
+        }
+        parts.push(fold.cut(at_us)?);
+    }
+    Ok(parts)
+}
+
+/// From the left and from the right: composition is associative.
+fn both_ways(parts: &[DeltaRollup]) -> [Result<DeltaRollup, RollupError>; 2] {
+    let left = parts[1..].iter().try_fold(parts[0].clone(), |sum, part| sum.followed_by(part));
+    let (last, before) = parts.split_last().unwrap();
+    let right = before.iter().rev().try_fold(last.clone(), |sum, part| part.followed_by(&sum));
+    [left, right]
+}
+
+fn fold_counters(scenario: &Scenario) -> Result<CumulativeRollup, RollupError> {
+    let mut fold = CumulativeFold::new(scenario.start_us, &CumulativeState::default());
+    let mut fed = scenario.events.iter().peekable();
+    let mut composed: Option<CumulativeRollup> = None;
+    for &at_us in &scenario.cuts_us {
+        while let Some(&(time_us, resource, value)) = fed.next_if(|event| event.0 < at_us) {
+            fold.sample(time_us, resource, value)?;
+        }
+        let part = fold.cut(at_us)?;
+        composed = Some(match composed {
+            None => part,
+            Some(before) => before.followed_by(&part)?,
+        });
+        fold = CumulativeFold::new(at_us, &fold.closing());
+    }
+    Ok(composed.unwrap())
+}
+
+/// What each sample of each counter adds.
+fn increases(events: &[Event]) -> Vec<BigRational> {
+    let mut increases = Vec::new();
+    for resource in 0..3 {
+        let values: Vec<i128> =
+            events.iter().filter(|event| event.1 == resource).map(|event| event.2).collect();
+        for pair in values.windows(2) {
+            increases.push(if pair[1] < pair[0] { whole(pair[1]) } else { whole(pair[1]) - whole(pair[0]) });
+        }
+    }
+    increases
+}
+
+/// Whether all of them together, whatever their signs, are of 128 bits: then no sum of some of them can be beyond.
+fn are_small(numbers: &[BigRational]) -> bool {
+    fits(&numbers.iter().map(|number| number.clone().max(-number)).sum())
 }
 
 proptest! {
-    #![proptest_config(config(5))]
+    #![proptest_config(config())]
 
     #[test]
-    fn composed_deltas_equal_raw(events in events(), cuts_us in cuts()) {
-        let mut fold = DeltaFold::new(0);
-        let mut fed = events.iter().peekable();
-        let mut parts = Vec::new();
-        for at_us in cuts_us {
-            while let Some(&(time_us, _, value)) = fed.next_if(|event| event.0 < at_us) {
-                fold.event(time_us, value).unwrap();
+    fn composed_deltas_equal_raw(scenario in scenario()) {
+        let events = &scenario.events;
+        let values = || events.iter().map(|event| event.2);
+        let mut hours: BTreeMap<i64, Vec<i128>> = BTreeMap::new();
+        for (time_us, _, value) in events {
+            hours.entry(hour_of(*time_us)).or_default().push(*value);
+        }
+        let hours: Vec<BigRational> = hours.into_values().map(|values| sum(values.into_iter())).collect();
+        let must_fail = !fits(&sum(values())) || !hours.iter().all(fits);
+        let must_not = are_small(&values().map(whole).collect::<Vec<_>>());
+        let found = fold_deltas(&scenario).map_err(RollupError::from);
+        let found = found.map_or_else(|error| [Err(error.clone()), Err(error)], |parts| both_ways(&parts));
+        for rollup in found {
+            match rollup {
+                Ok(rollup) => {
+                    prop_assert!(!must_fail, "an overflow that nobody noticed");
+                    prop_assert_eq!(whole(rollup.sum_nano), sum(values()));
+                    prop_assert_eq!(rollup.samples.count, events.len() as u64);
+                    prop_assert_eq!(rollup.max_nano, values().max());
+                    prop_assert_eq!(rollup.hours.highest_nano().map(whole), hours.iter().max().cloned());
+                }
+                Err(RollupError::Fold(FoldError::Overflow { what: "sum" | "sum of an hour", .. })) => {
+                    prop_assert!(!must_not, "nothing overflows");
+                }
+                Err(error) => prop_assert!(false, "{}", error),
             }
-            parts.push(fold.cut(at_us).unwrap());
         }
-        // From the left and from the right: composition is associative.
-        let left = parts[1..].iter().fold(parts[0].clone(), |sum, part| sum.followed_by(part).unwrap());
-        let (last, before) = parts.split_last().unwrap();
-        let right = before.iter().rev().fold(last.clone(), |sum, part| part.followed_by(&sum).unwrap());
-        prop_assert_eq!(&left, &right);
-        let mut hours: BTreeMap<i64, i128> = BTreeMap::new();
-        for &(time_us, _, value) in &events {
-            *hours.entry(time_us / (60 * MINUTE_US)).or_default() += value;
-        }
-        prop_assert_eq!(left.sum_nano, events.iter().map(|event| event.2).sum::<i128>());
-        prop_assert_eq!(left.samples.count, events.len() as u64);
-        prop_assert_eq!(left.max_nano, events.iter().map(|event| event.2).max());
-        prop_assert_eq!(left.hours.highest_nano(), hours.values().max().copied());
     }
 
     #[test]
-    fn composed_counters_equal_raw(events in events(), cuts_us in cuts()) {
-        let mut fold = CumulativeFold::new(0, &CumulativeState::default());
-        let mut fed = events.iter().peekable();
-        let mut parts = Vec::new();
-        for at_us in cuts_us {
-            while let Some(&(time_us, resource, value)) = fed.next_if(|event| event.0 < at_us) {
-                fold.sample(time_us, resource, value).unwrap();
+    fn composed_counters_equal_raw(scenario in scenario()) {
+        let increases = increases(&scenario.events);
+        let all: BigRational = increases.iter().sum();
+        match fold_counters(&scenario) {
+            Ok(rollup) => {
+                prop_assert_eq!(whole(rollup.increase_nano), all);
+                prop_assert!(increases.iter().all(fits), "an overflow that nobody noticed");
+                let largest = increases.iter().max().cloned().unwrap_or(whole(0)).max(whole(0));
+                prop_assert_eq!(whole(rollup.largest_step_nano), largest);
+                prop_assert_eq!(rollup.samples.count, scenario.events.len() as u64);
             }
-            parts.push(fold.cut(at_us).unwrap());
-            fold = CumulativeFold::new(at_us, &fold.closing());
-        }
-        let composed = parts[1..].iter().fold(parts[0], |sum, part| sum.followed_by(part).unwrap());
-        let mut increase = 0;
-        for resource in 0..3 {
-            let values: Vec<i128> =
-                events.iter().filter(|event| event.1 == resource).map(|event| event.2).collect();
-            for pair in values.windows(2) {
-                increase += if pair[1] < pair[0] { pair[1] } else { pair[1] - pair[0] };
+            Err(RollupError::Fold(FoldError::Overflow { what: "increase", .. })) => {
+                prop_assert!(!are_small(&increases), "nothing overflows");
             }
+            Err(error) => prop_assert!(false, "{}", error),
         }
-        prop_assert_eq!(composed.increase_nano, increase);
     }
 
     #[test]
-    fn distinct_resources_equal_sets(events in events(), mut cuts_us in cuts(), resume in any::<bool>()) {
-        cuts_us.dedup();
-        let mut fold = UniqueFold::new(0);
-        let mut fed = events.iter().peekable();
-        for at_us in cuts_us {
+    fn distinct_resources_equal_sets(mut scenario in scenario()) {
+        scenario.cuts_us.dedup();
+        let mut fold = UniqueFold::new(scenario.start_us);
+        let mut fed = scenario.events.iter().peekable();
+        for at_us in scenario.cuts_us {
             let mut resources = BTreeSet::new();
             let mut resource_hours = BTreeSet::new();
             while let Some(&(time_us, resource, _)) = fed.next_if(|event| event.0 < at_us) {
-                if resume {
+                if scenario.resume {
                     fold = UniqueFold::resume(&fold.closing(time_us));
                 }
                 fold.seen(time_us, resource).unwrap();
                 resources.insert(resource);
-                resource_hours.insert((resource, time_us / (60 * MINUTE_US)));
+                resource_hours.insert((resource, hour_of(time_us)));
             }
             prop_assert!(fold.resources_seen().eq(resources.iter().copied()));
             let totals = fold.finish_span(at_us).unwrap();

@@ -183,6 +183,29 @@ fn unsound_invoices_are_refused() {
 }
 
 #[test]
+fn sums_one_above_the_largest_are_refused_and_name_a_line() {
+    let most = "792281625142643375935439503.35";
+    let fits = Invoice::assemble(parts(vec![flat("base", most)]), &mut [], &Untaxed).unwrap();
+    assert_eq!(fits.due.to_string(), most);
+    let back = Invoice::assemble(parts(vec![flat("base", &format!("-{most}"))]), &mut [], &Untaxed).unwrap();
+    assert_eq!(back.due.to_string(), format!("-{most}"));
+    let error = Invoice::assemble(parts(vec![flat("base", most), flat("more", "0.01")]), &mut [], &Untaxed);
+    let named = |what: &str, line: LineKey| {
+        format!("tenant acme, period 2026-02-01: {what} is out of range; see line {line}")
+    };
+    assert_eq!(error.unwrap_err().to_string(), named("total of the lines", key("base")));
+    let taxed = Invoice::assemble(parts(vec![flat("base", most)]), &mut [], &vat());
+    assert_eq!(taxed.unwrap_err().to_string(), named("amount due", key("base")));
+    let ten_times = OneRate { rate_percent: decimal("1000"), ..vat() };
+    let taxed = Invoice::assemble(parts(vec![flat("base", most)]), &mut [], &ten_times);
+    assert_eq!(taxed.unwrap_err().to_string(), named("a tax", key("base")));
+    // Of a line with usage the meter is named, too.
+    let lines = vec![storage("7922816251426433759354395033.5"), flat("more", "0.01")];
+    let error = Invoice::assemble(parts(lines), &mut [], &Untaxed).unwrap_err();
+    assert_eq!(error.to_string(), format!("{}, meter storage", named("total of the lines", key("storage"))));
+}
+
+#[test]
 fn the_digest_is_of_the_canonical_text() {
     let lines = || vec![flat("base", "29"), storage("4/3")];
     let invoice = Invoice::assemble(parts(lines()), &mut [], &vat()).unwrap();

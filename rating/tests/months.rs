@@ -28,13 +28,17 @@ const ZONES: [&str; 9] = [
 ];
 
 /// The first instant of a local day, or of the next one if the zone skipped it: the zone is asked for the date of one
-/// minute after the other.
+/// hour after the other, and then of that hour's minutes.
 fn first_instant_us(date: Date, zone: &jiff::tz::TimeZone) -> i64 {
     let days_before = date.checked_sub(2.days()).unwrap().at(12, 0, 0, 0);
     let mut minute = days_before.to_zoned(zone.clone()).unwrap().timestamp();
-    while zone.to_datetime(minute).date() < date {
-        minute = minute.checked_add(1.minute()).unwrap();
+    for step in [1.hour(), 1.minute()] {
+        while zone.to_datetime(minute).date() < date {
+            minute = minute.checked_add(step).unwrap();
+        }
+        minute = minute.checked_sub(step).unwrap();
     }
+    minute = minute.checked_add(1.minute()).unwrap();
     minute.as_microsecond()
 }
 
@@ -108,7 +112,7 @@ fn a_gigabyte_month_costs_the_same_in_every_month_and_zone() {
 }
 
 proptest! {
-    #![proptest_config(config(5))]
+    #![proptest_config(config())]
 
     #[test]
     fn periods_equal_a_search_by_days(

@@ -3,10 +3,12 @@
 mod oracle;
 
 use oracle::config;
-use oracle::session::{Event, billed_us, runs};
+use oracle::session::{Event, billed_us, is_too_long, runs};
 use proptest::prelude::*;
-use rating::quantity::session::{SessionEvent, SessionFold, SessionOddities, SessionState};
-use rating::quantity::{FoldError, SessionRules};
+use rating::period::Span;
+use rating::quantity::session::{SessionEvent, SessionFold, SessionOddities, SessionState, SessionTotals};
+use rating::quantity::{FoldError, KindName, SessionRules};
+use rating::usage::{SpanInParts, Totals};
 
 use SessionEvent::{BareHeartbeat, Complete, Heartbeat, Start, Stop};
 
@@ -169,7 +171,33 @@ fn a_session_longer_than_time_itself_is_an_error() {
     );
 }
 
-fn event() -> impl Strategy<Value = Event> {
+#[test]
+fn session_time_beyond_128_bits_is_an_error() {
+    let part = |start_us: i64, billed_us| {
+        let totals = Totals::Session(SessionTotals { billed_us, ..SessionTotals::default() });
+        (Span { start_us, end_us: start_us + 5 }, totals)
+    };
+    let added = |last_us| {
+        let mut parts = SpanInParts::new(KindName::Session, Span { start_us: 0, end_us: 15 });
+        for (span, totals) in [part(0, i128::MAX - 1), part(5, 1), part(10, last_us)] {
+            parts.add(span, totals, [])?;
+        }
+        parts.finish()
+    };
+    let Ok(Totals::Session(totals)) = added(0) else { panic!("it fits") };
+    assert_eq!(totals.billed_us, i128::MAX);
+    assert_eq!(added(1), Err(FoldError::Overflow { what: "session time", at_us: 10 }.into()));
+}
+
+/// Instants close together; in a wide scenario also at both ends of time.
+fn instant_us(is_wide: bool) -> BoxedStrategy<i64> {
+    if !is_wide {
+        return (0_i64..100).boxed();
+    }
+    prop_oneof![6 => 0_i64..100, 1 => i64::MIN..i64::MIN + 100, 2 => i64::MAX - 100..=i64::MAX].boxed()
+}
+
+fn event(is_wide: bool) -> impl Strategy<Value = Event> {
     let what = prop_oneof![
         3 => Just(None),
         2 => Just(Some(Heartbeat)),
@@ -177,52 +205,95 @@ fn event() -> impl Strategy<Value = Event> {
         2 => Just(Some(Stop)),
         1 => (-3_i64..40).prop_map(|length_us| Some(Complete { end_us: length_us })),
     ];
-    (0_i64..100, 0_u32..4, 0_u32..2, what).prop_map(|(time_us, session, dimensions, what)| {
+    (instant_us(is_wide), 0_u32..4, 0_u32..2, what).prop_map(|(time_us, session, dimensions, what)| {
         let what = match what {
             None => Start,
-            Some(Complete { end_us }) => Complete { end_us: time_us + end_us },
+            Some(Complete { end_us }) => Complete { end_us: time_us.saturating_add(end_us) },
             Some(other) => other,
         };
         Event { time_us, session, dimensions, what }
     })
 }
 
-fn any_rules() -> impl Strategy<Value = SessionRules> {
-    let setting = |range: std::ops::Range<i64>| prop_oneof![Just(None), range.prop_map(Some)];
+fn any_rules(is_wide: bool) -> impl Strategy<Value = SessionRules> {
+    let setting = move |range: std::ops::Range<i64>| {
+        let huge = if is_wide { 1 } else { 0 };
+        prop_oneof![3 => Just(None), 3 => range.prop_map(Some), huge => Just(Some(i64::MAX / 3))]
+    };
     (setting(1..20), setting(1..9), setting(1..12)).prop_map(|(timeout_us, increment_us, minimum_us)| {
         SessionRules { timeout_us, increment_us, minimum_us }
     })
 }
 
+#[derive(Debug, Clone)]
+struct Scenario {
+    events: Vec<Event>,
+    rules: SessionRules,
+    cuts_us: Vec<i64>,
+    resume: bool,
+}
+
+fn scenario() -> impl Strategy<Value = Scenario> {
+    prop_oneof![2 => Just(false), 1 => Just(true)].prop_flat_map(|is_wide| {
+        let cut_us = if is_wide { instant_us(true) } else { (0_i64..130).boxed() };
+        let cuts_us = prop::collection::vec(cut_us, 1..5);
+        let events = prop::collection::vec(event(is_wide), 0..20);
+        (events, any_rules(is_wide), cuts_us, any::<bool>()).prop_map(
+            |(mut events, rules, mut cuts_us, resume)| {
+                events.sort_by_key(|event| event.time_us);
+                cuts_us.sort_unstable();
+                Scenario { events, rules, cuts_us, resume }
+            },
+        )
+    })
+}
+
+/// What each stretch between cuts bills in each of two dimension sets.
+fn fold(scenario: &Scenario) -> Result<Vec<[i128; 2]>, FoldError> {
+    let Scenario { events, rules, cuts_us, resume } = scenario;
+    let mut fold = SessionFold::new(*rules, i64::MIN, &SessionState::default());
+    let mut fed = events.iter().peekable();
+    let mut billed = Vec::new();
+    for &end_us in cuts_us {
+        while let Some(event) = fed.next_if(|event| event.time_us < end_us) {
+            fold.event(event.time_us, event.session, event.dimensions, event.what)?;
+        }
+        let segment = fold.cut(end_us)?;
+        billed.push([0, 1].map(|at: usize| segment.totals.get(at).map_or(0, |totals| totals.billed_us)));
+        if *resume {
+            fold = SessionFold::new(*rules, end_us, &fold.closing());
+        }
+    }
+    Ok(billed)
+}
+
 proptest! {
-    #![proptest_config(config(15))]
+    #![proptest_config(config())]
 
     #[test]
-    fn split_sessions_equal_brute_force(
-        mut events in prop::collection::vec(event(), 0..20),
-        rules in any_rules(),
-        mut cuts_us in prop::collection::vec(0_i64..130, 1..5),
-        resume in any::<bool>(),
-    ) {
-        events.sort_by_key(|event| event.time_us);
-        cuts_us.sort_unstable();
-        let mut fold = SessionFold::new(rules, 0, &SessionState::default());
-        let mut fed = events.iter().peekable();
-        let mut start_us = 0;
-        let known: Vec<_> = (0..4).flat_map(|session| runs(&events, session, &rules)).collect();
-        for end_us in cuts_us {
-            while let Some(event) = fed.next_if(|event| event.time_us < end_us) {
-                fold.event(event.time_us, event.session, event.dimensions, event.what).unwrap();
+    fn split_sessions_equal_brute_force(scenario in scenario()) {
+        let Scenario { events, rules, cuts_us, .. } = &scenario;
+        let last_us = *cuts_us.last().unwrap();
+        let told: Vec<Event> = events.iter().copied().filter(|event| event.time_us < last_us).collect();
+        let known: Vec<_> = (0..4).flat_map(|session| runs(&told, session, rules)).collect();
+        let is_too_long = known.iter().any(|run| is_too_long(run, last_us, rules));
+        let found = match fold(&scenario) {
+            Ok(found) => found,
+            Err(error) => {
+                let is_named = matches!(error, FoldError::Overflow { what: "session time", .. });
+                prop_assert!(is_named, "{}", error);
+                prop_assert!(is_too_long, "{}", error);
+                return Ok(());
             }
-            let segment = fold.cut(end_us).unwrap();
+        };
+        prop_assert!(!is_too_long, "an overflow that nobody noticed");
+        let mut start_us = i64::MIN;
+        for (found, &end_us) in found.iter().zip(cuts_us) {
             for dimensions in 0..2 {
-                let found = segment.totals.get(dimensions as usize).map_or(0, |totals| totals.billed_us);
-                let expected: i64 =
-                    known.iter().map(|run| billed_us(run, dimensions, start_us, end_us, &rules)).sum();
-                prop_assert_eq!(found, i128::from(expected), "[{}, {}) of {}", start_us, end_us, dimensions);
-            }
-            if resume {
-                fold = SessionFold::new(rules, end_us, &fold.closing());
+                let expected: i128 =
+                    known.iter().map(|run| billed_us(run, dimensions, start_us, end_us, rules)).sum();
+                let found = found[dimensions as usize];
+                prop_assert_eq!(found, expected, "[{}, {}) of {}", start_us, end_us, dimensions);
             }
             start_us = end_us;
         }

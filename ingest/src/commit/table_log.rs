@@ -36,7 +36,7 @@ pub struct LogSettings {
 
 impl LogSettings {
     /// Tries a call that is safe to repeat until it works or patience ends.
-    async fn with_patience<T, F: Future<Output = object_store::Result<T>>>(
+    pub async fn with_patience<T, F: Future<Output = object_store::Result<T>>>(
         &self,
         what: &str,
         call: impl Fn() -> F,
@@ -192,7 +192,9 @@ impl TableLog {
     }
 
     pub async fn open_with(handle: TableHandle, settings: LogSettings) -> Result<Self, CommitError> {
+        crash_point("before_create");
         handle.create_if_missing().await?;
+        crash_point("after_create");
         let (version, positions) = handle.positions().await?;
         Ok(Self { handle, settings, version, positions, checkpoint: None })
     }
@@ -378,7 +380,10 @@ impl TableLog {
         if version.is_multiple_of(self.settings.checkpoint_interval) && is_idle {
             let handle = self.handle.clone();
             self.checkpoint = Some(tokio::spawn(async move {
-                if let Err(error) = handle.checkpoint(version).await {
+                crash_point("before_checkpoint");
+                let written = handle.checkpoint(version).await;
+                crash_point("after_checkpoint");
+                if let Err(error) = written {
                     tracing::warn!(
                         version,
                         error = &error as &dyn std::error::Error,
@@ -401,6 +406,7 @@ async fn upload_with(
     settings: &LogSettings,
     files: &[FinishedFile],
 ) -> Result<(), CommitError> {
+    crash_point("before_upload");
     let store = handle.store();
     let objects: Vec<(Path, PutPayload)> = files
         .iter()
@@ -415,7 +421,9 @@ async fn upload_with(
             .await
     });
     futures::stream::iter(puts).buffer_unordered(UPLOADS_AT_ONCE).try_collect::<()>().await?;
-    make_durable(handle, files.iter().map(|file| file.add.path.clone()).collect()).await
+    make_durable(handle, files.iter().map(|file| file.add.path.clone()).collect()).await?;
+    crash_point("after_upload");
+    Ok(())
 }
 
 /// On a local lake, has the disk keep the files (and their names) before anything refers to them.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reads a `usage_events` table with three readers that are not ours and requires that they agree.
+"""Reads `usage_events` or `rejected_messages` with three readers that are not ours and requires that they agree.
 
 The readers: `deltalake` into pyarrow, DuckDB over the snapshot's list of files, polars' `scan_delta`. Each
 counts and sums on its own. Standard output is one JSON object; exit code 1 when the readers disagree, when one
@@ -28,6 +28,10 @@ COLUMNS = (
     "event_day", "identity", "source", "id", "tenant", "event_type", "meter", "time", "time_given", "value", "resource",
     "dimensions", "signal", "signal_time", "data", "topic", "partition", "offset", "batch_index", "arrival",
 )
+REJECTED_COLUMNS = (
+    "rejected_day", "reason", "detail", "topic", "partition", "offset", "batch_index", "stamped", "arrival", "key", "headers",
+    "payload", "source", "id", "tenant", "event_type",
+)
 decimal.getcontext().prec = 100
 
 
@@ -55,6 +59,19 @@ def answer(rows, days, identities, usages, groups, offsets, non_null):
         "offsets": [
             {"topic": topic, "partition": partition, "first": first, "last": last, "distinct": distinct}
             for topic, partition, first, last, distinct in sorted(offsets, key=lambda group: (str(group[0]), group[1] or 0))
+        ],
+    }
+
+
+def rejected_answer(rows, days, places, reasons, non_null):
+    """The same of rejected messages."""
+    return {
+        "rows": rows,
+        "rows_by_day": {str(day): count for day, count in sorted(days)},
+        "distinct_places": places,
+        "non_null": dict(sorted(non_null.items())),
+        "reasons": [
+            {"reason": reason, "rows": count, "payload_bytes": bytes or 0} for reason, count, bytes in sorted(reasons)
         ],
     }
 
@@ -88,6 +105,21 @@ def with_deltalake(table):
             for place in places
         ],
         non_null={name: dataset.count_rows(filter=compute.field(name).is_valid()) for name in COLUMNS},
+    )
+
+
+def rejected_with_deltalake(table):
+    dataset = table.to_pyarrow_dataset()
+    rejected = dataset.to_table(["rejected_day", "reason", "payload", "topic", "partition", "offset", "batch_index"])
+    rejected = rejected.append_column("bytes", compute.cast(compute.binary_length(rejected["payload"]), pyarrow.int64()))
+    reasons = rejected.group_by("reason").aggregate([([], "count_all"), ("bytes", "sum")]).to_pylist()
+    days = rejected.group_by("rejected_day").aggregate([([], "count_all")]).to_pylist()
+    return rejected_answer(
+        rejected.num_rows,
+        [(day["rejected_day"], day["count_all"]) for day in days],
+        rejected.group_by(["topic", "partition", "offset", "batch_index"]).aggregate([]).num_rows,
+        [(reason["reason"], reason["count_all"], reason["bytes_sum"]) for reason in reasons],
+        {name: dataset.count_rows(filter=compute.field(name).is_valid()) for name in REJECTED_COLUMNS},
     )
 
 
@@ -140,12 +172,58 @@ def with_duckdb(table, url):
         )
 
 
+def rejected_with_duckdb(table, url):
+    with tempfile.TemporaryDirectory(prefix="meterhouse-read-back-") as folder:
+        files = local_files(table, url, folder)
+        if not files:
+            return rejected_answer(0, [], 0, [], dict.fromkeys(REJECTED_COLUMNS, 0))
+        connection = duckdb.connect(config={"temp_directory": folder})
+        connection.execute(
+            "CREATE VIEW rejected AS SELECT * FROM read_parquet("
+            f"{files!r}, hive_partitioning = true, hive_types = {{'rejected_day': DATE}}, union_by_name = true)"
+        )
+        counts = ", ".join(f'count("{name}")' for name in REJECTED_COLUMNS)
+        rows, places, *non_null = connection.execute(
+            f'SELECT count(*), count(DISTINCT (topic, "partition", "offset", batch_index)), {counts} FROM rejected'
+        ).fetchone()
+        return rejected_answer(
+            rows,
+            connection.execute("SELECT rejected_day, count(*) FROM rejected GROUP BY ALL").fetchall(),
+            places,
+            connection.execute(
+                "SELECT reason, count(*), sum(octet_length(payload))::BIGINT FROM rejected GROUP BY ALL"
+            ).fetchall(),
+            dict(zip(REJECTED_COLUMNS, non_null)),
+        )
+
+
+def collect(frame):
+    return frame.collect(engine="streaming")
+
+
+def scan(table, url):
+    return polars.scan_delta(url, version=table.version(), storage_options=storage_options(url) or None)
+
+
+def rejected_with_polars(table, url):
+    rejected = scan(table, url)
+    rows, places = collect(rejected.select(
+        polars.len().alias("rows"),
+        polars.struct("topic", "partition", "offset", "batch_index").n_unique().alias("places"),
+    )).row(0)
+    return rejected_answer(
+        rows,
+        collect(rejected.group_by("rejected_day").agg(polars.len())).rows(),
+        places,
+        collect(rejected.group_by("reason").agg(
+            polars.len(), polars.col("payload").bin.size().cast(polars.Int64).sum()
+        )).rows(),
+        collect(rejected.select(polars.col(REJECTED_COLUMNS).count())).row(0, named=True),
+    )
+
+
 def with_polars(table, url):
-    usage = polars.scan_delta(url, version=table.version(), storage_options=storage_options(url) or None)
-
-    def collect(frame):
-        return frame.collect(engine="streaming")
-
+    usage = scan(table, url)
     totals = collect(usage.select(
         polars.len().alias("rows"),
         polars.col("identity").n_unique().alias("identities"),
@@ -177,14 +255,16 @@ def main():
     options = parser.parse_args()
     url = options.table
     table = DeltaTable(url, version=options.version, storage_options=storage_options(url) or None)
-    missing = sorted(set(COLUMNS) - {field.name for field in table.schema().fields})
+    columns = {field.name for field in table.schema().fields}
+    is_usage = "event_day" in columns
+    missing = sorted(set(COLUMNS if is_usage else REJECTED_COLUMNS) - columns)
     if missing:
         print(f"the table lacks: {', '.join(missing)}", file=sys.stderr)
         return 1
     readers = {
-        "deltalake": lambda: with_deltalake(table),
-        "duckdb": lambda: with_duckdb(table, url),
-        "polars": lambda: with_polars(table, url),
+        "deltalake": lambda: (with_deltalake if is_usage else rejected_with_deltalake)(table),
+        "duckdb": lambda: (with_duckdb if is_usage else rejected_with_duckdb)(table, url),
+        "polars": lambda: (with_polars if is_usage else rejected_with_polars)(table, url),
     }
     found, failures = {}, []
     for name, read in readers.items():

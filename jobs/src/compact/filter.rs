@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use bytes::{Buf, Bytes};
+use ingest::crash_point::crash_point;
 use ingest::day_file::FileKind;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -231,7 +232,10 @@ impl IdentityFilters {
         if !self.stores || filter.is_empty() {
             return;
         }
-        if let Err(error) = self.table.store().put(path, Bytes::from(filter.to_bytes()).into()).await {
+        crash_point("before_filter");
+        let stored = self.table.store().put(path, Bytes::from(filter.to_bytes()).into()).await;
+        crash_point("after_filter");
+        if let Err(error) = stored {
             tracing::warn!(%path, error = &error as &dyn std::error::Error, "no identity filter was stored");
         }
     }

@@ -17,7 +17,8 @@ use crate::verify::verify;
 /// The month of the demo's events.
 const PERIOD: &str = "2026-05";
 
-pub(super) fn close_and_show(runtime: &tokio::runtime::Runtime, system: &System) -> Result<()> {
+/// Says whether every invoice was the same when it was rated again.
+pub(super) fn close_and_show(runtime: &tokio::runtime::Runtime, system: &System) -> Result<bool> {
     let settings = system.folder.join("meterhouse.toml");
     let config = Config::load(Some(&settings), &environment())?;
     let period: PeriodChoice = PERIOD.parse()?;
@@ -47,6 +48,7 @@ pub(super) fn close_and_show(runtime: &tokio::runtime::Runtime, system: &System)
     let before: usize = closed().map(|issued| issued.issued_before).sum();
     println!("\n{}: {new} invoices issued, {before} were there before\n", system.name);
     let mut rows = Rows::new(&["number", "tenant", "period", "lines", "total", "due", "rated again"]);
+    let is_verified = verified.iter().all(|verified| verified.difference.is_none());
     // Both stand in the order of their numbers.
     for (document, verified) in documents.iter().zip(verified) {
         let invoice = &document.invoice;
@@ -66,5 +68,5 @@ pub(super) fn close_and_show(runtime: &tokio::runtime::Runtime, system: &System)
         0 => println!("Stripe is told nothing: the catalog bills this system without it"),
         count => println!("{count} requests to Stripe, not sent: {}", requests_file.display()),
     }
-    Ok(())
+    Ok(is_verified)
 }

@@ -13,7 +13,7 @@ use rating::invoice::Corrects;
 use rating::line::LineItem;
 use sql::lake::Lake;
 
-use super::{Sources, arithmetic, facts};
+use super::{Sources, arithmetic, facts, rules};
 use crate::invoice::{StoredInvoice, steps};
 use crate::rate::again::rate_again;
 use crate::rate::tenants::{threads, usage_snapshot};
@@ -74,7 +74,7 @@ impl Corrected {
         match &self.line {
             Some(now) => {
                 let _ = writeln!(text, "\nAs it is now");
-                text.push_str(&facts(stored, now));
+                text.push_str(&facts(stored, now, &rules(&self.catalog, stored, now)));
                 text.push_str(&arithmetic(now));
             }
             None => {

@@ -229,7 +229,12 @@ impl CountedEvents {
             }
         }
         let goes_on = |event: &Counted| match (kind, event.signal.as_deref()) {
-            (MeterKind::Gauge { .. }, _) => event.value_nano != Some(0),
+            (MeterKind::Gauge { expires_after }, _) => {
+                let expired = expires_after.is_some_and(|after| {
+                    i128::from(event.happened_us) + after.as_micros() < i128::from(span.start_us)
+                });
+                event.value_nano != Some(0) && !expired
+            }
             (MeterKind::Cumulative, _) => true,
             (_, Some("stop")) => false,
             (_, Some("complete")) => {

@@ -13,10 +13,11 @@ use std::io::Write;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use jiff::Timestamp;
-use rating::catalog::Catalog;
+use rating::catalog::{Catalog, ModelSource, Place, PriceSpan};
 use rating::exact::Exact;
 use rating::line::LineItem;
 use rating::period::PeriodChoice;
+use rating::price::{Part, PriceModel, Rule};
 use sql::lake::Lake;
 
 use crate::book::Book;
@@ -75,7 +76,12 @@ pub fn run(args: &ExplainArgs, globals: &Globals) -> Result<Exit> {
         if args.format == Format::Table {
             let text = match (&corrected, &line.corrects) {
                 (Some(corrected), Some(corrects)) => corrected.explanation(&stored, number, line, corrects),
-                _ => explanation(&stored, number, line),
+                _ => {
+                    // Without the catalog of then nobody knows in which lines its rules stood.
+                    let catalog = sources.catalog(&stored.invoice.provenance.catalog_hash).await.ok();
+                    let rules = catalog.map(|catalog| rules(&catalog, &stored, line)).unwrap_or_default();
+                    explanation(&stored, number, line, &rules)
+                }
             };
             let mut out = std::io::stdout().lock();
             write!(out, "{text}")?;
@@ -166,19 +172,19 @@ impl Sources<'_> {
     }
 }
 
-fn explanation(stored: &StoredInvoice, number: usize, line: &LineItem) -> String {
+fn explanation(stored: &StoredInvoice, number: usize, line: &LineItem, rules: &[String]) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(text, "Line {number} of invoice {}: {}", stored.id, line.description);
     let _ = writeln!(text, "{}", line.key);
     let _ = writeln!(text);
-    text.push_str(&facts(stored, line));
+    text.push_str(&facts(stored, line, rules));
     text.push_str(&arithmetic(line));
     text
 }
 
 /// Where the line's price and quantity come from.
-fn facts(stored: &StoredInvoice, line: &LineItem) -> String {
+fn facts(stored: &StoredInvoice, line: &LineItem, rules: &[String]) -> String {
     let mut facts: Vec<steps::Step> = Vec::new();
     let mut say = |name: &str, text: String| facts.push((name.to_owned(), text));
     let place = line.price_source.as_deref().unwrap_or("the catalog");
@@ -187,6 +193,9 @@ fn facts(stored: &StoredInvoice, line: &LineItem) -> String {
         subscription => format!("subscription {subscription}"),
     };
     say("price", format!("{} of {holder}, {place}", line.key.price));
+    if !rules.is_empty() {
+        say("rules", rules.join(", "));
+    }
     say("span", span(stored, line));
     if let Some(used) = &line.quantity {
         say("meter", format!("{} of {}, in {}", used.measure, used.meter, used.unit));
@@ -234,6 +243,43 @@ pub(crate) fn time(instant_us: i64) -> String {
     Timestamp::from_microsecond(instant_us).map_or_else(|_| instant_us.to_string(), |time| time.to_string())
 }
 
+/// The tiers and cells that made the line's amount, each with its line in the catalog that it was made with.
+fn rules(catalog: &Catalog, stored: &StoredInvoice, line: &LineItem) -> Vec<String> {
+    let Some((model, source)) = model_of(catalog, stored, line) else { return Vec::new() };
+    let in_line =
+        |what: String, place: Option<&Place>| place.map(|place| format!("{what} in line {}", place.line));
+    let rule = |part: &Part| match &part.rule {
+        Rule::Tier { number, .. } => {
+            let place = (*number as usize).checked_sub(1).and_then(|at| source.tiers.get(at));
+            in_line(format!("tier {number}"), place)
+        }
+        Rule::Cell { values } => {
+            let PriceModel::Matrix(matrix) = &model else { return None };
+            let cell = matrix.cells.iter().position(|cell| cell.values == *values);
+            in_line(format!("cell {}", values.join(", ")), cell.and_then(|at| source.cells.get(at)))
+        }
+        _ => None,
+    };
+    line.trail.parts.iter().filter_map(rule).collect()
+}
+
+/// The model that priced a line, and where its parts stand.
+fn model_of(catalog: &Catalog, stored: &StoredInvoice, line: &LineItem) -> Option<(PriceModel, ModelSource)> {
+    if line.key.subscription.is_empty() {
+        let price = catalog.item(&line.key.price)?.price.as_ref()?;
+        return Some((price.terms.model.clone(), price.source.clone()));
+    }
+    let held = held_by(catalog, stored, line)?;
+    let source = held.source().clone();
+    Some((held.terms.model, source))
+}
+
+fn held_by<'c>(catalog: &'c Catalog, stored: &StoredInvoice, line: &LineItem) -> Option<PriceSpan<'c>> {
+    let terms = catalog.tenant_terms(&stored.invoice.tenant)?;
+    let mut held = catalog.prices_in_force(terms, line.key.span).into_iter();
+    held.find(|held| held.subscription.key == line.key.subscription && held.price.key == line.key.price)
+}
+
 /// What a line reads of its meter, by the catalog that it was made with.
 fn filter_of(
     catalog: &Catalog,
@@ -244,12 +290,7 @@ fn filter_of(
     let price = if line.key.subscription.is_empty() {
         catalog.item(&line.key.price).and_then(|item| item.price.as_ref())
     } else {
-        let terms = catalog.tenant_terms(&stored.invoice.tenant).with_context(missing)?;
-        let held = catalog.prices_in_force(terms, line.key.span);
-        let own = held
-            .into_iter()
-            .find(|held| held.subscription.key == line.key.subscription && held.price.key == line.key.price);
-        own.map(|own| own.price)
+        held_by(catalog, stored, line).map(|own| own.price)
     };
     let usage = price.with_context(missing)?.usage.as_ref();
     Ok(usage.map(|usage| usage.only.clone()).unwrap_or_default())

@@ -13,8 +13,11 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, SchemaRef};
-use arrow::json::writer::{JsonArray, LineDelimited, WriterBuilder};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::json::writer::{JsonArray, LineDelimited, NullableEncoder, WriterBuilder};
+use arrow::json::{Encoder, EncoderFactory, EncoderOptions};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use clap::ValueEnum;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
@@ -37,9 +40,9 @@ pub enum AnswerFormat {
     Table,
     /// RFC 4180, with a header line.
     Csv,
-    /// One JSON array with an object per row.
+    /// One JSON array with an object per row; decimals are texts.
     Json,
-    /// A JSON object per line.
+    /// A JSON object per line; decimals are texts.
     Ndjson,
     /// Parquet, compressed with zstd.
     Parquet,
@@ -125,12 +128,10 @@ pub(crate) async fn write(
         AnswerFormat::Markdown => to(&mut MarkdownSink::new(&schema, money, out)?, answer, query).await,
         AnswerFormat::Csv => to(&mut CsvSink::new(&schema, out)?, answer, query).await,
         AnswerFormat::Json => {
-            let builder = WriterBuilder::new().with_explicit_nulls(true);
-            to(&mut JsonSink { writer: builder.build::<_, JsonArray>(out) }, answer, query).await
+            to(&mut JsonSink { writer: json().build::<_, JsonArray>(out) }, answer, query).await
         }
         AnswerFormat::Ndjson => {
-            let builder = WriterBuilder::new().with_explicit_nulls(true);
-            to(&mut JsonSink { writer: builder.build::<_, LineDelimited>(out) }, answer, query).await
+            to(&mut JsonSink { writer: json().build::<_, LineDelimited>(out) }, answer, query).await
         }
         AnswerFormat::Parquet => {
             let properties = WriterProperties::builder().set_compression(Compression::ZSTD(
@@ -159,6 +160,39 @@ async fn to(sink: &mut dyn SendSink, mut answer: SendableRecordBatchStream, quer
 trait SendSink: Sink + Send {}
 
 impl<S: Sink + Send> SendSink for S {}
+
+fn json() -> WriterBuilder {
+    WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(DecimalsAsTexts))
+}
+
+/// Decimals as texts, since most readers of JSON make a float of a number: of 38 digits 16 would be left.
+#[derive(Debug)]
+struct DecimalsAsTexts;
+
+impl EncoderFactory for DecimalsAsTexts {
+    fn make_default_encoder<'a>(
+        &self,
+        _field: &'a FieldRef,
+        array: &'a dyn Array,
+        _options: &'a EncoderOptions,
+    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        if !array.data_type().is_decimal() {
+            return Ok(None);
+        }
+        let decimals = ArrayFormatter::try_new(array, &PLAIN)?;
+        Ok(Some(NullableEncoder::new(Box::new(Quoted(decimals)), array.nulls().cloned())))
+    }
+}
+
+static PLAIN: FormatOptions<'static> = FormatOptions::new();
+
+struct Quoted<'a>(ArrayFormatter<'a>);
+
+impl Encoder for Quoted<'_> {
+    fn encode(&mut self, at: usize, out: &mut Vec<u8>) {
+        out.extend(format!("\"{}\"", self.0.value(at)).into_bytes());
+    }
+}
 
 struct JsonSink<W: Write, F: arrow::json::writer::JsonFormat> {
     writer: arrow::json::Writer<W, F>,
@@ -332,6 +366,36 @@ fn markdown_cell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn decimals_are_texts_in_json() {
+        use arrow::array::{Decimal128Array, Int64Array};
+        use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+
+        let values = Decimal128Array::from(vec![Some(i128::MAX / 2), None, Some(-5)]);
+        let values = values.with_precision_and_scale(38, 12).unwrap();
+        let columns: [(&str, ArrayRef); 2] =
+            [("value", Arc::new(values)), ("samples", Arc::new(Int64Array::from(vec![7, 8, 9])))];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        for (format, expected) in [
+            (
+                AnswerFormat::Ndjson,
+                "{\"value\":\"85070591730234615865843651.857942052863\",\"samples\":7}\n\
+                 {\"value\":null,\"samples\":8}\n{\"value\":\"-0.000000000005\",\"samples\":9}\n",
+            ),
+            (
+                AnswerFormat::Json,
+                "[{\"value\":\"85070591730234615865843651.857942052863\",\"samples\":7},\
+                 {\"value\":null,\"samples\":8},{\"value\":\"-0.000000000005\",\"samples\":9}]",
+            ),
+        ] {
+            let stream = futures::stream::iter([Ok(batch.clone())]);
+            let answer = Box::pin(RecordBatchStreamAdapter::new(batch.schema(), stream));
+            let mut out = Vec::new();
+            write(answer, format, "", &[], &mut out).await.unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{format:?}");
+        }
+    }
 
     #[test]
     fn no_cell_is_a_formula() {

@@ -37,6 +37,17 @@ fn with_conflicts() -> (TestLake, Vec<Event>) {
 #[test]
 fn a_conflict_is_recorded_once_wherever_the_program_dies() {
     for (place, conflicts_after, rows_after) in [
+        // The first day's rows are stored first, then its rejects, then the second day's rows.
+        ("before_upload:1", 0, 6),
+        ("after_upload:1", 0, 6),
+        ("before_upload:2", 0, 6),
+        ("after_upload:2", 0, 6),
+        ("before_upload:3", 1, 3),
+        ("after_upload:3", 1, 3),
+        ("before_filter:1", 1, 3),
+        ("after_filter:1", 1, 3),
+        ("before_filter:2", 1, 3),
+        ("after_filter:2", 1, 3),
         // The first commit is that of the rejects, the second that of the day's rows.
         ("before_commit:1", 0, 6),
         ("after_commit:1", 1, 6),

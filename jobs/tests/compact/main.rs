@@ -6,6 +6,8 @@ mod crashes;
 mod lake;
 mod large_days;
 mod oracle;
+mod read_back;
 mod resent;
 mod storage;
+mod unanswered;
 mod vacuum;

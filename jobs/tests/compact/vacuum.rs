@@ -1,8 +1,10 @@
 //! What vacuum may delete, and what it must keep.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use deltalake_core::kernel::Action;
@@ -11,7 +13,7 @@ use ingest::commit::{Commit, CommitError, TableLog};
 use ingest::day_file::{DayFileWriter, FileKind};
 use jiff::Timestamp;
 use jobs::book::{Book, BookAddress, DocumentKind, NewDocument};
-use jobs::vacuum::{Garbage, find_garbage, refuse_older};
+use jobs::vacuum::{Garbage, delete, find_garbage, refuse_older};
 use object_store::ObjectStoreExt;
 use rating::invoice::Provenance;
 use rating::money::Amount;
@@ -20,6 +22,7 @@ use sql::lake::Table;
 
 use crate::lake::{Event, FIRST_DAY, TestLake, event};
 use crate::storage::{filters, listing};
+use crate::unanswered::UnansweredDeletes;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -235,6 +238,59 @@ fn a_vacuum_that_keeps_nothing_refuses_nothing_that_is_stored_after_it() {
     let (_, after) = stored(&lake, 0);
     assert!(matches!(commit(before).unwrap_err(), CommitError::MayBeDeleted(_)));
     commit(after).unwrap();
+}
+
+/// A vacuum dies, and another goes on. The newest version is whole all the time, and in the end nothing is left that
+/// nobody needs.
+#[test]
+fn a_vacuum_that_died_anywhere_is_gone_on_with() {
+    for place in [
+        "before_commit",
+        "after_commit",
+        "before_delete:1",
+        "after_delete:1",
+        "before_delete:2",
+        "after_delete:2",
+    ] {
+        let (lake, all) = aged_lake();
+        let crashed = vacuum_program(&lake).env("METERHOUSE_CRASH_AT", place).output().unwrap();
+        assert_eq!(crashed.status.code(), None, "{place} was passed: {crashed:?}");
+        assert_eq!(lake.events_left(&all), [1, 3, 4], "{place}");
+        assert!(!lake.garbage(1, &[]).files.is_empty(), "{place}");
+        let finished = vacuum_program(&lake).output().unwrap();
+        assert_eq!(finished.status.code(), Some(0), "{place}: {finished:?}");
+        assert_eq!(lake.events_left(&all), [1, 3, 4], "{place}");
+        assert_eq!(
+            [1, 2, 3, 4].map(|version| lake.can_read(version)),
+            [false, false, false, true],
+            "{place}"
+        );
+        assert_eq!(lake.garbage(1, &[]).files.len(), 0, "{place}");
+    }
+}
+
+#[test]
+fn a_delete_that_got_no_answer_is_repeated() {
+    let (lake, all) = aged_lake();
+    let garbage = lake.garbage(1, &[]);
+    assert!(garbage.files.len() > 2);
+    let unanswered = lake.lake.clone().with_store(|inner| Arc::new(UnansweredDeletes::new(inner)));
+    let handle = unanswered.table(Table::UsageEvents);
+    let deleted = Cell::new(0);
+    lake.runtime.block_on(delete(&handle, &garbage, || deleted.set(deleted.get() + 1))).unwrap();
+    assert_eq!((deleted.get(), lake.garbage(1, &[]).files.len()), (garbage.files.len(), 0));
+    assert_eq!(lake.events_left(&all), [1, 3, 4]);
+}
+
+fn vacuum_program(lake: &TestLake) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meterhouse"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("METERHOUSE_"))
+    {
+        command.env_remove(name);
+    }
+    command.env("METERHOUSE_LAKE", lake.folder.path().join("lake")).env("METERHOUSE_BOOK_LEASE", "10 ms");
+    command.current_dir(lake.folder.path()).args(["vacuum", "--retain", "1 day"]);
+    command
 }
 
 #[test]

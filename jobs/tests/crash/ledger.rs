@@ -2,10 +2,11 @@
 //!
 //! Reads the entries' JSON itself and shares no code with the program under test.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+
+use super::world::World;
 
 /// Offsets `[start, end)` of a partition, as a commit recorded them.
 #[derive(Debug, Clone)]
@@ -29,18 +30,40 @@ pub struct Ledger {
     pub stretches: BTreeMap<i64, Vec<Stretch>>,
     /// Where each partition stands.
     pub ends: BTreeMap<i64, i64>,
-    /// Every path that was ever added, with the rows that the log counts in it.
-    pub added: Vec<(String, i64)>,
+    /// Every file that was ever added, and the paths of those that compaction replaced.
+    pub added: Vec<Added>,
+    pub replaced: BTreeSet<String>,
+}
+
+#[derive(Debug)]
+pub struct Added {
+    pub path: String,
+    /// As the log counts them.
+    pub rows: i64,
+}
+
+impl Added {
+    /// Whether compaction wrote it, of rows that had arrived in other files.
+    pub fn is_compacted(&self) -> bool {
+        self.path.contains("/sorted-")
+    }
+}
+
+impl Ledger {
+    /// The files of the newest version.
+    pub fn live(&self) -> impl Iterator<Item = &Added> {
+        self.added.iter().filter(|file| !self.replaced.contains(&file.path))
+    }
 }
 
 /// Reads the log of the lake's `usage_events` so far.
-pub fn read(lake: &Path) -> Ledger {
-    let log = lake.join("usage_events/_delta_log");
+pub fn read(world: &World) -> Ledger {
     let mut ledger = Ledger::default();
     for version in 0.. {
-        let Ok(text) = std::fs::read_to_string(log.join(format!("{version:020}.json"))) else { break };
+        let path = format!("usage_events/_delta_log/{version:020}.json");
+        let Some(bytes) = world.object(&path) else { break };
         ledger.version = Some(version);
-        for line in text.lines() {
+        for line in std::str::from_utf8(&bytes).unwrap().lines() {
             let action: Value = serde_json::from_str(line).unwrap();
             take_action(&mut ledger, version, &action);
         }
@@ -52,9 +75,12 @@ fn take_action(ledger: &mut Ledger, version: u64, action: &Value) {
     if let Some(add) = action.get("add") {
         let statistics: Value = serde_json::from_str(add["stats"].as_str().unwrap()).unwrap();
         let path = add["path"].as_str().unwrap().to_owned();
-        ledger.added.push((path, statistics["numRecords"].as_i64().unwrap()));
+        ledger.added.push(Added { path, rows: statistics["numRecords"].as_i64().unwrap() });
     }
-    if let Some(transaction) = action.get("txn") {
+    ledger.replaced.extend(action.get("remove").map(|remove| remove["path"].as_str().unwrap().to_owned()));
+    let of_kafka =
+        |transaction: &&Value| transaction["appId"].as_str().unwrap().starts_with("meterhouse/kafka/");
+    if let Some(transaction) = action.get("txn").filter(of_kafka) {
         let application = transaction["appId"].as_str().unwrap();
         let partition = application.rsplit('/').next().unwrap().parse().unwrap();
         ledger.ends.insert(partition, transaction["version"].as_i64().unwrap());

@@ -1,13 +1,17 @@
 //! Nothing is lost and nothing counts twice, however ingest dies: the real binary reads from the real broker
 //! while it is killed at random moments, at every crash point, and while it sleeps through a rebalance.
 //!
+//! `store_faults` does the same over buckets whose servers fail.
+//!
 //! Runs when METERHOUSE_TEST_KAFKA names a broker (`deploy/services up kafka`). METERHOUSE_CRASHES sets the
 //! number of kills (100), METERHOUSE_SEED repeats a run's choices; threads and the broker keep their own time.
 
+mod faulty_bucket;
 mod ledger;
 mod oracle;
 mod producer;
 mod random;
+mod store_faults;
 mod world;
 
 use std::time::{Duration, Instant};
@@ -16,8 +20,15 @@ use producer::Producing;
 use random::Random;
 use world::{Process, World};
 
-const CRASH_POINTS: [&str; 6] =
-    ["before_upload", "after_upload", "between_commits", "before_commit", "after_commit", "after_commits"];
+const CRASH_POINTS: [&str; 7] = [
+    "before_upload",
+    "between_uploads",
+    "after_upload",
+    "between_commits",
+    "before_commit",
+    "after_commit",
+    "after_commits",
+];
 /// How long anything that must happen may take on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// What a batch waits for while processes are killed, and while one is put to sleep with a batch in its hands.
@@ -62,7 +73,7 @@ fn from_environment(name: &str) -> Option<u64> {
 /// Two processes share the topic; each is killed some time after its start and started again. Returns how many
 /// commits landed meanwhile.
 fn kill_at_random(world: &World, random: &mut Random, kills: u64) -> usize {
-    let before = ledger::read(&world.lake).commits;
+    let before = ledger::read(world).commits;
     let mut slots = [0, 1].map(|slot| {
         (world.start(slot, FLUSH_AGE, None), Instant::now() + Duration::from_millis(random.below(3_000)))
     });
@@ -86,7 +97,7 @@ fn kill_at_random(world: &World, random: &mut Random, kills: u64) -> usize {
     for (process, _) in slots {
         process.stop(PATIENCE);
     }
-    let commits = ledger::read(&world.lake).commits - before;
+    let commits = ledger::read(world).commits - before;
     assert!(commits as u64 > kills / 4, "only {commits} commits between {kills} kills: nothing was tested");
     commits
 }
@@ -154,7 +165,7 @@ fn stop_with_a_batch_in_hand(process: &mut Process) {
 /// Reads the rest, in the same group, which may still count dead members; a second time there is nothing to do.
 fn drain(world: &World) {
     world.read_until_end(PATIENCE);
-    let version = ledger::read(&world.lake).version;
+    let version = ledger::read(world).version;
     world.read_until_end(PATIENCE);
-    assert_eq!(ledger::read(&world.lake).version, version, "there was something left to read");
+    assert_eq!(ledger::read(world).version, version, "there was something left to read");
 }

@@ -1,20 +1,20 @@
 //! The recount: what the lake holds against what was sent.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use sql::lake::{Lake, Table};
+use sql::lake::Table;
 
 use super::ledger::{self, Ledger};
 use super::producer::Sent;
 use super::world::{METERS, PARTITIONS, World};
 
+/// Every event counts once, and every offset is accounted for.
 pub fn check(world: &World, sent: &Sent) {
-    let ledger = ledger::read(&world.lake);
+    let ledger = ledger::read(world);
     check_offsets(&ledger, sent);
     check_files(world, &ledger);
     check_events(world, &ledger, sent);
@@ -60,16 +60,19 @@ fn check_offsets(ledger: &Ledger, sent: &Sent) {
 
 /// Each file is part of the table once, is there, and holds the rows that the log counts in it.
 fn check_files(world: &World, ledger: &Ledger) {
-    let paths: BTreeSet<&str> = ledger.added.iter().map(|(path, _)| path.as_str()).collect();
+    let paths: BTreeSet<&str> = ledger.added.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(paths.len(), ledger.added.len(), "a file was added twice");
-    for (path, rows) in &ledger.added {
-        let file = File::open(world.lake.join("usage_events").join(path)).expect(path);
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect(path);
-        assert_eq!(reader.metadata().file_metadata().num_rows(), *rows, "{path}");
+    for file in ledger.live() {
+        let path = format!("usage_events/{}", file.path);
+        let bytes = world.object(&path).unwrap_or_else(|| panic!("{path} is gone"));
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).expect(&path);
+        assert_eq!(reader.metadata().file_metadata().num_rows(), file.rows, "{path}");
     }
     let in_stretches: i64 = ledger.stretches.values().flatten().map(|stretch| stretch.rows).sum();
-    let in_files: i64 = ledger.added.iter().map(|(_, rows)| rows).sum();
-    assert_eq!(in_files, in_stretches, "rows in files, and as the stretches count them");
+    let arrived: i64 = ledger.added.iter().filter(|file| !file.is_compacted()).map(|file| file.rows).sum();
+    assert_eq!(arrived, in_stretches, "rows that arrived, and as the stretches count them");
+    let left: i64 = ledger.live().map(|file| file.rows).sum();
+    assert_eq!(left, in_stretches, "nothing was sent twice, so compaction has nothing to drop");
 }
 
 /// Every event has one row per meter and no more.
@@ -119,13 +122,10 @@ fn text(batch: &RecordBatch, column: &str) -> Vec<String> {
 
 /// The rows of a table's newest version.
 fn rows_of(world: &World, table: Table, columns: &[&str]) -> Vec<RecordBatch> {
-    let lake = Lake::open(world.lake.to_str().unwrap()).unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let snapshot = runtime.block_on(lake.table(table).snapshot(None)).unwrap();
     let mut batches = Vec::new();
-    for file in snapshot.files {
-        let path = world.lake.join(table.name()).join(&file.path);
-        let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
+    for file in world.snapshot(table).files {
+        let bytes = world.object(&format!("{}/{}", table.name(), file.path)).expect("a file of the table");
+        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
         let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
         let reader = builder.with_projection(mask).build().unwrap();
         batches.extend(reader.map(Result::unwrap));

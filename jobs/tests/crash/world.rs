@@ -1,14 +1,20 @@
-//! A topic on the real broker, a lake in a temporary folder, and processes of the real binary between them.
+//! A topic on the real broker, a lake, and processes of the real binary between them.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use sql::lake::{Lake, Table, TableSnapshot};
 
 use super::ledger;
 
@@ -25,7 +31,9 @@ meters:
 
 pub struct World {
     pub topic: String,
-    pub lake: PathBuf,
+    lake: Lake,
+    /// How the processes find the lake.
+    variables: Vec<(&'static str, String)>,
     broker: String,
     admin: AdminClient<DefaultClientContext>,
     runtime: tokio::runtime::Runtime,
@@ -33,18 +41,33 @@ pub struct World {
 }
 
 impl World {
+    /// A world whose lake is a local folder.
     pub fn new(broker: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let address = folder.path().join("lake").to_str().unwrap().to_owned();
+        Self::with_lake(broker, folder, &address, Vec::new())
+    }
+
+    /// A world whose lake is at an address; the processes are given these variables to find it.
+    pub fn with_lake(
+        broker: &str,
+        folder: tempfile::TempDir,
+        address: &str,
+        mut variables: Vec<(&'static str, String)>,
+    ) -> Self {
         std::fs::write(folder.path().join("catalog.yaml"), CATALOG).unwrap();
         // Whoever builds meanwhile must not put another program in its place.
         let (built, ours) = (env!("CARGO_BIN_EXE_meterhouse"), folder.path().join("meterhouse"));
         std::fs::hard_link(built, &ours).or_else(|_| std::fs::copy(built, &ours).map(drop)).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let admin = ClientConfig::new().set("bootstrap.servers", broker).create().unwrap();
         let topic = format!("crash-{}", uuid::Uuid::new_v4());
+        variables.push(("METERHOUSE_LAKE", address.to_owned()));
         let world = Self {
             topic,
-            lake: folder.path().join("lake"),
+            lake: Lake::open(address).unwrap(),
+            variables,
             broker: broker.to_owned(),
             admin,
             runtime,
@@ -56,47 +79,79 @@ impl World {
         world
     }
 
+    /// An object of the lake, if it is there.
+    pub fn object(&self, path: &str) -> Option<Bytes> {
+        let (store, path) = (self.lake.store(), ObjectPath::from_url_path(path).unwrap());
+        self.runtime.block_on(async {
+            match store.get(&path).await {
+                Ok(found) => Some(found.bytes().await.unwrap()),
+                Err(object_store::Error::NotFound { .. }) => None,
+                Err(error) => panic!("{path}: {error}"),
+            }
+        })
+    }
+
+    /// The paths of all objects of a table that are not part of its log.
+    pub fn stored(&self, table: Table) -> BTreeSet<String> {
+        let store = self.lake.table(table).store().clone();
+        let listed = self.runtime.block_on(store.list(None).try_collect::<Vec<_>>()).unwrap();
+        let paths = listed.into_iter().map(|object| object.location.to_string());
+        paths.filter(|path| !path.starts_with("_delta_log/")).collect()
+    }
+
+    pub fn snapshot(&self, table: Table) -> TableSnapshot {
+        self.runtime.block_on(self.lake.table(table).snapshot(None)).unwrap()
+    }
+
     /// Starts the process of a slot. It joins the group under the slot's name, so that the next one of that name
     /// takes over at once.
     pub fn start(&self, slot: usize, flush_age: &str, crash_at: Option<&str>) -> Process {
-        let log = self.folder.path().join(format!("{}-{slot}.log", uuid::Uuid::new_v4()));
-        let mut command = self.command(&log);
-        command
-            .env("METERHOUSE_INGEST_FLUSH_AGE", flush_age)
-            .env("METERHOUSE_KAFKA_PROPERTIES_GROUP_INSTANCE_ID", format!("slot-{slot}"));
-        if let Some(crash_at) = crash_at {
-            command.env("METERHOUSE_CRASH_AT", crash_at);
-        }
-        Process { child: command.spawn().expect("the program starts"), log }
+        let slot = format!("slot-{slot}");
+        let mut settings = vec![
+            ("METERHOUSE_INGEST_FLUSH_AGE", flush_age),
+            ("METERHOUSE_KAFKA_PROPERTIES_GROUP_INSTANCE_ID", slot.as_str()),
+        ];
+        settings.extend(crash_at.map(|crash_at| ("METERHOUSE_CRASH_AT", crash_at)));
+        self.spawn(&self.ingest_arguments(), &settings)
     }
 
-    fn command(&self, log: &Path) -> Command {
+    /// Starts a process that reads everything that there is, and ends.
+    pub fn start_until_end(&self) -> Process {
+        let mut arguments = self.ingest_arguments().to_vec();
+        arguments.push("--until-end");
+        self.spawn(&arguments, &[])
+    }
+
+    fn ingest_arguments(&self) -> [&str; 7] {
+        ["ingest", "--kafka", &self.broker, "--topic", &self.topic, "--group", &self.topic]
+    }
+
+    pub fn spawn(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Process {
+        let log = self.folder.path().join(format!("{}-{}.log", uuid::Uuid::new_v4(), arguments[0]));
+        let output = OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let mut command = Command::new(self.folder.path().join("meterhouse"));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("METERHOUSE_") {
                 command.env_remove(name);
             }
         }
-        let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
         command
-            .args(["ingest", "--kafka", &self.broker, "--topic", &self.topic, "--group", &self.topic])
+            .args(arguments)
             .current_dir(self.folder.path())
-            .env("METERHOUSE_LAKE", &self.lake)
             .env("METERHOUSE_CATALOG", self.folder.path().join("catalog.yaml"))
             .env("METERHOUSE_KAFKA_PROPERTIES_SESSION_TIMEOUT_MS", "3000")
             .env("METERHOUSE_KAFKA_PROPERTIES_HEARTBEAT_INTERVAL_MS", "300")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log);
-        command
+            .stdout(output.try_clone().unwrap())
+            .stderr(output);
+        Process { child: command.spawn().expect("the program starts"), log }
     }
 
     /// Reads everything that there is with a process of its own.
     pub fn read_until_end(&self, patience: Duration) {
-        let log = self.folder.path().join(format!("{}-until-end.log", uuid::Uuid::new_v4()));
-        let mut command = self.command(&log);
-        let child = command.arg("--until-end").spawn().expect("the program starts");
-        let mut process = Process { child, log };
+        let mut process = self.start_until_end();
         let code = process.wait_for_exit(patience);
         assert!(matches!(code, Some(0 | 3)), "exit code {code:?}:\n{}", process.log_end());
     }
@@ -111,9 +166,9 @@ impl World {
 
     /// Waits until every partition has moved on.
     pub fn wait_for_progress(&self, patience: Duration) {
-        let before = ledger::read(&self.lake).ends;
+        let before = ledger::read(self).ends;
         Self::wait_until("every partition to move on", patience, || {
-            let now = ledger::read(&self.lake).ends;
+            let now = ledger::read(self).ends;
             now.len() == PARTITIONS as usize
                 && now.iter().all(|(partition, end)| before.get(partition).is_none_or(|before| end > before))
         });
@@ -137,7 +192,7 @@ impl Drop for World {
         if std::thread::panicking() {
             // What the processes and the table's log say is the evidence.
             self.folder.disable_cleanup(true);
-            eprintln!("the lake and the processes' logs are kept in {}", self.folder.path().display());
+            eprintln!("the processes' logs (and a local lake) are kept in {}", self.folder.path().display());
         }
     }
 }
@@ -164,7 +219,12 @@ impl Process {
         assert!(status.unwrap().success(), "kill -{name}");
     }
 
-    fn wait(&mut self, patience: Duration) -> ExitStatus {
+    /// Whether the process has ended, and how.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    pub fn wait(&mut self, patience: Duration) -> ExitStatus {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -13,7 +13,7 @@ use crate::{lake, run};
 const SCRIPT: &str = include_str!("duckdb.py");
 
 /// What the reports read. Of the computed ones it is the period's rows.
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 14] = [
     "allowances",
     "charges",
     "invoice_lines",
@@ -27,6 +27,7 @@ const TABLES: [&str; 13] = [
     "stripe_records",
     "subscriptions",
     "tenants",
+    "usage_days",
 ];
 
 /// Up to when running sessions count.

@@ -223,7 +223,7 @@ fn seed() -> u64 {
 
 fn rounds() -> u64 {
     let cases = std::env::var("METERHOUSE_CASES").ok().and_then(|text| text.parse::<u64>().ok());
-    cases.map_or(4, |cases| cases / 1_000).max(1)
+    cases.map_or(12, |cases| cases / 1_000).max(1)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -184,8 +184,7 @@ impl<'r> Rating<'r, '_> {
             Ok(line) => {
                 if let Some((shared_by, so_far)) = shared_by.zip(so_far) {
                     let sum = so_far.with(&span.terms, &line.trail, transactions.unwrap_or(&[]));
-                    let out_of_range = || DraftError::OutOfRange { price: charge.price.to_owned() };
-                    self.so_far.insert(shared_by, sum.ok_or_else(out_of_range)?);
+                    self.so_far.insert(shared_by, sum.ok_or_else(|| out_of_range(&line))?);
                 }
                 self.warnings.extend(line.warnings());
                 Ok(Some(line))
@@ -247,6 +246,15 @@ impl<'r> Rating<'r, '_> {
 /// Whether the measure is a level, for which peak and average are other choices in the same unit.
 pub(super) fn is_level(measure: Measure) -> bool {
     measure.kind() == KindName::Gauge && measure != Measure::UnitHours
+}
+
+fn out_of_range(line: &LineItem) -> DraftError {
+    DraftError::OutOfRange {
+        tenant: line.key.tenant.clone(),
+        period: line.key.period.clone(),
+        price: line.key.price.clone(),
+        meter: line.quantity.as_ref().map(|quantity| quantity.meter.clone()),
+    }
 }
 
 fn transactions(totals: &Totals) -> Option<Vec<Exact>> {

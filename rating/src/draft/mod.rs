@@ -121,8 +121,11 @@ pub enum DraftError {
     NotMeasured { meter: String, measure: Measure },
     #[error("no plan of the tenant names a currency, and neither does the catalog")]
     NoCurrency,
-    #[error("price {price}: the amounts of the period are out of range")]
-    OutOfRange { price: String },
+    #[error(
+        "tenant {tenant}, period {period}, price {price}{}: the lines of the period add up to more than 28 digits",
+        meter.as_ref().map_or(String::new(), |meter| format!(", meter {meter}"))
+    )]
+    OutOfRange { tenant: String, period: String, price: String, meter: Option<String> },
     #[error(transparent)]
     Line(#[from] LineError),
     #[error(transparent)]

@@ -31,6 +31,12 @@ pub use kind::InvoiceKind;
 pub use provenance::Provenance;
 pub use warning::Warning;
 
+/// The sums, as errors name them.
+const TOTAL: &str = "total of the lines";
+const CREDITED: &str = "total of the credits";
+const TAXED: &str = "total of the taxes";
+const DUE: &str = "amount due";
+
 /// A rated invoice. The same inputs give the same canonical text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invoice {
@@ -79,10 +85,13 @@ pub enum InvoiceError {
     LineTwice { tenant: String, period: String, line: String },
     #[error("tenant {tenant}, period {period}: {what} does not add up")]
     BrokenIdentity { tenant: String, period: String, what: &'static str },
-    #[error("tenant {tenant}, period {period}: amount out of range")]
+    /// The line is the one that is taxed, or the largest of those that are added up.
+    #[error("tenant {tenant}, period {period}: {what} is out of range; see {line}")]
     OutOfRange {
         tenant: String,
         period: String,
+        what: &'static str,
+        line: String,
         #[source]
         source: NotADecimal,
     },
@@ -115,15 +124,15 @@ impl Invoice {
             inputs: InvoiceInputs::default(),
         };
         invoice.check_lines()?;
-        invoice.total = invoice.sum(invoice.lines.iter().map(|line| line.amount))?;
+        invoice.total = invoice.sum(TOTAL, invoice.lines.iter().map(|line| line.amount))?;
         // A credit that expires with the period still pays for it.
         let at_us = invoice.period.span.end_us.saturating_sub(1);
         let amounts: Vec<Amount> = invoice.lines.iter().map(|line| line.amount).collect();
         invoice.credits = credit::pay_lines(&amounts, credits, at_us);
-        invoice.credited = invoice.sum(invoice.credits.iter().map(|used| used.amount))?;
+        invoice.credited = invoice.sum(CREDITED, invoice.credits.iter().map(|used| used.amount))?;
         invoice.taxes = invoice.taxes_by(tax)?;
-        invoice.taxed = invoice.sum(invoice.taxes.iter().map(|tax| tax.amount))?;
-        invoice.due = invoice.sum([invoice.total, -invoice.credited, invoice.taxed].into_iter())?;
+        invoice.taxed = invoice.sum(TAXED, invoice.taxes.iter().map(|tax| tax.amount))?;
+        invoice.due = invoice.sum(DUE, [invoice.total, -invoice.credited, invoice.taxed].into_iter())?;
         invoice.check()?;
         Ok(invoice)
     }
@@ -141,11 +150,11 @@ impl Invoice {
             (self.lines.iter().all(is_difference), "an adjustment"),
             (self.takes_back_or_is_none(), "a credit note"),
             (lines.clone().chain(credits.clone()).chain(taxes.clone()).all(rounded), "minor unit"),
-            (self.sum(lines)? == self.total, "total of the lines"),
-            (self.sum(credits)? == self.credited, "total of the credits"),
+            (self.sum(TOTAL, lines)? == self.total, TOTAL),
+            (self.sum(CREDITED, credits)? == self.credited, CREDITED),
             (self.credited <= self.total.max(Amount::ZERO), "credit beyond the total"),
-            (self.sum(taxes)? == self.taxed, "total of the taxes"),
-            (self.sum([self.total, -self.credited, self.taxed].into_iter())? == self.due, "amount due"),
+            (self.sum(TAXED, taxes)? == self.taxed, TAXED),
+            (self.sum(DUE, [self.total, -self.credited, self.taxed].into_iter())? == self.due, DUE),
         ] {
             if !holds {
                 let (tenant, period) = self.name();
@@ -209,25 +218,31 @@ impl Invoice {
         let mut taxes = Vec::new();
         for (index, line) in self.lines.iter().enumerate() {
             let paid = self.credits.iter().filter(|used| used.line == index).map(|used| -used.amount);
-            let taxable = self.sum(std::iter::once(line.amount).chain(paid))?;
+            let taxable = self.sum("a line after credits", std::iter::once(line.amount).chain(paid))?;
             let own = tax::taxes_of(rule, index, line, taxable);
-            taxes.extend(own.map_err(|source| self.out_of_range(source))?);
+            taxes.extend(own.map_err(|source| self.out_of_range("a tax", Some(line), source))?);
         }
         Ok(taxes)
     }
 
     /// The exact sum, with the currency's digits written out.
-    fn sum(&self, amounts: impl Iterator<Item = Amount>) -> Result<Amount, InvoiceError> {
+    fn sum(&self, what: &'static str, amounts: impl Iterator<Item = Amount>) -> Result<Amount, InvoiceError> {
         let total: Exact = amounts.map(Exact::from).sum();
         let fits = total.to_decimal().and_then(|_| {
             total.round_to_decimals(crate::exact::Rounding::HalfEven, self.currency.minor_digits())
         });
-        fits.map_err(|source| self.out_of_range(source))
+        let largest = || self.lines.iter().max_by_key(|line| line.amount.abs());
+        fits.map_err(|source| self.out_of_range(what, largest(), source))
     }
 
-    fn out_of_range(&self, source: NotADecimal) -> InvoiceError {
+    fn out_of_range(&self, what: &'static str, line: Option<&LineItem>, source: NotADecimal) -> InvoiceError {
         let (tenant, period) = self.name();
-        InvoiceError::OutOfRange { tenant, period, source }
+        let named = |line: &LineItem| match &line.quantity {
+            Some(quantity) => format!("line {}, meter {}", line.key, quantity.meter),
+            None => format!("line {}", line.key),
+        };
+        let line = line.map_or_else(String::new, named);
+        InvoiceError::OutOfRange { tenant, period, what, line, source }
     }
 
     fn name(&self) -> (String, String) {

@@ -41,7 +41,8 @@ impl PeriodSoFar {
     /// Adds a line that was rated after it. Nothing where the amounts of the period are out of range.
     #[must_use]
     pub fn with(mut self, terms: &PriceTerms, trail: &PriceTrail, transactions: &[Exact]) -> Option<Self> {
-        self.billed = self.billed.checked_add(trail.amount())?;
+        // A sum of decimals on its own would drop digits where it gets too long.
+        self.billed = (Exact::from(self.billed) + Exact::from(trail.amount())).to_decimal().ok()?;
         if let (Some(Allowance::Own { .. }), Some(step)) = (&terms.allowance, &trail.allowance) {
             self.included += &terms.conversion.convert_back(&step.drawn)?;
         }

@@ -88,9 +88,9 @@ impl Totals {
         }
     }
 
-    /// These and those of the stretch after them. Resources that both saw are counted twice: whoever knows them by
+    /// These and those of the stretch after them, which begins at `at_us`. Resources that both saw are counted twice: whoever knows them by
     /// name corrects that.
-    fn followed_by(&self, later: &Totals) -> Result<Totals, RollupError> {
+    fn followed_by(&self, later: &Totals, at_us: i64) -> Result<Totals, RollupError> {
         Ok(match (self, later) {
             (Totals::Gauge(own), Totals::Gauge(later)) => Totals::Gauge(GaugeTotals {
                 rollup: own.rollup.followed_by(&later.rollup)?,
@@ -107,7 +107,7 @@ impl Totals {
             (Totals::Session(own), Totals::Session(later)) => Totals::Session(SessionTotals {
                 billed_us: own.billed_us.checked_add(later.billed_us).ok_or(FoldError::Overflow {
                     what: "session time",
-                    at_us: later.samples.last_us.unwrap_or_default(),
+                    at_us: later.samples.last_us.unwrap_or(at_us),
                 })?,
                 samples: own.samples.together_with(&later.samples),
                 started: own.started + later.started,
@@ -190,7 +190,7 @@ impl SpanInParts {
     fn push(&mut self, later: Totals) -> Result<(), RollupError> {
         self.totals = Some(match self.totals.take() {
             None => later,
-            Some(before) => before.followed_by(&later)?,
+            Some(before) => before.followed_by(&later, self.until_us)?,
         });
         Ok(())
     }

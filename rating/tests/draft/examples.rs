@@ -4,6 +4,8 @@ use rating::catalog::Catalog;
 use rating::draft::{Charges, DemandOptions};
 use rating::period::PeriodChoice;
 
+use crate::world::World;
+
 /// Each question as `meter only by: measures, spans`.
 fn asked(file: &str, tenant: &str, month: &str, options: DemandOptions) -> Vec<String> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/catalogs");
@@ -22,6 +24,27 @@ fn asked(file: &str, tenant: &str, month: &str, options: DemandOptions) -> Vec<S
         format!("{}{only} by [{by}]: {measures} in {spans}", wanted.view.meter)
     });
     shown.collect()
+}
+
+/// A broker that reports a petabyte and is back at ten bytes an hour later: billed as it is told, and told.
+#[test]
+fn a_counter_that_jumps_is_warned_of_in_the_worked_catalog() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/catalogs");
+    let text = std::fs::read_to_string(folder.join("zemfyre.yaml")).unwrap();
+    let used = |values: [&str; 3]| {
+        let lines: Vec<String> = (1..)
+            .zip(values)
+            .map(|(hour, value)| format!("2026-03-05T0{hour}:00:00Z mqtt_bytes broker-1 - {value}"))
+            .collect();
+        World::new(&text, &lines.join("\n"))
+    };
+    let usual = used(["10", "3000000000", "5000000000"]);
+    assert!(usual.warnings("instance-harbor", "2026-03").is_empty());
+    let jumped = used(["10", "1000000000000000", "10"]);
+    assert_eq!(
+        jumped.warnings("instance-harbor", "2026-03"),
+        ["counter mqtt_bytes grew by 999999999999990 at once, more than 9000000000000"]
+    );
 }
 
 #[test]

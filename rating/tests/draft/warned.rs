@@ -144,6 +144,40 @@ fn an_amount_out_of_range_fails_that_tenant_by_name() {
     assert_eq!(error.to_string(), "tenant huge, period 2026-01-01, price disk, meter disk: no amount");
 }
 
+/// 2^96 - 1 yen is the most that a line can say, and that all lines of a price can.
+#[test]
+fn amounts_one_above_the_largest_are_refused_by_name() {
+    let catalog = "
+catalog: c
+currency: JPY
+meters:
+  calls: { kind: delta, event_type: c, value: $.v, unit: request }
+plans:
+  basic: { prices: { calls: { meter: calls, per_unit: 1 } } }
+tenants:
+  acme:
+    subscriptions: [{ plan: basic, from: 2025-01-01 }]
+    overrides: [{ plan: basic, price: calls, from: 2026-01-16, per_unit: 2 }]
+";
+    let rated = |events: &str| {
+        let invoice = World::new(catalog, events).try_rate("acme", "2026-01", &mut []);
+        invoice.map(|invoice| invoice.unwrap().total.to_string()).map_err(|error| error.to_string())
+    };
+    let most = "79228162514264337593543950335";
+    assert_eq!(rated(&format!("2026-01-05T00:00:00Z calls - - {most}")), Ok(most.to_owned()));
+    assert_eq!(
+        rated("2026-01-05T00:00:00Z calls - - 79228162514264337593543950336"),
+        Err("tenant acme, period 2026-01-01, price calls, meter calls: no amount".to_owned())
+    );
+    let half = "2026-01-20T00:00:00Z calls - - 19807040628566084398385987583";
+    let fits = format!("2026-01-05T00:00:00Z calls - - 39614081257132168796771975169\n{half}");
+    assert_eq!(rated(&fits), Ok(most.to_owned()));
+    assert_eq!(
+        rated(&format!("{fits}\n2026-01-06T00:00:00Z calls - - 1")),
+        Err("tenant acme, period 2026-01-01, price calls, meter calls: the lines of the period add up to more than 28 digits".to_owned())
+    );
+}
+
 #[test]
 fn a_usage_that_was_asked_otherwise_is_refused() {
     let used = world("");

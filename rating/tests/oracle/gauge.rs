@@ -1,5 +1,7 @@
 //! A gauge by brute force: the level of every resource is looked up anew for every stretch between two instants.
 
+use std::collections::BTreeMap;
+
 use num_rational::BigRational;
 
 use super::{ratio, whole};
@@ -18,15 +20,28 @@ pub struct Gauge<'a> {
     pub resources: u32,
 }
 
-const BUCKET_US: i64 = 300_000_000;
+/// A stretch in which nothing changes, and the sum over the resources.
+pub struct Stretch {
+    pub from_us: i128,
+    pub until_us: i128,
+    pub sum: BigRational,
+}
+
+const BUCKET_US: i128 = 300_000_000;
+
+impl Stretch {
+    fn length(&self) -> BigRational {
+        whole(self.until_us - self.from_us)
+    }
+}
 
 impl Gauge<'_> {
     /// The level of one resource during the microsecond after the instant.
-    fn level(&self, resource: u32, at_us: i64) -> i128 {
+    fn level(&self, resource: u32, at_us: i128) -> i128 {
         let mut latest: Option<&Sample> = None;
         for sample in self.samples {
             if sample.resource == resource
-                && sample.time_us <= at_us
+                && i128::from(sample.time_us) <= at_us
                 && latest.is_none_or(|latest| latest.time_us <= sample.time_us)
             {
                 latest = Some(sample);
@@ -34,67 +49,76 @@ impl Gauge<'_> {
         }
         match (latest, self.expires_after_us) {
             (None, _) => 0,
-            (Some(sample), Some(after_us)) if at_us - sample.time_us >= after_us => 0,
+            (Some(sample), Some(after_us)) if at_us - i128::from(sample.time_us) >= after_us.into() => 0,
             (Some(sample), _) => sample.level_nano,
         }
     }
 
-    pub fn sum(&self, at_us: i64) -> i128 {
-        (0..self.resources).map(|resource| self.level(resource, at_us)).sum()
+    pub fn sum(&self, at_us: i128) -> BigRational {
+        (0..self.resources).map(|resource| whole(self.level(resource, at_us))).sum()
     }
 
-    /// Every instant in the span at which anything could change.
-    fn instants(&self, start_us: i64, end_us: i64) -> Vec<i64> {
+    /// The span between all instants at which a level changes.
+    pub fn stretches(&self, start_us: i64, end_us: i64) -> Vec<Stretch> {
+        let (start_us, end_us) = (i128::from(start_us), i128::from(end_us));
         let mut instants = vec![start_us, end_us];
         for sample in self.samples {
-            instants.push(sample.time_us);
-            instants.extend(self.expires_after_us.map(|after_us| sample.time_us + after_us));
-        }
-        let mut bucket_us = start_us.div_euclid(BUCKET_US) * BUCKET_US;
-        while bucket_us < end_us {
-            instants.push(bucket_us);
-            bucket_us += BUCKET_US;
+            let time_us = i128::from(sample.time_us);
+            instants.push(time_us);
+            instants.extend(self.expires_after_us.map(|after_us| time_us + i128::from(after_us)));
         }
         instants.retain(|&instant_us| start_us <= instant_us && instant_us <= end_us);
         instants.sort_unstable();
         instants.dedup();
-        instants
+        let stretch = |pair: &[i128]| Stretch { from_us: pair[0], until_us: pair[1], sum: self.sum(pair[0]) };
+        instants.windows(2).map(stretch).collect()
     }
 
-    pub fn peak(&self, start_us: i64, end_us: i64) -> Option<i128> {
-        let instants = self.instants(start_us, end_us);
-        instants.windows(2).map(|pair| self.sum(pair[0])).max()
-    }
-
-    pub fn min(&self, start_us: i64, end_us: i64) -> Option<i128> {
-        let instants = self.instants(start_us, end_us);
-        instants.windows(2).map(|pair| self.sum(pair[0])).min()
-    }
-
-    pub fn integral(&self, start_us: i64, end_us: i64) -> BigRational {
-        let instants = self.instants(start_us, end_us);
-        instants.windows(2).map(|pair| whole(self.sum(pair[0])) * whole((pair[1] - pair[0]).into())).sum()
-    }
-
-    pub fn sum_of_peaks(&self, start_us: i64, end_us: i64) -> i128 {
-        let instants = self.instants(start_us, end_us);
+    pub fn sum_of_peaks(&self, stretches: &[Stretch]) -> BigRational {
         let peak = |resource| {
-            let levels = instants.windows(2).map(|pair| self.level(resource, pair[0]));
-            levels.max().unwrap_or(0)
+            let levels = stretches.iter().map(|stretch| self.level(resource, stretch.from_us));
+            whole(levels.max().unwrap_or(0))
         };
         (0..self.resources).map(peak).sum()
     }
+}
 
-    pub fn p95(&self, start_us: i64, end_us: i64) -> BigRational {
-        let mut averages = Vec::new();
-        let mut bucket_us = start_us;
-        while bucket_us < end_us {
-            let next_us = ((bucket_us.div_euclid(BUCKET_US) + 1) * BUCKET_US).min(end_us);
-            averages.push(self.integral(bucket_us, next_us) / whole((next_us - bucket_us).into()));
-            bucket_us = next_us;
+pub fn integral(stretches: &[Stretch]) -> BigRational {
+    stretches.iter().map(|stretch| &stretch.sum * stretch.length()).sum()
+}
+
+/// The averages of 5-minute buckets in ascending order, the top twentieth dropped, the highest left. Buckets in which nothing
+/// changes are counted together; the others are added up part by part.
+pub fn p95(stretches: &[Stretch]) -> BigRational {
+    let mut parts: BTreeMap<i128, (BigRational, i128)> = BTreeMap::new();
+    let mut averages: Vec<(BigRational, i128)> = Vec::new();
+    let mut add = |from_us: i128, until_us: i128, sum: &BigRational| {
+        if from_us < until_us {
+            let part = parts.entry(from_us.div_euclid(BUCKET_US)).or_insert((ratio(0, 1), 0));
+            part.0 += sum * whole(until_us - from_us);
+            part.1 += until_us - from_us;
         }
-        averages.sort();
-        let keep = averages.len() - averages.len() * 5 / 100;
-        averages.into_iter().take(keep).next_back().unwrap_or(ratio(0, 1)) / whole(1_000_000_000)
+    };
+    for Stretch { from_us, until_us, sum } in stretches {
+        let first_us = -(-from_us).div_euclid(BUCKET_US) * BUCKET_US;
+        let last_us = until_us.div_euclid(BUCKET_US) * BUCKET_US;
+        if first_us <= last_us {
+            add(*from_us, first_us, sum);
+            averages.push((sum.clone(), (last_us - first_us) / BUCKET_US));
+            add(last_us, *until_us, sum);
+        } else {
+            add(*from_us, *until_us, sum);
+        }
     }
+    averages.extend(parts.into_values().map(|(integral, length_us)| (integral / whole(length_us), 1)));
+    averages.sort();
+    let buckets: i128 = averages.iter().map(|(_, count)| count).sum();
+    let mut left = buckets * 5 / 100;
+    for (average, count) in averages.into_iter().rev() {
+        if left < count {
+            return average / whole(1_000_000_000);
+        }
+        left -= count;
+    }
+    ratio(0, 1)
 }

@@ -2,23 +2,23 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod gauge;
+pub mod months;
 pub mod price;
 pub mod session;
 
 use num_rational::BigRational;
 use rating::exact::Exact;
 
-/// How many cases a property tries: its share of METERHOUSE_CASES, 10,000 over all properties by default.
-pub fn cases(share_percent: u32) -> u32 {
-    let overall: u64 =
-        std::env::var("METERHOUSE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(10_000);
-    u32::try_from((overall * u64::from(share_percent) / 100).max(1)).unwrap_or(u32::MAX)
+/// How many cases each property tries: METERHOUSE_CASES, 10,000 by default.
+pub fn cases() -> u32 {
+    std::env::var("METERHOUSE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(10_000)
 }
 
 /// The settings of every property: seeds are printed by proptest when a case fails.
-pub fn config(share_percent: u32) -> proptest::test_runner::Config {
+pub fn config() -> proptest::test_runner::Config {
     proptest::test_runner::Config {
-        cases: cases(share_percent),
+        cases: cases(),
+        max_global_rejects: u32::MAX,
         failure_persistence: None,
         ..proptest::test_runner::Config::default()
     }
@@ -34,4 +34,9 @@ pub fn whole(value: i128) -> BigRational {
 
 pub fn ratio(above: i128, below: i128) -> BigRational {
     BigRational::new(above.into(), below.into())
+}
+
+/// Whether a whole number is one of 128 bits.
+pub fn fits(value: &BigRational) -> bool {
+    whole(i128::MIN) <= *value && *value <= whole(i128::MAX)
 }

@@ -1,13 +1,13 @@
 //! Reading a case, and comparing what we found with what is expected.
 
 use rating::exact::{Exact, Rounding};
-use rating::money::MoneyRounding;
+use rating::money::{MoneyRounding, UnitPrice};
 use rating::period::{Span, TimeZone, time_zone};
-use rating::price::{QuantityRounding, RoundingDirection, Tier, UnitConversion, ZeroUsage};
+use rating::price::{PriceError, QuantityRounding, RoundingDirection, Tier, UnitConversion, ZeroUsage};
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-use super::differs;
+use super::differs::{self, cannot};
 
 /// One line of the file.
 pub struct Case {
@@ -94,10 +94,19 @@ fn same_groups(expected: &[Value], found: &[Value], tolerance: &Exact) -> bool {
     expected.len() == found.len() && expected.iter().all(has)
 }
 
-/// A decimal string or a whole number.
+/// A decimal string or a number, with an exponent if need be.
 pub fn number(value: &Value) -> Exact {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    text.parse().unwrap_or_else(|error| panic!("{error}"))
+    let lower = text.trim().trim_start_matches('+').to_lowercase();
+    let (mantissa, exponent) = lower.split_once('e').unwrap_or((&lower, "0"));
+    let mantissa: Exact = mantissa.parse().unwrap_or_else(|error| panic!("{error}"));
+    let exponent: i32 = exponent.parse().unwrap_or_else(|_| panic!("{text:?} is not a number"));
+    let power = power_of_ten(exponent.unsigned_abs());
+    if exponent < 0 { mantissa.checked_div(&power).unwrap() } else { mantissa * power }
+}
+
+fn power_of_ten(exponent: u32) -> Exact {
+    (0..exponent.min(1_000)).fold(Exact::ONE, |power, _| power * Exact::from(10_i64))
 }
 
 /// The same, or nothing when it is absent or null.
@@ -106,11 +115,19 @@ pub fn maybe_number(value: &Value) -> Option<Exact> {
 }
 
 pub fn decimal(value: &Value) -> Decimal {
-    number(value).to_decimal().unwrap()
+    as_decimal(&number(value))
 }
 
 pub fn maybe_decimal(value: &Value) -> Option<Decimal> {
-    maybe_number(value).map(|number| number.to_decimal().unwrap())
+    maybe_number(value).map(|number| as_decimal(&number))
+}
+
+fn as_decimal(number: &Exact) -> Decimal {
+    number.to_decimal().unwrap_or_else(|_| cannot(differs::AMOUNTS_HAVE_28_DIGITS))
+}
+
+pub fn unit_price(number: &Exact) -> UnitPrice {
+    UnitPrice::new(as_decimal(number)).unwrap_or_else(|_| cannot(differs::UNIT_PRICES_HAVE_12_DECIMALS))
 }
 
 pub fn items(value: &Value) -> &[Value] {
@@ -121,8 +138,32 @@ pub fn numbers(value: &Value) -> Vec<Exact> {
     items(value).iter().map(number).collect()
 }
 
-pub fn nano(value: &Value) -> i128 {
-    (number(value) * Exact::from(1_000_000_000_i64)).to_i128().expect("a value of at most nine decimals")
+/// A unit so small that all values of a case have at most nine decimals of it, as a meter of such values would have.
+pub struct Unit {
+    per_whole: Exact,
+}
+
+impl Unit {
+    pub fn of<'v>(values: impl IntoIterator<Item = &'v Value>) -> Unit {
+        let mut per_whole = Exact::ONE;
+        for value in values {
+            let nano = number(value) * Exact::from(1_000_000_000_i64) * per_whole.clone();
+            let more: Exact = nano.denominator().parse().unwrap();
+            per_whole = per_whole * more;
+        }
+        Unit { per_whole }
+    }
+
+    /// The nano units of a value.
+    pub fn nano(&self, value: &Value) -> i128 {
+        let nano = number(value) * Exact::from(1_000_000_000_i64) * self.per_whole.clone();
+        nano.to_i128().unwrap_or_else(|| cannot(differs::VALUES_HAVE_38_DIGITS))
+    }
+
+    /// A quantity of it in the case's own unit.
+    pub fn whole(&self, quantity: &Exact) -> Exact {
+        quantity.checked_div(&self.per_whole).unwrap()
+    }
 }
 
 pub fn text(value: &impl ToString) -> Value {
@@ -130,17 +171,18 @@ pub fn text(value: &impl ToString) -> Value {
 }
 
 pub fn zone_of(input: &Value) -> TimeZone {
-    time_zone(input["timezone"].as_str().unwrap_or("UTC")).unwrap()
+    let name = input["timezone"].as_str().unwrap_or("UTC");
+    time_zone(name).unwrap_or_else(|_| cannot(differs::ZONES_HAVE_NAMES))
 }
 
-/// A timestamp, or the first instant of a date in the zone.
+/// A timestamp, or a date (its first instant) or a local time in the zone.
 pub fn instant_us(value: &Value, zone: &TimeZone) -> i64 {
     let text = value.as_str().unwrap_or_else(|| panic!("{value} is not a time"));
     if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
         return timestamp.as_microsecond();
     }
-    let date: jiff::civil::Date = text.parse().unwrap();
-    date.to_zoned(zone.clone()).unwrap().timestamp().as_microsecond()
+    let local: jiff::civil::DateTime = text.parse().unwrap_or_else(|_| panic!("{text:?} is not a time"));
+    local.to_zoned(zone.clone()).unwrap().timestamp().as_microsecond()
 }
 
 /// `from` and `to`; dates that include their last day end a day later.
@@ -177,7 +219,10 @@ pub fn exact_rounding(mode: &Value) -> Option<Rounding> {
         "up" | "ceiling" | "ceil" => Some(Rounding::Up),
         "down" | "floor" => Some(Rounding::Down),
         "half_even" | "bankers" => Some(Rounding::HalfEven),
-        "half_up" | "round" | "nearest" => Some(Rounding::HalfAwayFromZero),
+        "half_up" | "half_away_from_zero" | "round" | "nearest" => Some(Rounding::HalfAwayFromZero),
+        "half_down" | "half_towards_zero" | "half_odd" | "truncate" | "towards_zero" | "away_from_zero" => {
+            cannot(differs::HALVES_GO_AWAY_OR_TO_EVEN)
+        }
         _ => None,
     }
 }
@@ -208,7 +253,8 @@ pub fn rounded(value: &Exact, rule: &Value) -> Option<Exact> {
         return Some(value.clone());
     }
     let scale = u32::try_from(rule["scale"].as_u64()?).ok()?;
-    Some(value.round_to_decimals(exact_rounding(&rule["mode"])?, scale).unwrap().into())
+    let rounded = value.round_to_decimals(exact_rounding(&rule["mode"])?, scale);
+    Some(rounded.unwrap_or_else(|_| cannot(differs::AMOUNTS_HAVE_28_DIGITS)).into())
 }
 
 pub fn whole_units(mode: &Value) -> Option<QuantityRounding> {
@@ -237,13 +283,31 @@ pub fn upper_tier_owns_a(quantities: &[Exact], price: &Value, input: &Value) -> 
 /// Tiers with `to`, `flat`, `cap` and a price per unit, or a rate in percent of it.
 pub fn tiers(value: &Value) -> Vec<Tier> {
     let tier = |row: &Value| {
-        let percent = || number(&row["rate_percent"]) * Exact::ratio(1, 100).unwrap();
-        let unit = maybe_number(&row["unit"]).unwrap_or_else(percent).to_decimal().unwrap();
+        let rate = maybe_number(&row["rate_percent"]).unwrap_or_default() * Exact::ratio(1, 100).unwrap();
+        let unit_price = unit_price(&maybe_number(&row["unit"]).unwrap_or(rate));
         let flat = maybe_decimal(&row["flat"]).unwrap_or_default();
-        let unit_price = rating::money::UnitPrice::new(unit).unwrap();
         Tier { maximum: maybe_decimal(&row["cap"]), ..Tier::new(maybe_decimal(&row["to"]), unit_price, flat) }
     };
-    items(value).iter().map(tier).collect()
+    let mut tiers: Vec<Tier> = items(value).iter().map(tier).collect();
+    // What is beyond it is another matter: see `bound_of_the_last`.
+    if let Some(last) = tiers.last_mut() {
+        last.up_to = None;
+    }
+    tiers
+}
+
+/// Where the peer's last tier ends, if it does; ours never does.
+pub fn bound_of_the_last(tiers: &Value) -> Option<Exact> {
+    items(tiers).last().and_then(|row| maybe_number(&row["to"]))
+}
+
+/// What a price refuses, as the reason why its case differs.
+pub fn refused<T>(error: PriceError) -> T {
+    match error {
+        PriceError::OutOfRange(_) => cannot(differs::AMOUNTS_HAVE_28_DIGITS),
+        PriceError::ImpossibleModel { .. } => cannot(differs::TIERS_REACH_ALL_QUANTITIES),
+        other => panic!("{other}"),
+    }
 }
 
 pub fn zero_usage(input: &Value) -> ZeroUsage {

@@ -4,11 +4,12 @@ use rating::exact::{Exact, Rounding};
 use rating::invoice::credit::{Credit, draw, pay_lines};
 use rating::money::Amount;
 use rating::period::Span;
-use rating::price::{Allowance, PerUnitPrice, PoolBalances, PriceModel, PriceTerms};
+use rating::price::{Allowance, PerUnitPrice, PoolBalances, PriceModel, PriceTerms, QuantityRounding};
 use serde_json::{Map, Value, json};
 
 use super::case::{
-    Case, Found, conversion, decimal, instant_us, items, maybe_decimal, number, span, text, zone_of,
+    Case, Found, conversion, decimal, instant_us, items, maybe_decimal, number, span, text, whole_units,
+    zone_of,
 };
 use super::differs;
 use super::pricing::{rate, usd};
@@ -116,15 +117,18 @@ fn converted_balance(input: &Value) -> Option<Found> {
     let terms = PriceTerms {
         conversion: conversion(input)?,
         allowance: Some(Allowance::Own { quantity: decimal(&input["grant_amount"]), prorated: false }),
+        quantity_rounding: whole_units(&input["rounding"])?,
         ..PriceTerms::of(PriceModel::PerUnit(PerUnitPrice { unit_price: rating::money::UnitPrice::ZERO }))
     };
     let trail = rate(&terms, &number(&input["raw_usage"]), usd(), &mut PoolBalances::default());
     let allowance = trail.allowance.as_ref()?;
-    Found::exactly(json!({
+    let rounds = terms.quantity_rounding != QuantityRounding::None;
+    let values = json!({
         "usage": text(&trail.conversion.converted),
         "balance": text(&(&allowance.available - &allowance.drawn)),
         "overage": text(&trail.billable),
-    }))
+    });
+    Found::unless(values, rounds.then_some(differs::ALLOWANCES_COME_BEFORE_ROUNDING))
 }
 
 fn grant_active(input: &Value) -> Option<Found> {
@@ -133,11 +137,16 @@ fn grant_active(input: &Value) -> Option<Found> {
 
 fn grant_order(input: &Value) -> Option<Found> {
     let mut credits: Vec<Credit> = items(&input["grants"]).iter().map(grant).collect();
-    if input["expiry_resolution"] == "second" {
-        // The case states its resolution: the grants expire at whole seconds.
-        for credit in &mut credits {
-            credit.expires_us = credit.expires_us.map(|us| us.div_euclid(1_000_000) * 1_000_000);
-        }
+    // The case states its resolution: the grants expire at whole seconds, minutes and so on.
+    let resolution_us = match input["expiry_resolution"].as_str() {
+        Some("second") => 1_000_000,
+        Some("minute") => 60_000_000,
+        Some("hour") => 3_600_000_000,
+        Some("day") => 86_400_000_000,
+        _ => 1,
+    };
+    for credit in &mut credits {
+        credit.expires_us = credit.expires_us.map(|us| us.div_euclid(resolution_us) * resolution_us);
     }
     credits.sort_by(Credit::drawing_order);
     let order: Vec<&str> = credits.iter().map(|credit| credit.id.as_str()).collect();

@@ -5,6 +5,7 @@ pub const PERIOD_ENDS_ARE_EXCLUSIVE: &str =
 pub const LEVELS_ARE_CARRIED: &str = "3.5: a level holds until the next sample, also over a period start";
 pub const LEVELS_ARE_NOT_INTERPOLATED: &str =
     "3.5: a level holds until the next sample, nothing lies between";
+pub const LEVELS_HOLD_UNTIL_THE_NEXT: &str = "3.5: a level holds until its next sample, also after its last";
 pub const ZERO_BEFORE_THE_FIRST: &str =
     "3.5: the level is zero before the first sample ever, and that time counts";
 pub const AVERAGES_ARE_OVER_THE_PERIOD: &str = "3.5: an average is over the length of the whole period";
@@ -46,6 +47,25 @@ pub const SHORT_MONTHS_START_ON_THEIR_LAST_DAY: &str =
     "3.4: a month too short for the anchor day starts on its last day";
 pub const VOLUME_IS_BILLED_AS_IT_GROWS: &str =
     "3.7: a volume price has an amount at any time of the period, and it is billed with the rest";
+
+pub const VALUES_HAVE_38_DIGITS: &str = "3.3: a value of more than 38 digits is a reject";
+pub const UNIT_PRICES_HAVE_12_DECIMALS: &str = "3.6: unit prices have at most 12 decimals";
+pub const AMOUNTS_HAVE_28_DIGITS: &str =
+    "4: prices, bounds and amounts are decimals of 28 digits; more is an error and is never rounded";
+pub const ZONES_HAVE_NAMES: &str = "3.4: a time zone is one of the IANA database, by its name";
+pub const TIERS_REACH_ALL_QUANTITIES: &str =
+    "3.7: tiers ascend, the last has no bound, and sizes and steps are above zero";
+pub const HALVES_GO_AWAY_OR_TO_EVEN: &str =
+    "3.6: a half goes away from zero, or to the even neighbour where the catalog says so";
+pub const AMOUNTS_ARE_SUMMED_COUNTED_OR_HIGHEST: &str = "3.5: of single amounts there are sum, count and max";
+
+/// What `cannot` unwinds with.
+pub struct Cannot(pub &'static str);
+
+/// Ends the case that holds what our types refuse, with its reason; no other case is touched.
+pub fn cannot(reason: &'static str) -> ! {
+    std::panic::resume_unwind(Box::new(Cannot(reason)))
+}
 
 /// The cases of testdata/peers/peers.jsonl that differ, each with its reason.
 #[rustfmt::skip]

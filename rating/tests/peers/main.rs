@@ -19,8 +19,10 @@ mod proration;
 mod rounding;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use case::{Case, Found, matches};
+use differs::Cannot;
 use serde_json::Value;
 
 const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/peers/peers.jsonl");
@@ -37,10 +39,16 @@ fn run(case: &Case) -> Option<Found> {
     }
 }
 
-/// Nothing when the case passes; a reason when it differs knowingly; an error when it fails.
+/// Nothing when the case passes; a reason when it differs knowingly; an error when it fails, be it that its input is not
+/// what its kind has.
 fn judge(case: &Case) -> Result<Option<&'static str>, String> {
-    let Some(found) = run(case) else {
-        return Err(format!("unknown kind {}, model {}", case.kind(), case.model()));
+    let found = match catch_unwind(AssertUnwindSafe(|| run(case))) {
+        Ok(Some(found)) => found,
+        Ok(None) => return Err(format!("unknown kind {}, model {}", case.kind(), case.model())),
+        Err(thrown) => match thrown.downcast::<Cannot>() {
+            Ok(cannot) => return Ok(Some(cannot.0)),
+            Err(_) => return Err("the input cannot be read; see above".to_owned()),
+        },
     };
     if matches(case.expected(), &found.values, &case.tolerance()) {
         return Ok(None);
@@ -58,7 +66,13 @@ fn every_case_passes_or_differs_for_a_reason() {
     let mut differing: BTreeMap<String, &str> = BTreeMap::new();
     let mut passed = 0;
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let case = Case::new(serde_json::from_str::<Value>(line).unwrap());
+        let case = match serde_json::from_str::<Value>(line) {
+            Ok(whole) => Case::new(whole),
+            Err(error) => {
+                failures.push(format!("no JSON: {error}: {line}"));
+                continue;
+            }
+        };
         match judge(&case) {
             Ok(None) => passed += 1,
             Ok(Some(reason)) => {
@@ -129,6 +143,45 @@ fn other_cases_pass_or_differ_for_a_reason() {
         (Some(differs::QUANTITIES_ROUND_HALVES_AWAY), r#"{"kind": "rounding", "model": "unit_conversion", "input":
             {"quantity": "2500", "operation": "divide", "factor": "1000", "rounding": "half_even"}, "expected":
             {"quantity": "2"}}"#),
+        // More decimals than a value has: the case is counted in a smaller unit.
+        (None, r#"{"kind": "aggregation", "model": "sum", "input": {"events": [{"time": "2023-03-02T00:00:00Z", "value":
+            "0.0000000000001"}, {"time": "2023-03-01T00:00:00Z", "value": "1e-3"}], "period": {"from":
+            "2023-03-01T00:00:00Z", "to": "2023-04-01T00:00:00Z"}}, "expected": {"value": "0.0010000000001"}}"#),
+        (None, r#"{"kind": "aggregation", "model": "latest", "input": {"events": [{"time": "2023-03-02T00:00:00Z", "value":
+            "0.00000000007"}], "period": {"from": "2023-03-01T00:00:00Z", "to": "2023-04-01T00:00:00Z"}}, "expected":
+            {"value": "0.00000000007", "events_count": "1"}}"#),
+        (None, r#"{"kind": "aggregation", "model": "unique_count", "input": {"events": [{"time": "2023-03-02T00:00:00Z", "key": "a",
+            "properties": {"region": "eu"}}, {"time": "2023-03-03T00:00:00Z", "key": "b", "properties": {"region": "us"}}],
+            "group_by": ["region"], "period": {"from": "2023-03-01T00:00:00Z", "to": "2023-04-01T00:00:00Z"}}, "expected":
+            {"value": "2", "groups": [{"key": {"region": "us"}, "value": "1"}, {"key": {"region": "eu"}, "value": "1"}]}}"#),
+        // Samples come in any order, and some say nothing.
+        (None, r#"{"kind": "counter", "model": "increase", "input": {"samples": [{"t": 20, "value": "5.00000000001"}, {"t": 0,
+            "value": "1"}, {"t": 10, "value": "NaN"}, {"t": "30.5", "value": "2"}], "time_unit": "s"}, "expected":
+            {"increase": "6.00000000001"}}"#),
+        (Some(differs::VALUES_HAVE_38_DIGITS), r#"{"kind": "counter", "model": "increase", "input": {"samples": [{"t": 0, "value":
+            "1e40"}]}, "expected": {"increase": "0"}}"#),
+        (Some(differs::UNIT_PRICES_HAVE_12_DECIMALS), r#"{"kind": "pricing", "model": "unit", "input": {"quantity": "1",
+            "unit_amount": "0.0000000000001"}, "expected": {"amount": "0.0000000000001"}}"#),
+        (Some(differs::UNIT_PRICES_HAVE_12_DECIMALS), r#"{"kind": "pricing", "model": "graduated_percentage", "input": {"quantity":
+            "1", "tiers": [{"to": null, "rate_percent": "0.00000000001"}]}, "expected": {"amount": "0.0000000000001"}}"#),
+        (Some(differs::AMOUNTS_HAVE_28_DIGITS), r#"{"kind": "pricing", "model": "unit", "input": {"quantity":
+            "79228162514264337593543950336", "unit_amount": "1"}, "expected": {"amount": "79228162514264337593543950336"}}"#),
+        (None, r#"{"kind": "pricing", "model": "volume", "input": {"quantity": "5", "tiers": [{"to": "10", "unit": "2"}]},
+            "expected": {"amount": "10"}}"#),
+        (Some(differs::TIERS_REACH_ALL_QUANTITIES), r#"{"kind": "pricing", "model": "graduated", "input": {"quantity": "15",
+            "tiers": [{"to": "10", "unit": "2"}]}, "expected": {"amount": "20"}}"#),
+        (Some(differs::TIERS_REACH_ALL_QUANTITIES), r#"{"kind": "pricing", "model": "volume", "input": {"quantity": "15",
+            "tiers": [{"to": "20", "unit": "2"}, {"to": "10", "unit": "1"}, {"to": null, "unit": "1"}]}, "expected":
+            {"amount": "15"}}"#),
+        (Some(differs::ZONES_HAVE_NAMES), r#"{"kind": "proration", "model": "calendar_days", "input": {"from": "2024-03-09", "to":
+            "2024-03-11", "timezone": "Mars/Olympus"}, "expected": {"days": "2"}}"#),
+        (Some(differs::HALVES_GO_AWAY_OR_TO_EVEN), r#"{"kind": "rounding", "model": "currency", "input": {"amount": "0.005",
+            "mode": "half_down"}, "expected": {"amount": "0.00"}}"#),
+        (None, r#"{"kind": "rounding", "model": "units", "input": {"value": "123.456", "function": "ceil", "precision": 1},
+            "expected": {"value": "123.5"}}"#),
+        (None, r#"{"kind": "proration", "model": "billing_period_containing", "input": {"start": "2024-01-31", "target":
+            "2024-02-29", "anchor_day": 31, "period": "P2M"}, "expected": {"from": "2024-01-31", "to": "2024-03-31",
+            "elapsed_cycles": "0"}}"#),
         (None, r#"{"kind": "rounding", "model": "commitment_true_up", "input": {"commitment": "10.55", "used": "7.54",
             "scale": 1}, "expected": {"true_up": "3.1"}}"#),
     ];
@@ -138,6 +191,8 @@ fn other_cases_pass_or_differ_for_a_reason() {
     }
     let unknown_word = r#"{"kind": "rounding", "model": "currency", "input": {"amount": "1", "mode": "sideways"}}"#;
     assert!(judge(&Case::new(serde_json::from_str(unknown_word).unwrap())).is_err());
+    let no_time = r#"{"kind": "aggregation", "model": "sum", "input": {"events": [], "period": {"from": 7, "to": "soon"}}}"#;
+    assert!(judge(&Case::new(serde_json::from_str(no_time).unwrap())).is_err());
 }
 
 #[test]

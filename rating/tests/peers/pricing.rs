@@ -1,7 +1,7 @@
 //! Prices of one quantity.
 
 use rating::exact::Exact;
-use rating::money::{Currency, UnitPrice};
+use rating::money::Currency;
 use rating::price::{
     Allowance, Commitment, CommittedUsage, Discount, FlatPrice, GraduatedPrice, PackagePrice, PerUnitPrice,
     PercentagePrice, PeriodSoFar, PoolBalances, PriceModel, PriceTerms, PriceTrail, Rule, Tier, Usage,
@@ -12,8 +12,9 @@ use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::case::{
-    Case, Found, conversion, decimal, direction, items, maybe_decimal, maybe_number, number, numbers, text,
-    tiers, unless_half_even, upper_tier_owns_a, whole_units, zero_usage,
+    Case, Found, bound_of_the_last, conversion, decimal, direction, items, maybe_decimal, maybe_number,
+    number, numbers, refused, text, tiers, unit_price, unless_half_even, upper_tier_owns_a, whole_units,
+    zero_usage,
 };
 use super::differs;
 
@@ -72,7 +73,7 @@ pub fn rate_usage(
         so_far,
         commitment: None,
     };
-    terms.rate(&usage, currency, pools).unwrap()
+    terms.rate(&usage, currency, pools).unwrap_or_else(refused)
 }
 
 fn amount_of(model: PriceModel, quantity: &Exact) -> Exact {
@@ -80,7 +81,7 @@ fn amount_of(model: PriceModel, quantity: &Exact) -> Exact {
 }
 
 pub fn per_unit(price: &Value) -> PriceModel {
-    PriceModel::PerUnit(PerUnitPrice { unit_price: UnitPrice::new(decimal(price)).unwrap() })
+    PriceModel::PerUnit(PerUnitPrice { unit_price: unit_price(&number(price)) })
 }
 
 pub fn graduated(tiers: Vec<Tier>, zero_usage: ZeroUsage) -> PriceModel {
@@ -112,13 +113,16 @@ fn tiered(model: &str, input: &Value) -> Option<Found> {
     let rows = tiers(&input["tiers"]);
     let on_a_bound = rows.iter().any(|tier| tier.up_to.map(Exact::from).as_ref() == Some(&quantity));
     let upper_tier_has_it = input["tier_bounds"] == "[from,to)" && on_a_bound;
+    let is_beyond = bound_of_the_last(&input["tiers"]).is_some_and(|bound| quantity > bound);
     let model = match model {
         "volume" => volume(rows, zero_usage(input)),
         _ => graduated(rows, zero_usage(input)),
     };
     Found::unless(
         json!({"amount": text(&amount_of(model, &quantity))}),
-        upper_tier_has_it.then_some(differs::BOUNDS_BELONG_TO_THE_LOWER_TIER),
+        upper_tier_has_it
+            .then_some(differs::BOUNDS_BELONG_TO_THE_LOWER_TIER)
+            .or(is_beyond.then_some(differs::TIERS_REACH_ALL_QUANTITIES)),
     )
 }
 
@@ -161,7 +165,7 @@ fn block_tiers(input: &Value) -> Option<Found> {
     for (index, row) in rows.iter().enumerate() {
         let size = decimal(&row["block_size"]);
         bound += size * maybe_decimal(&row["max_blocks"]).unwrap_or_default();
-        let price = UnitPrice::new(decimal(&row["block_price"])).unwrap();
+        let price = unit_price(&number(&row["block_price"]));
         let up_to = (index + 1 < rows.len()).then_some(bound);
         blocks.push(Tier { block_size: Some(size), ..Tier::new(up_to, price, Decimal::ZERO) });
     }

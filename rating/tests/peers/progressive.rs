@@ -2,11 +2,13 @@
 //! adjustment of an issued one.
 
 use rating::exact::Exact;
-use rating::price::{Commitment, CommittedUsage, Discount, PoolBalances, PriceModel, PriceTerms, ZeroUsage};
+use rating::price::{Commitment, CommittedUsage, Discount, PoolBalances, PriceModel, PriceTerms};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use super::case::{Case, Found, decimal, maybe_decimal, number, numbers, text, tiers, upper_tier_owns_a};
+use super::case::{
+    Case, Found, decimal, maybe_decimal, number, numbers, text, tiers, upper_tier_owns_a, zero_usage,
+};
 use super::differs;
 use super::pricing::{free_units, graduated, packages, per_unit, rate, usd, volume};
 use super::rounding::{currency_of, line_amount, round};
@@ -25,8 +27,8 @@ fn model(shape: &str, price: &Value) -> Option<PriceModel> {
         "unit" => Some(per_unit(&price["unit_amount"])),
         "dynamic" => Some(per_unit(&price["multiplier"])),
         "package" => packages(price),
-        "graduated" => Some(graduated(tiers(&price["tiers"]), ZeroUsage::OwesFirstFlatFee)),
-        "volume" => Some(volume(tiers(&price["tiers"]), ZeroUsage::OwesFirstFlatFee)),
+        "graduated" => Some(graduated(tiers(&price["tiers"]), zero_usage(price))),
+        "volume" => Some(volume(tiers(&price["tiers"]), zero_usage(price))),
         _ => None,
     }
 }

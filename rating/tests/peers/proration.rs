@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::aggregation::{fold_levels, key_levels};
 use super::case::{
-    Case, Found, decimal, instant_us, is_midnight, items, maybe_decimal, nano, number, rounded, same_offset,
-    span, text, tiers, upper_tier_owns_a, zero_usage, zone_of,
+    Case, Found, Unit, decimal, instant_us, is_midnight, items, maybe_decimal, number, refused, rounded,
+    same_offset, span, text, tiers, upper_tier_owns_a, zero_usage, zone_of,
 };
 use super::differs;
 use super::pricing::{graduated, rate, usd, volume};
@@ -44,11 +44,10 @@ fn date(value: &Value) -> Option<Date> {
 }
 
 fn cycle(first: Date, day: u8, period: &Value) -> Option<BillingCycle> {
-    let months = match period.as_str().unwrap_or("P1M") {
-        "P1M" => 1,
-        "P3M" => 3,
-        "P6M" => 6,
-        "P1Y" | "P12M" => 12,
+    let length = period.as_str().unwrap_or("P1M").strip_prefix('P')?;
+    let months = match (length.strip_suffix('M'), length.strip_suffix('Y')) {
+        (Some(months), _) => months.parse().ok()?,
+        (_, Some(years)) => years.parse::<u8>().ok()?.checked_mul(12)?,
         _ => return None,
     };
     BillingCycle::from_anchor(months, first).map(|cycle| BillingCycle { anchor_day: day, ..cycle })
@@ -68,7 +67,7 @@ fn flat_fee(amount: Decimal, part: &Span, period: &Span, input: &Value) -> Decim
         commitment: None,
     };
     let currency = currency_of(input).unwrap_or_else(usd);
-    terms.rate(&usage, currency, &mut PoolBalances::default()).unwrap().amount()
+    terms.rate(&usage, currency, &mut PoolBalances::default()).unwrap_or_else(refused).amount()
 }
 
 fn billing_period_containing(input: &Value) -> Option<Found> {
@@ -281,21 +280,26 @@ fn credit_cap(input: &Value) -> Option<Found> {
 fn level_prorated(model: &str, input: &Value) -> Option<Found> {
     let zone = zone_of(input);
     let period = span(&input["period"], input);
-    let levels = if model == "sum_prorated" {
+    let unit = Unit::of(
+        items(&input["events"]).iter().map(|event| &event["value"]).filter(|value| !value.is_null()),
+    );
+    let is_sum = model == "sum_prorated";
+    let levels = if is_sum {
         let mut level = 0;
         let mut events: Vec<&Value> = items(&input["events"]).iter().collect();
         events.sort_by_key(|event| instant_us(&event["time"], &zone));
         let running = |event: &Value| {
-            level += nano(&event["value"]);
+            level += unit.nano(&event["value"]);
             (instant_us(&event["time"], &zone), 0, level)
         };
         events.into_iter().map(running).collect()
     } else {
         key_levels(input)
     };
-    let days: i64 = input["period_days"].as_str()?.parse().ok()?;
+    let days = i64::try_from(number(&input["period_days"]).to_i128()?).ok()?;
     let whole = Span { start_us: 0, end_us: days * 86_400_000_000 };
-    let mut value = fold_levels(&levels, period).rollup.average(&whole);
+    let average = fold_levels(&levels, period).rollup.average(&whole);
+    let mut value = if is_sum { unit.whole(&average) } else { average };
     let rules = if input["rounds"].is_null() {
         std::slice::from_ref(&input["round"])
     } else {
@@ -340,7 +344,7 @@ fn volume_prorated(input: &Value) -> Option<Found> {
         so_far: None,
         commitment: None,
     };
-    let trail = terms.rate(&usage, usd(), &mut PoolBalances::default()).unwrap();
+    let trail = terms.rate(&usage, usd(), &mut PoolBalances::default()).unwrap_or_else(refused);
     let has_fees = tiers(&input["tiers"]).iter().any(|tier| !tier.flat_fee.is_zero());
     let differs = if upper_tier_owns_a(&[level], input, input) {
         Some(differs::BOUNDS_BELONG_TO_THE_LOWER_TIER)

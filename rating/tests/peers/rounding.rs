@@ -10,10 +10,10 @@ use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
 use super::case::{
-    Case, Found, conversion, decimal, direction, exact_rounding, items, money_rounding, number, numbers,
-    text, unless_half_even, whole_units,
+    Case, Found, conversion, decimal, direction, exact_rounding, items, maybe_number, money_rounding, number,
+    numbers, refused, text, unless_half_even, whole_units,
 };
-use super::differs;
+use super::differs::{self, cannot};
 use super::pricing::{rate, usd};
 
 pub fn run(case: &Case) -> Option<Found> {
@@ -48,7 +48,10 @@ pub fn currency_of(input: &Value) -> Option<Currency> {
 pub fn round(amount: &Exact, input: &Value) -> Option<Amount> {
     let (exact, money) = (exact_rounding(&input["mode"])?, money_rounding(&input["mode"])?);
     match currency_of(input) {
-        Some(currency) if exact == money.into() => Some(currency.round(amount, money).unwrap()),
+        Some(currency) if exact == money.into() => {
+            let rounded = currency.round(amount, money);
+            Some(rounded.unwrap_or_else(|_| cannot(differs::AMOUNTS_HAVE_28_DIGITS)))
+        }
         _ => amount.round_to_decimals(exact, u32::try_from(scale_of(input)).ok()?).ok(),
     }
 }
@@ -103,7 +106,7 @@ fn allocation(input: &Value) -> Option<Found> {
         .iter()
         .zip(parts)
         .filter(|(_, part)| !part.is_zero())
-        .map(|(each, part)| (each["key"].as_str().unwrap().to_owned(), text(&part)))
+        .map(|(each, part)| (each["key"].as_str().unwrap_or_default().to_owned(), text(&part)))
         .collect();
     let ours = input["method"] == "largest_remainder"
         && (input["tie_break"] == "input_order" || input["tie_break"].is_null());
@@ -115,26 +118,34 @@ fn allocation(input: &Value) -> Option<Found> {
 
 fn distribute_discount(input: &Value) -> Option<Found> {
     let lines = numbers(&input["lines_minor"]);
-    let parts = allocate(decimal(&input["discount_minor"]), &lines, 0).unwrap();
+    // No more is taken off than there is.
+    let most: Exact = lines.iter().cloned().sum();
+    let discount = number(&input["discount_minor"]).min(most).to_decimal().unwrap();
+    let parts = allocate(discount, &lines, 0).unwrap();
     let after: Vec<Value> =
         lines.iter().zip(parts).map(|(line, part)| text(&(line - &Exact::from(part)))).collect();
     Found::exactly(json!({"lines_after_minor": after}))
 }
 
 fn unit_conversion(input: &Value) -> Option<Found> {
-    let converted = conversion(input)?.convert(&number(&input["quantity"])).unwrap();
+    let converted = conversion(input)?.convert(&number(&input["quantity"])).unwrap_or_else(refused);
     let rounded = whole_units(&input["rounding"])?.round(&converted, &Exact::ONE).unwrap();
     Found::unless(json!({"quantity": text(&rounded)}), unless_half_even(&input["rounding"]))
 }
 
 fn units(input: &Value) -> Option<Found> {
-    let precision: i32 = input["precision"].as_str().map_or(0, |text| text.parse().unwrap());
-    let power = Decimal::from(10_i64.pow(precision.unsigned_abs()));
-    let step = if precision < 0 { power } else { Decimal::ONE / power };
+    let precision = maybe_number(&input["precision"]).map_or(Some(0), |number| number.to_i128())?;
+    let decimals = u32::try_from(precision.unsigned_abs()).ok().filter(|decimals| *decimals <= 28);
+    let decimals = decimals.unwrap_or_else(|| cannot(differs::AMOUNTS_HAVE_28_DIGITS));
+    let step = if precision < 0 {
+        Decimal::from_i128_with_scale(10_i128.pow(decimals), 0)
+    } else {
+        Decimal::new(1, decimals)
+    };
     let rounding = match &input["function"] {
         Value::Null => QuantityRounding::None,
         function => QuantityRounding::ToStep { direction: direction(function)?, step },
     };
-    let value = rounding.round(&number(&input["value"]), &Exact::ONE).unwrap();
+    let value = rounding.round(&number(&input["value"]), &Exact::ONE).unwrap_or_else(refused);
     Found::unless(json!({"value": text(&value)}), unless_half_even(&input["function"]))
 }

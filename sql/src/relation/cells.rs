@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
@@ -18,6 +19,8 @@ pub(crate) enum Cell {
     Text(String),
     Whole(i64),
     Time(i64),
+    /// Days since 1970-01-01.
+    Day(i32),
     Decimal(i128),
     Truth(bool),
 }
@@ -71,6 +74,11 @@ fn array(data_type: &DataType, rows: &[Vec<Cell>], at: usize) -> Result<ArrayRef
             cells
                 .map(|cell| if let Cell::Truth(truth) = cell { Some(*truth) } else { None })
                 .collect::<BooleanArray>(),
+        ),
+        DataType::Date32 => Arc::new(
+            cells
+                .map(|cell| if let Cell::Day(day) = cell { Some(*day) } else { None })
+                .collect::<Date32Array>(),
         ),
         DataType::Timestamp(..) => {
             let times = cells.map(|cell| if let Cell::Time(us) = cell { Some(*us) } else { None });

@@ -13,6 +13,7 @@ mod catalog_tables;
 pub(crate) mod cells;
 mod one_tenant;
 mod readme;
+pub(crate) mod usage_days;
 mod views;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};

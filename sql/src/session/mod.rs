@@ -60,7 +60,7 @@ use crate::quantities::{
 };
 use crate::relation::{
     BookProvider, BookSource, BookTable, CatalogProvider, CatalogTable, Relation, RelationKind, VIEWS, View,
-    Whose, catalog_of_one_tenant,
+    Whose, catalog_of_one_tenant, usage_days,
 };
 use engine::Runner;
 use information::Information;
@@ -271,6 +271,8 @@ pub async fn build_session(
             registry.add(relation, whose, Arc::clone(provider) as _)?;
         }
     }
+    let days = usage_days::provider(tables.snapshots.get(&Table::UsageEvents).map(AsRef::as_ref))?;
+    registry.add(usage_days::relation(), Whose::Vendor, days)?;
     for view in VIEWS {
         registry.add_view(view, lake).await?;
     }

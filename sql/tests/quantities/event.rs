@@ -21,6 +21,14 @@ meters:
     dimensions: { region: $.g, class: $.c }
     session: { signal: $.s, start: a, stop: b }
     unit: second
+  beats:
+    kind: session
+    event_type: a
+    resource: $.r
+    dimensions: { region: $.g, class: $.c }
+    session: { signal: $.s, start: a, stop: b, heartbeat: c }
+    heartbeat_timeout: 9h
+    unit: second
   jobs:
     kind: session
     event_type: a

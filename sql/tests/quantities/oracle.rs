@@ -76,8 +76,10 @@ fn quantities(own: &[&Event], view: &View, span: Span, period: Span) -> Vec<(Dim
     }
     let mut found = Vec::new();
     let meter = view.meter.as_str();
-    if meter == "runs" || meter == "jobs" {
-        return sessions(own, view, span);
+    match meter {
+        "runs" | "jobs" => return sessions(own, view, span, None),
+        "beats" => return sessions(own, view, span, Some(9 * HOUR_US)),
+        _ => {}
     }
     for (dimensions, events) in groups {
         let values = match meter {
@@ -213,37 +215,76 @@ fn unique(events: &[&Event], span: Span) -> Vec<(Measure, Exact)> {
     ]
 }
 
+/// A session that runs, as far as it is known: the dimensions that it has, since when, and its last sign of life.
+struct Running {
+    dimensions: Dimensions,
+    since_us: i64,
+    sign_us: i64,
+}
+
 /// Stretches of running sessions with their dimensions, cut to the span.
-fn sessions(own: &[&Event], view: &View, span: Span) -> Vec<(Dimensions, Measure, Exact)> {
+fn sessions(
+    own: &[&Event],
+    view: &View,
+    span: Span,
+    timeout_us: Option<i64>,
+) -> Vec<(Dimensions, Measure, Exact)> {
     let mut stretches: Vec<(Dimensions, i64, i64)> = Vec::new();
-    let mut running: BTreeMap<Option<String>, (Dimensions, i64)> = BTreeMap::new();
+    let mut running: BTreeMap<Option<String>, Running> = BTreeMap::new();
+    let mut stopped: BTreeMap<Option<String>, i64> = BTreeMap::new();
+    let over_us = |of: &Running| timeout_us.map_or(i64::MAX, |timeout_us| of.sign_us + timeout_us);
     for event in own {
-        let (dimensions, at_us) = (dimensions_of(event), event.time_us);
-        match event.signal {
-            Some("complete") => {
-                let start_us = event.signal_time_us.unwrap();
-                stretches.push((dimensions, start_us, start_us + (event.value.unwrap() / 1_000) as i64));
-            }
-            Some("start") => match running.remove(&event.resource) {
-                Some((before, since_us)) if before == dimensions => {
-                    running.insert(event.resource.clone(), (before, since_us));
-                }
-                Some((before, since_us)) => {
-                    stretches.push((before, since_us, at_us));
-                    running.insert(event.resource.clone(), (dimensions, at_us));
-                }
-                None => {
-                    running.insert(event.resource.clone(), (dimensions, at_us));
-                }
-            },
-            _ => {
-                if let Some((before, since_us)) = running.remove(&event.resource) {
-                    stretches.push((before, since_us, at_us));
-                }
+        let (at_us, name) = (event.time_us, event.resource.clone());
+        if let Some(timed_out) = running.remove(&name) {
+            if over_us(&timed_out) < at_us {
+                let over_us = over_us(&timed_out);
+                stretches.push((timed_out.dimensions, timed_out.since_us, over_us));
+            } else {
+                running.insert(name.clone(), timed_out);
             }
         }
+        let before = match event.signal {
+            Some("complete") => {
+                let start_us = event.signal_time_us.unwrap();
+                let end_us = start_us + (event.value.unwrap() / 1_000) as i64;
+                stretches.push((dimensions_of(event), start_us, end_us));
+                continue;
+            }
+            Some("heartbeat") if !running.contains_key(&name) => {
+                // A session that a timeout can end begins by it, but not within that time after a stop.
+                let is_late =
+                    |stopped_us: &i64| timeout_us.is_some_and(|after_us| stopped_us + after_us < at_us);
+                if timeout_us.is_none() || !stopped.get(&name).is_none_or(is_late) {
+                    continue;
+                }
+                None
+            }
+            _ => running.remove(&name),
+        };
+        if event.signal == Some("stop") {
+            stretches.extend(before.map(|before| (before.dimensions, before.since_us, at_us)));
+            stopped.insert(name, at_us);
+            continue;
+        }
+        if event.signal == Some("start") {
+            stopped.remove(&name);
+        }
+        let says_none = event.signal == Some("heartbeat") && event.dimensions.is_none();
+        let dimensions = dimensions_of(event);
+        let next = match before {
+            Some(before) if says_none || before.dimensions == dimensions => {
+                Running { sign_us: at_us, ..before }
+            }
+            Some(before) => {
+                stretches.push((before.dimensions, before.since_us, at_us));
+                Running { dimensions, since_us: at_us, sign_us: at_us }
+            }
+            None => Running { dimensions, since_us: at_us, sign_us: at_us },
+        };
+        running.insert(name, next);
     }
-    stretches.extend(running.into_values().map(|(dimensions, since_us)| (dimensions, since_us, i64::MAX)));
+    let open = running.into_values();
+    stretches.extend(open.map(|of| (of.dimensions.clone(), of.since_us, over_us(&of))));
     let mut billed: BTreeMap<Dimensions, i64> = BTreeMap::new();
     for (dimensions, start_us, end_us) in stretches {
         if view.takes(&dimensions) {

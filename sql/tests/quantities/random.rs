@@ -55,8 +55,8 @@ impl Random {
     }
 
     fn event(&mut self, offset: i64, grid_us: i64) -> Event {
-        let meters = ["stored", "briefly", "calls", "counted", "runs", "jobs", "seen"];
-        let meter = meters[self.below(7) as usize];
+        let meters = ["stored", "briefly", "calls", "counted", "runs", "beats", "jobs", "seen"];
+        let meter = meters[self.below(8) as usize];
         let since_us = self.below(7 * DAY_US as u64) as i64 / grid_us * grid_us;
         let time_us = i64::from(FIRST_DAY) * DAY_US + since_us;
         let value = match meter {
@@ -66,7 +66,9 @@ impl Random {
             _ => None,
         };
         let (signal, signal_time_us) = match meter {
-            "runs" => (Some(if self.chance(50) { "start" } else { "stop" }), None),
+            "runs" | "beats" => {
+                (Some(["start", "start", "stop", "stop", "heartbeat"][self.below(5) as usize]), None)
+            }
             "jobs" => (Some("complete"), Some(time_us - self.below(3 * DAY_US as u64) as i64)),
             _ => (None, None),
         };

@@ -1,5 +1,8 @@
 //! The program as people and scripts meet it: exit codes, and what goes to stdout and what to stderr.
 
+mod demo;
+mod doctor;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -9,12 +12,17 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 fn meterhouse(folder: &Path, arguments: &[&str]) -> Output {
+    meterhouse_with(folder, arguments, &[])
+}
+
+fn meterhouse_with(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meterhouse"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("METERHOUSE_") {
             command.env_remove(name);
         }
     }
+    command.envs(variables.iter().copied());
     command.current_dir(folder).args(arguments).output().expect("the program starts")
 }
 
@@ -29,7 +37,7 @@ fn stderr(output: &Output) -> String {
 /// A folder with the catalog that the default settings look for.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let catalog = include_str!("../../testdata/catalogs/redline.yaml");
+    let catalog = include_str!("../../../testdata/catalogs/redline.yaml");
     std::fs::write(folder.path().join("catalog.yaml"), catalog).unwrap();
     folder
 }
@@ -120,19 +128,6 @@ fn generated_events_go_to_stdout_or_a_file_and_are_the_same() {
     assert_eq!(stderr(&again), "error: events.ndjson exists; --force overwrites it\n");
     let forced = meterhouse(folder.path(), &[&to_file[..], &["--force"]].concat());
     assert_eq!(forced.status.code(), Some(0), "{}", stderr(&forced));
-}
-
-#[test]
-fn doctor_says_what_is_wrong_as_data() {
-    let folder = folder();
-    std::fs::remove_file(folder.path().join("catalog.yaml")).unwrap();
-    let output = meterhouse(folder.path(), &["doctor", "--format", "json"]);
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    let findings: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
-    let failed: Vec<_> =
-        findings.as_array().unwrap().iter().filter(|finding| finding["status"] == "FAIL").collect();
-    assert_eq!(failed.len(), 1, "{findings:#}");
-    assert_eq!(failed[0]["check"], "catalog");
 }
 
 /// What is true in less than the time that a test may wait for it.

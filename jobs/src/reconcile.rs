@@ -17,16 +17,17 @@ use anyhow::Result;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use rating::money::{Amount, Currency};
-use rating::period::PeriodChoice;
 
 use crate::book::{Book, BookOutbox};
 use crate::cli::{Exit, Globals, runtime};
 use crate::config::Config;
 use crate::output::{Format, Rows};
+use crate::periods::PeriodArg;
 use crate::push;
 use crate::run::{RunSpec, with_run};
+use crate::stripe::clock::Dice;
 use crate::stripe::late;
-use crate::stripe::{Outbox as _, Reading, RecordState, StripeRecord, SystemClock};
+use crate::stripe::{Clock as _, Outbox as _, Reading, RecordState, StripeRecord, SystemClock};
 
 pub use compare::compare_ours;
 pub use in_stripe::compare_stripe;
@@ -37,15 +38,17 @@ pub use in_stripe::compare_stripe;
 Examples:
   meterhouse reconcile
   meterhouse reconcile --period 2026-05 --format csv
+  meterhouse reconcile --period last
   meterhouse reconcile --offline              without asking Stripe; no key needed
   meterhouse reconcile --settled              right after a push
 
 The exit code is 0 when everything agrees and 4 when anything differs. What was sent within the last day may not be in \
 Stripe's sums yet; --settled leaves such meters out until `meterhouse push` has seen them there.")]
 pub struct ReconcileArgs {
-    /// Only invoices of a period, as a month (2026-05) or a day in it (2026-05-15)
+    /// Only invoices of a period, as a month (2026-05), a day in it (2026-05-15), or `last`: each tenant's own of which the
+    /// grace period ended last
     #[arg(long, value_name = "PERIOD")]
-    pub period: Option<PeriodChoice>,
+    pub period: Option<PeriodArg>,
     /// Compare what is ours and ask Stripe nothing
     #[arg(long)]
     pub offline: bool,
@@ -160,24 +163,24 @@ fn settled(records: &[StripeRecord], all: &[StripeRecord]) -> Vec<StripeRecord> 
 async fn compare(args: &ReconcileArgs, config: &Config, lake: &Lake, book: &Book) -> Result<Reconciled> {
     let bar = progress_bar();
     bar.set_message("book and lake");
-    let invoices = issued::invoices(lake, book, config, args.period).await?;
+    let meant = issued::Meant::find(args.period, config, book).await?;
+    let invoices = issued::invoices(lake, book, config, &meant).await?;
     let outbox = BookOutbox::new(book);
     let numbers: BTreeSet<&str> = invoices.iter().map(|invoice| invoice.number.as_str()).collect();
     let all = outbox.list(None).await?;
     let mut records = all.clone();
-    records.retain(|record| match args.period {
-        None => true,
-        Some(period) => {
-            let content = &record.content;
-            numbers.contains(content.invoice_number.as_str()) || issued::is_named(period, &content.period)
-        }
+    let is_named = meant.names();
+    records.retain(|record| {
+        let content = &record.content;
+        numbers.contains(content.invoice_number.as_str()) || is_named(&content.tenant, &content.period)
     });
     let mut differences = compare_ours(&invoices, &records);
     if !args.offline && !records.is_empty() {
         bar.set_message("outbox and Stripe");
         let client = push::client(&config.stripe, Arc::new(SystemClock))?;
+        let dice = Dice::new(SystemClock.now_us().unsigned_abs() ^ u64::from(std::process::id()));
         let compared = if args.settled { settled(&records, &all) } else { records.clone() };
-        differences.extend(compare_stripe(&Reading::new(client), &compared, &all).await?);
+        differences.extend(compare_stripe(&Reading::patient(client, dice), &compared, &all).await?);
     }
     bar.finish_and_clear();
     differences.sort();

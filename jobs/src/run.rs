@@ -153,16 +153,13 @@ where
     F: AsyncFnOnce(&RunContext) -> Result<T>,
 {
     let (run, context) = start(book, spec).await?;
-    let (lost_sender, lost) = oneshot::channel();
-    let (over_sender, over) = oneshot::channel();
-    tokio::spawn(keep_lease(book.clone(), run.fence.clone(), spec.lease_duration, lost_sender, over));
+    let KeptLease { lost, kept } = KeptLease::of(book, &run.fence, spec.lease_duration);
     let ended = tokio::select! {
         ended = caught(&context, work) => ended,
         Ok(error) = lost => Ended::Failed(error.into()),
         () = asked_to_stop() => Ended::Interrupted,
     };
-    // A renewal under way comes to its end: a transaction that is broken off leaves its connection in an odd state.
-    drop(over_sender);
+    drop(kept);
     end(book, run, &context, ended).await
 }
 
@@ -173,9 +170,7 @@ where
     F: AsyncFnOnce(&RunContext) -> Result<T>,
 {
     let (run, context) = start(book, spec).await?;
-    let (lost_sender, lost) = oneshot::channel();
-    let (over_sender, over) = oneshot::channel();
-    tokio::spawn(keep_lease(book.clone(), run.fence.clone(), spec.lease_duration, lost_sender, over));
+    let KeptLease { lost, kept } = KeptLease::of(book, &run.fence, spec.lease_duration);
     let mut watched = std::pin::pin!(caught(&context, work));
     let stop = async {
         tokio::select! {
@@ -193,7 +188,7 @@ where
             watched.await
         }
     };
-    drop(over_sender);
+    drop(kept);
     let ended = match (ended, context.stop.get()) {
         (Ended::Failed(_), Some(Stop::Asked)) => Ended::Interrupted,
         (ended, _) => ended,
@@ -309,6 +304,24 @@ fn try_again_if_it_passes(error: anyhow::Error) -> anyhow::Error {
     };
     let is_marked = error.downcast_ref::<TryAgain>().is_some();
     if !is_marked && error.chain().any(passes) { error.context(TryAgain) } else { error }
+}
+
+/// A lease that is renewed beside the work.
+struct KeptLease {
+    /// Tells that another has taken it.
+    lost: oneshot::Receiver<BookError>,
+    /// Dropped once the work is over. A renewal under way comes to its end all the same: a transaction that is broken off
+    /// leaves its connection in an odd state.
+    kept: oneshot::Sender<()>,
+}
+
+impl KeptLease {
+    fn of(book: &Book, fence: &Fence, duration: Duration) -> Self {
+        let (lost_sender, lost) = oneshot::channel();
+        let (kept, over) = oneshot::channel();
+        tokio::spawn(keep_lease(book.clone(), fence.clone(), duration, lost_sender, over));
+        Self { lost, kept }
+    }
 }
 
 /// Renews the lease until it is lost, and says so then, or until the run is over. That the book cannot be reached for a while loses nothing yet.

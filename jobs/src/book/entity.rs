@@ -219,6 +219,7 @@ table!(schedule_entry, "book_schedule" {
     due_at_us: i64,
     claimed_by: String,
     claimed_at_us: i64,
+    starting_since_us: Option<i64>,
 });
 
 #[cfg(test)]

@@ -97,15 +97,6 @@ pub struct PrintedDocument {
     pub issued_at_us: i64,
 }
 
-/// The invoice of a tenant's period, as far as it says which time it billed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BilledPeriod {
-    pub tenant: String,
-    pub period: String,
-    pub span: Span,
-    pub printed_number: String,
-}
-
 impl Writing {
     /// The first of so many numbers in a row. They are taken in this transaction: rolled back, they are free again, and
     /// nobody else gets a number of this issuer until it ends.
@@ -248,33 +239,6 @@ impl Book {
         rows.into_iter().map(|row| from_row(row, Vec::new())).collect()
     }
 
-    /// Invoices of periods that share some time with a span; what only corrects others is none.
-    pub async fn periods_billed(&self, within: Span) -> Result<Vec<BilledPeriod>, BookError> {
-        use invoice::Column as C;
-        let query = invoice::Entity::find()
-            .select_only()
-            .columns([C::Tenant, C::Period, C::PrintedNumber, C::PeriodStartUs, C::PeriodEndUs])
-            .filter(C::PeriodStartUs.lt(within.end_us))
-            .filter(C::PeriodEndUs.gt(within.start_us))
-            .filter(C::Kind.eq(DocumentKind::Invoice.name()))
-            .filter(C::Occasion.eq(""));
-        let rows: Vec<(String, String, String, i64, i64)> =
-            query.into_tuple().all(&self.connection).await.in_step("read what was issued")?;
-        let billed = |(tenant, period, printed_number, start_us, end_us)| BilledPeriod {
-            tenant,
-            period,
-            span: Span { start_us, end_us },
-            printed_number,
-        };
-        Ok(rows.into_iter().map(billed).collect())
-    }
-
-    /// Whether anything was issued of a period that starts before an instant.
-    pub async fn has_billed_before(&self, start_us: i64) -> Result<bool, BookError> {
-        let query = invoice::Entity::find().filter(invoice::Column::PeriodStartUs.lt(start_us));
-        Ok(query.one(&self.connection).await.in_step("read issued documents")?.is_some())
-    }
-
     /// A document by its printed number, or by its number if only one issuer has it; with its lines.
     pub async fn document(&self, number: &str) -> Result<Option<IssuedDocument>, BookError> {
         let step = "read an issued document";
@@ -355,25 +319,6 @@ impl Book {
             .order_by_asc(invoice_line::Column::Line);
         let rows = query.all(&self.connection).await.in_step("read issued lines")?;
         rows.into_iter().map(from_line_row).collect()
-    }
-
-    /// The table versions that issued documents were made from, by table: they must stay readable for ever.
-    pub async fn versions_pinned(&self) -> Result<BTreeMap<String, BTreeSet<u64>>, BookError> {
-        let query = invoice::Entity::find()
-            .select_only()
-            .column(invoice::Column::TableId)
-            .column(invoice::Column::TableVersion)
-            .distinct();
-        let rows: Vec<(String, i64)> =
-            query.into_tuple().all(&self.connection).await.in_step("read which versions are pinned")?;
-        let mut pinned: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
-        for (table_id, version) in rows {
-            // An invoice from before the first event pins nothing.
-            if let Ok(version) = u64::try_from(version) {
-                pinned.entry(table_id).or_default().insert(version);
-            }
-        }
-        Ok(pinned)
     }
 }
 

@@ -15,10 +15,11 @@ use super::error::{BookError, InStep, mysql_number};
 use super::schema::{self, Dialect, Statement};
 
 /// Every migration ever, in order. The number is the place in the list, from 1.
-pub(super) const MIGRATIONS: [(&str, &str); 3] = [
+pub(super) const MIGRATIONS: [(&str, &str); 4] = [
     ("the book", include_str!("migrations/0001_the_book.sql")),
     ("causes and schedule", include_str!("migrations/0002_causes_and_schedule.sql")),
     ("unfinished periods", include_str!("migrations/0003_unfinished_periods.sql")),
+    ("starting occurrences", include_str!("migrations/0004_starting_occurrences.sql")),
 ];
 
 pub(super) const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;

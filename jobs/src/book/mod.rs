@@ -9,6 +9,7 @@
 //! lease is still its own.
 
 mod address;
+mod billed;
 mod catalogs;
 mod check;
 mod clock;
@@ -41,15 +42,14 @@ use sea_orm::{
 };
 
 pub use address::BookAddress;
+pub use billed::BilledPeriod;
 pub use catalogs::{AppliedCatalog, CatalogInForce};
 pub use check::Finding;
 pub use clock::Clock;
 pub use credits::{CreditAccount, CreditEntry, CreditKind, NewCreditEntry};
 pub use error::BookError;
 pub use introspect::Shape;
-pub use invoices::{
-    BilledPeriod, DocumentKind, DocumentName, IssuedDocument, IssuedLine, NewDocument, PrintedDocument,
-};
+pub use invoices::{DocumentKind, DocumentName, IssuedDocument, IssuedLine, NewDocument, PrintedDocument};
 pub use lease::{Fence, Lease};
 pub use migrate::Making;
 pub use outbox::BookOutbox;

@@ -241,5 +241,7 @@ create table book_schedule (
     due_at_us instant not null,
     claimed_by name not null,
     claimed_at_us instant not null,
+    -- Null once its run has begun.
+    starting_since_us instant,
     primary key (entry)
 );

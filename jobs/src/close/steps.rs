@@ -11,7 +11,7 @@ use crate::compact::{CompactError, compact_as_run, settings_of};
 use crate::config::Config;
 use crate::issue::{IssueRequest, issue_as_run};
 use crate::output::Format;
-use crate::periods::PeriodMonth;
+use crate::periods::{PeriodArg, PeriodMonth};
 use crate::push::push_as_run;
 use crate::rate::{RateBar, RateRequest, rate_as_run};
 use crate::reconcile::{ReconcileArgs, reconcile_as_run};
@@ -114,7 +114,7 @@ async fn reconcile(
     month: &PeriodMonth,
 ) -> Result<crate::reconcile::Reconciled> {
     let compared = ReconcileArgs {
-        period: Some(month.month),
+        period: Some(PeriodArg::Chosen(month.month)),
         offline: false,
         settled: true,
         dry_run: false,

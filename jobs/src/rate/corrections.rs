@@ -23,6 +23,7 @@ use super::apart::PeriodCorrection;
 use super::causes::{BilledLast, Steps};
 use super::changes::Changes;
 use super::drafts::{Problem, ProblemKind};
+use super::neighbours::Overlaps;
 use super::tenants::RatedTenants;
 use crate::book::{Book, DocumentKind, IssuedDocument};
 use crate::catalog::chosen::deciding_instant_us;
@@ -264,6 +265,8 @@ impl<'s> CorrectionSearch<'s> {
         documents: &[IssuedDocument],
     ) -> Result<BTreeMap<String, TenantCorrections>> {
         let (stored, missing) = self.billing_documents(&suspects, documents).await?;
+        let named = suspects.iter().map(|own| (own.tenant.as_str(), own.period.as_str(), own.span));
+        let overlaps = Overlaps::of_named(self.book, named).await?;
         let mut groups: BTreeMap<(String, String), Vec<Suspect>> = BTreeMap::new();
         for suspect in suspects {
             groups.entry((suspect.period.clone(), suspect.catalog_hash.clone())).or_default().push(suspect);
@@ -291,7 +294,12 @@ impl<'s> CorrectionSearch<'s> {
                 let meant = (suspect.tenant.as_str(), period.as_str(), suspect.span);
                 let last = BilledLast::find(changes, meant, &hash, &billing).await?;
                 let added = match again.remove(&suspect.tenant) {
-                    Some(Ok(rated)) => own.add(&suspect, &last.possible(), &catalog, &rated.lines, &billing),
+                    Some(Ok(rated)) => {
+                        match newly_billed_twice(&overlaps, &suspect, &rated.lines, &billing) {
+                            Some(why) => Err(why),
+                            None => own.add(&suspect, &last.possible(), &catalog, &rated.lines, &billing),
+                        }
+                    }
                     Some(Err(why)) => Err(why),
                     None => Err("the tenant is not set up in the catalog any more".to_owned()),
                 };
@@ -365,6 +373,22 @@ impl<'s> CorrectionSearch<'s> {
         let content = self.book.catalog_content(hash).await?;
         Ok(Catalog::parse(&content, &format!("catalog {hash}"))?)
     }
+}
+
+/// Why a period must not come to these lines: some that it was not billed by share time with another invoice, as when a
+/// catalog is applied that no longer says from when on the first period of a changed cycle is billed.
+fn newly_billed_twice(
+    overlaps: &Overlaps,
+    suspect: &Suspect,
+    again: &[LineItem],
+    billing: &[&StoredDocument],
+) -> Option<String> {
+    let billed: BTreeSet<&LineKey> = billing
+        .iter()
+        .flat_map(|document| lines_of(document, &suspect.period))
+        .map(|line| &line.key)
+        .collect();
+    overlaps.of_lines(&suspect.tenant, again.iter().filter(|line| !billed.contains(&line.key)))
 }
 
 fn first_day(start_us: i64) -> i32 {

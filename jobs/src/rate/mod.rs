@@ -2,7 +2,7 @@
 //!
 //! Owns the run: who is rated (`tenants`), rating on all cores (`drafts`), the rows (`columns`) and replacing what stands
 //! in the lake (`stored`), what issued invoices are corrected by and why (`corrections`, `again`, `causes`) and on which document (`apart`),
-//! and the credits that may pay (`credits`). Does not own the arithmetic (`rating`) nor counting (`sql::quantities`). A run
+//! the credits that may pay (`credits`), and what a run tells (`report`). Does not own the arithmetic (`rating`) nor counting (`sql::quantities`). A run
 //! compares what should be with what is: it writes only drafts that differ, and the same inputs change nothing (DESIGN.md
 //! 3.9, 3.10).
 
@@ -15,13 +15,13 @@ pub mod corrections;
 pub mod credits;
 pub mod drafts;
 pub mod neighbours;
+mod report;
 mod resent;
 pub mod stored;
 pub mod tenants;
 mod unbilled;
 
 use std::collections::BTreeSet;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -30,7 +30,6 @@ use ::sql::quantities::Answers;
 use ::sql::rollups::Source;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
 use rating::catalog::Catalog;
 use rating::draft::{DemandOptions, document_id};
@@ -41,10 +40,12 @@ use crate::book::{Book, Fence};
 use crate::catalog::chosen::now_us;
 use crate::cli::{Exit, Globals, runtime, try_again_if_overtaken};
 use crate::config::Config;
-use crate::output::{Format, Rows};
+use crate::output::Format;
 use crate::periods::{NOTHING_ENDED, PeriodArg, PeriodMonth};
 use crate::run::{DRAFTS, RunSpec, with_run};
 use crate::source::SourceArgs;
+
+pub use report::RateBar;
 
 use apart::CorrectionsBy;
 use corrections::CorrectionSearch;
@@ -436,89 +437,6 @@ fn gone(
     stored.gone(&rated.standing, |id, tenant| {
         has_left(tenant) || id.get(..10).is_some_and(|period| meant.contains(&(tenant, period)))
     })
-}
-
-impl RateReport {
-    pub fn has_failed(&self) -> bool {
-        self.rated.problems.iter().any(|problem| problem.kind == ProblemKind::Failed)
-    }
-
-    /// A table of warnings and failures without any.
-    pub fn no_rows() -> Rows {
-        Rows::new(&["tenant", "period", "outcome", "detail"])
-    }
-
-    /// Adds the warnings and failures that are wanted, the worst first.
-    pub fn push_rows(&self, rows: &mut Rows, is_wanted: impl Fn(&Problem) -> bool) {
-        for problem in self.rated.problems.iter().filter(|problem| is_wanted(problem)) {
-            rows.push(vec![
-                problem.tenant.clone().into(),
-                problem.period.clone().into(),
-                problem.kind.name().into(),
-                problem.text.clone().into(),
-            ]);
-        }
-    }
-
-    fn summarize(&self, request: &RateRequest) {
-        let rated = &self.rated;
-        let version = self.usage_version.map_or_else(|| "none yet".to_owned(), |version| version.to_string());
-        eprintln!(
-            "{}: {} drafts with {} lines, from version {version} of usage_events",
-            request.period,
-            rated.sums.values().map(|sums| sums.drafts).sum::<usize>(),
-            rated.lines
-        );
-        for (currency, sums) in &rated.sums {
-            eprintln!("{currency}: {} drafts, total {}, due {}", sums.drafts, sums.total, sums.due);
-        }
-        if self.corrections > 0 {
-            eprintln!("{} lines correct invoices that were issued before", self.corrections);
-        }
-        if rated.credit_notes > 0 {
-            eprintln!("{} of the drafts are credit notes", rated.credit_notes);
-        }
-        let (changed, gone) = (rated.changed.len(), self.gone.len());
-        match (request.dry_run, self.replaced.invoices) {
-            (true, _) => eprintln!("{changed} drafts would change, {gone} would go (--dry-run)"),
-            (false, Some(version)) => {
-                eprintln!("{changed} drafts changed, {gone} gone: version {version} of invoices");
-            }
-            (false, None) => eprintln!("nothing changed"),
-        }
-        if rated.problems.is_empty() {
-            eprintln!("no warnings");
-        }
-    }
-}
-
-/// Shows on a terminal how far rating has come, until it is dropped.
-#[derive(Debug)]
-pub struct RateBar(ProgressBar);
-
-impl RateBar {
-    #[expect(clippy::new_without_default, reason = "it is shown as soon as it is there")]
-    pub fn new() -> Self {
-        if !std::io::stderr().is_terminal() {
-            return Self(ProgressBar::hidden());
-        }
-        let style = ProgressStyle::with_template("{spinner} rating {pos}/{len} tenants {wide_bar} {elapsed}");
-        let bar = ProgressBar::new_spinner();
-        Self(style.map(|style| bar.clone().with_style(style)).unwrap_or(bar))
-    }
-
-    pub fn show(&self, done: Progress) {
-        match done {
-            Progress::Tenants(count) => self.0.set_length(count),
-            Progress::Rated(count) => self.0.inc(count),
-        }
-    }
-}
-
-impl Drop for RateBar {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
 }
 
 /// What people pass where a catalog or tenant is needed.

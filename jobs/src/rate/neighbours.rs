@@ -33,19 +33,24 @@ struct Billed {
 impl Overlaps {
     /// For these tenants and periods.
     pub async fn of(book: &Book, meant: impl Iterator<Item = (&str, &Period)>) -> Result<Self> {
-        let mut periods: BTreeMap<&str, Vec<&Period>> = BTreeMap::new();
-        for (tenant, period) in meant {
-            periods.entry(tenant).or_default().push(period);
+        Self::of_named(book, meant.map(|(tenant, period)| (tenant, period.name.as_str(), period.span))).await
+    }
+
+    /// The same for periods of which only the name and the span are known.
+    pub async fn of_named(book: &Book, meant: impl Iterator<Item = (&str, &str, Span)>) -> Result<Self> {
+        let mut periods: BTreeMap<&str, Vec<(&str, Span)>> = BTreeMap::new();
+        for (tenant, name, span) in meant {
+            periods.entry(tenant).or_default().push((name, span));
         }
-        let spans = || periods.values().flatten().map(|period| period.span);
+        let spans = || periods.values().flatten().map(|(_, span)| span);
         let start_us = spans().map(|span| span.start_us).min();
         let end_us = spans().map(|span| span.end_us).max();
         let Some((start_us, end_us)) = start_us.zip(end_us) else { return Ok(Self::default()) };
         let mut by_tenant: BTreeMap<String, Vec<Billed>> = BTreeMap::new();
         for billed in book.periods_billed(Span { start_us, end_us }).await? {
             let own = periods.get(billed.tenant.as_str()).into_iter().flatten();
-            let mut others = own.filter(|period| period.name != billed.period);
-            if !others.any(|period| period.span.intersection(&billed.span).is_some()) {
+            let mut others = own.filter(|(name, _)| *name != billed.period);
+            if !others.any(|(_, span)| span.intersection(&billed.span).is_some()) {
                 continue;
             }
             let lines = book.lines_issued(&billed.tenant, &billed.period).await?;
@@ -57,10 +62,15 @@ impl Overlaps {
     }
 
     /// Why these lines of a period must not be billed; nothing where they share no time with what was.
-    pub fn of_lines(&self, tenant: &str, lines: &[LineItem]) -> Option<String> {
-        let own = || lines.iter().filter(|line| line.corrects.is_none()).map(|line| line.key.span);
+    pub fn of_lines<'l>(
+        &self,
+        tenant: &str,
+        lines: impl IntoIterator<Item = &'l LineItem>,
+    ) -> Option<String> {
+        let lines = lines.into_iter().filter(|line| line.corrects.is_none());
+        let own: Vec<Span> = lines.map(|line| line.key.span).collect();
         let is_shared = |billed: &&Billed| {
-            own().any(|own| billed.lines.iter().any(|line| line.intersection(&own).is_some()))
+            own.iter().any(|own| billed.lines.iter().any(|line| line.intersection(own).is_some()))
         };
         let billed = self.by_tenant.get(tenant)?.iter().find(is_shared)?;
         let (start, end) = (shown(billed.span.start_us), shown(billed.span.end_us));

@@ -11,12 +11,13 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use ::ingest::crash_point::crash_point;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::book::{Book, BookError};
+use crate::book::{Book, BookError, Occurrence};
 use crate::cli::{Cli, Exit, Globals, runtime};
 use crate::config::Config;
 use crate::output::{Format, Rows};
@@ -29,6 +30,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// A run that could not work now is tried again after so long, and then after twice as long each time.
 const TRY_AGAIN_FIRST: Duration = Duration::from_secs(10);
 const TRY_AGAIN_MAX: Duration = Duration::from_mins(10);
+/// Between taking a time and starting its run lies one command of the system; who needs longer has died in between.
+const STARTING_US_MAX: i64 = 60_000_000;
 /// What may not be scheduled: what never ends, or is no job.
 const NO_JOBS: [&str; 4] = ["schedule", "ingest", "demo", "bench"];
 
@@ -215,7 +218,12 @@ impl Scheduler {
         };
         let plan = entry.due.plan(last.due_at_us, now_us);
         let Some(due_at_us) = plan.due_at_us else {
-            let wait_us = plan.next_at_us.map_or(i64::MAX, |next_us| next_us - now_us);
+            let next_us = plan.next_at_us.unwrap_or(i64::MAX);
+            let lost_us = last.starting_since_us.map(|since_us| since_us.saturating_add(STARTING_US_MAX));
+            if lost_us.is_some_and(|lost_us| lost_us <= now_us) {
+                return self.run_what_was_not_begun(entry, &last).await;
+            }
+            let wait_us = next_us.min(lost_us.unwrap_or(i64::MAX)).saturating_sub(now_us);
             return Ok(Duration::from_micros(wait_us.max(0) as u64));
         };
         let jitter_us = jitter_us(self.book.place(), &entry.name, due_at_us, self.jitter_max_us);
@@ -223,12 +231,27 @@ impl Scheduler {
         if now_us < starts_us {
             return Ok(Duration::from_micros((starts_us - now_us) as u64));
         }
-        if !self.book.claim_occurrence(&entry.name, due_at_us, &holder()).await? {
+        if !self.book.claim_occurrence_to_run(&entry.name, due_at_us, &holder()).await? {
             return Ok(Duration::ZERO);
         }
+        crash_point("after_claim_occurrence");
         if plan.missed > 0 {
             tracing::warn!(job = entry.name, missed = plan.missed, "missed times are caught up by one run");
         }
+        self.run_claimed(entry, due_at_us).await
+    }
+
+    /// Runs what a scheduler took that was gone before it began. Where a later time is due already, that one catches it up.
+    async fn run_what_was_not_begun(&mut self, entry: &Entry, lost: &Occurrence) -> Result<Duration> {
+        if !self.book.take_over_occurrence(&entry.name, lost, &holder()).await? {
+            return Ok(Duration::ZERO);
+        }
+        let who = &lost.claimed_by;
+        tracing::warn!(job = entry.name, who, "a scheduler was gone before it began a run: it is caught up");
+        self.run_claimed(entry, lost.due_at_us).await
+    }
+
+    async fn run_claimed(&mut self, entry: &Entry, due_at_us: i64) -> Result<Duration> {
         if self.run_until_done(entry, due_at_us).await? {
             self.skip_overlaps(entry, due_at_us).await?;
         }
@@ -239,7 +262,7 @@ impl Scheduler {
     async fn run_until_done(&mut self, entry: &Entry, due_at_us: i64) -> Result<bool> {
         let mut wait = self.try_again_first;
         loop {
-            let status = self.run_to_its_end(entry).await?;
+            let status = self.run_to_its_end(entry, due_at_us).await?;
             say_how_it_ended(&entry.name, status);
             if status.code() != Some(i32::from(Exit::TryAgain.code())) || *self.stopped.borrow() {
                 return Ok(true);
@@ -255,7 +278,7 @@ impl Scheduler {
         }
     }
 
-    async fn run_to_its_end(&mut self, entry: &Entry) -> Result<ExitStatus> {
+    async fn run_to_its_end(&mut self, entry: &Entry, due_at_us: i64) -> Result<ExitStatus> {
         let mut command = tokio::process::Command::new(&self.program);
         if let Some(settings) = &self.settings {
             command.arg("--config").arg(settings);
@@ -263,6 +286,7 @@ impl Scheduler {
         command.args(&entry.arguments).stdin(Stdio::null());
         tracing::info!(job = entry.name, "started");
         let mut child = command.spawn().with_context(|| format!("cannot start `{}`", entry.name))?;
+        self.note_beginning(entry, due_at_us).await;
         tokio::select! {
             status = child.wait() => return Ok(status?),
             _ = self.stopped.wait_for(|stopped| *stopped) => {}
@@ -272,6 +296,14 @@ impl Scheduler {
             kill(Pid::from_raw(id.cast_signed()), Signal::SIGTERM).context("cannot ask a job to stop")?;
         }
         Ok(child.wait().await?)
+    }
+
+    /// If that cannot be noted, the entry is run once more than it had to be, which does no harm; its run goes on meanwhile.
+    async fn note_beginning(&self, entry: &Entry, due_at_us: i64) {
+        if let Err(error) = self.book.occurrence_began(&entry.name, due_at_us).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(job = entry.name, error, "the beginning of a run could not be noted");
+        }
     }
 
     /// What came due while the entry's own run was under way is not run after it.
@@ -415,6 +447,39 @@ mod tests {
         assert_eq!(world.last_due_us().await, NOW_US - MINUTE_US / 2);
         let plan = world.entry.due.plan(world.last_due_us().await, world.now_us.load(Ordering::SeqCst));
         assert_eq!(plan.due_at_us, Some(NOW_US + MINUTE_US / 2));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_scheduler_took_and_did_not_begin_is_caught_up_once() {
+        let mut world = World::new("").await;
+        let due_us = NOW_US - MINUTE_US / 2;
+        // It dies right after.
+        let book = world.scheduler.book.clone();
+        assert!(book.claim_occurrence_to_run("job", due_us, "somebody").await.unwrap());
+        let hourly = Due::parse("0 * * * *", "UTC").unwrap();
+        world.entry.due = hourly;
+        let wait = world.scheduler.step(&world.entry).await.unwrap();
+        assert_eq!(wait, Duration::from_mins(1), "it may still be about to begin");
+        assert_eq!(world.runs(), 0);
+        world.now_us.fetch_add(MINUTE_US, Ordering::SeqCst);
+        world.scheduler.step(&world.entry).await.unwrap();
+        assert_eq!(world.runs(), 1);
+        let wait = world.scheduler.step(&world.entry).await.unwrap();
+        assert_eq!((world.runs(), wait), (1, Duration::from_micros((58 * MINUTE_US + MINUTE_US / 2) as u64)));
+        assert_eq!(world.last_due_us().await, due_us);
+    }
+
+    /// What cannot even be started, as while the program is replaced, stays due.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_could_not_be_started_is_caught_up() {
+        let mut world = World::new("").await;
+        let shell = std::mem::replace(&mut world.scheduler.program, "/nowhere/meterhouse".into());
+        world.scheduler.step(&world.entry).await.unwrap_err();
+        world.scheduler.program = shell;
+        world.entry.due = Due::parse("0 * * * *", "UTC").unwrap();
+        world.now_us.fetch_add(MINUTE_US, Ordering::SeqCst);
+        world.scheduler.step(&world.entry).await.unwrap();
+        assert_eq!(world.runs(), 1);
     }
 
     #[test]

@@ -120,6 +120,10 @@ impl<C: Clock> Client<C> {
         })
     }
 
+    pub(super) fn clock(&self) -> &C {
+        &self.clock
+    }
+
     /// One attempt of one request.
     pub async fn call(&self, request: &StripeRequest) -> Result<Answer, CallError> {
         self.rate_limit.turn(self.clock.as_ref()).await;

@@ -1,17 +1,21 @@
 //! Questions to Stripe, which change nothing there: lists, sums, ids.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use rust_decimal::Decimal;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
+use super::backoff;
 use super::client::{Answer, CallError, Client};
-use super::clock::Clock;
+use super::clock::{Clock, Dice};
 use super::request::StripeRequest;
 
 const PAGE_SIZE: &str = "100";
 const PAGES_MAX: usize = 10_000;
+/// A question asks nothing of Stripe but an answer, so who has no outbox that comes back to it asks again at once.
+const PATIENT_ATTEMPTS: u32 = 6;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -27,6 +31,8 @@ pub enum ReadError {
 #[derive(Debug)]
 pub struct Reading<C> {
     client: Client<C>,
+    attempts_max: u32,
+    dice: Dice,
     /// Ids of meters by their event names, as far as asked for.
     meters: Mutex<HashMap<String, String>>,
 }
@@ -40,8 +46,14 @@ pub struct ItemUsage {
 }
 
 impl<C: Clock> Reading<C> {
+    /// Asks once: who asks comes back himself.
     pub fn new(client: Client<C>) -> Self {
-        Self { client, meters: Mutex::default() }
+        Self { client, attempts_max: 1, dice: Dice::new(0), meters: Mutex::default() }
+    }
+
+    /// Asks again what failed and may work a moment later.
+    pub fn patient(client: Client<C>, dice: Dice) -> Self {
+        Self { attempts_max: PATIENT_ATTEMPTS, dice, ..Self::new(client) }
     }
 
     pub(super) fn client(&self) -> &Client<C> {
@@ -49,6 +61,19 @@ impl<C: Clock> Reading<C> {
     }
 
     pub async fn read(&self, request: &StripeRequest) -> Result<Value, ReadError> {
+        let mut attempts = 1;
+        loop {
+            let error = match self.read_once(request).await {
+                Err(error) if attempts < self.attempts_max && error.passes() => error,
+                done => return done,
+            };
+            let wait_us = backoff::wait_us(attempts, error.retry_after_us(), &self.dice);
+            self.client.clock().sleep(Duration::from_micros(wait_us.unsigned_abs())).await;
+            attempts += 1;
+        }
+    }
+
+    async fn read_once(&self, request: &StripeRequest) -> Result<Value, ReadError> {
         let answer = self.client.call(request).await?;
         if !(200..300).contains(&answer.status) {
             return Err(ReadError::Answered(answer));
@@ -144,6 +169,24 @@ impl<C: Clock> Reading<C> {
         let since = since_s.max(0).to_string();
         let request = StripeRequest::get(path, &[("customer", customer), ("created[gte]", &since)]);
         self.list(request, until).await
+    }
+}
+
+impl ReadError {
+    /// Whether the same question may be answered a moment later.
+    fn passes(&self) -> bool {
+        match self {
+            Self::Answered(answer) => matches!(answer.status, 409 | 429 | 500..),
+            Self::Failed(error) => !matches!(error, CallError::Refused { .. }),
+            Self::Endless(_) => false,
+        }
+    }
+
+    fn retry_after_us(&self) -> Option<i64> {
+        match self {
+            Self::Answered(answer) => answer.retry_after_us,
+            _ => None,
+        }
     }
 }
 

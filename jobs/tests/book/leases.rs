@@ -149,3 +149,29 @@ pub async fn an_occurrence_is_claimed_once(place: &Place) {
     assert_eq!(book.last_occurrence("compact").await.unwrap().unwrap().due_at_us, 1_001);
     assert_eq!(book.last_occurrence("vacuum").await.unwrap(), None);
 }
+
+pub async fn an_occurrence_that_was_not_begun_is_taken_over_once(place: &Place) {
+    let (book, clock) = place.open_with_clock().await;
+    assert!(book.claim_occurrence_to_run("compact", 1_000, "first").await.unwrap());
+    let lost = book.last_occurrence("compact").await.unwrap().unwrap();
+    assert_eq!(lost.starting_since_us, Some(clock.now_us()));
+    let mut count = 0;
+    for scheduler in ["second", "third"] {
+        count += usize::from(book.take_over_occurrence("compact", &lost, scheduler).await.unwrap());
+    }
+    assert_eq!(count, 1);
+    let taken = book.last_occurrence("compact").await.unwrap().unwrap();
+    assert_eq!((taken.due_at_us, taken.claimed_by.as_str()), (1_000, "second"));
+    book.occurrence_began("compact", 1_000).await.unwrap();
+    let begun = book.last_occurrence("compact").await.unwrap().unwrap();
+    assert_eq!(begun.starting_since_us, None);
+    for seen in [&lost, &taken, &begun] {
+        assert!(!book.take_over_occurrence("compact", seen, "fourth").await.unwrap());
+    }
+    // What is only skipped is not to be begun; the beginning of an earlier run says nothing of a later one.
+    assert!(book.claim_occurrence("compact", 2_000, "first").await.unwrap());
+    assert_eq!(book.last_occurrence("compact").await.unwrap().unwrap().starting_since_us, None);
+    assert!(book.claim_occurrence_to_run("compact", 3_000, "first").await.unwrap());
+    book.occurrence_began("compact", 2_000).await.unwrap();
+    assert!(book.last_occurrence("compact").await.unwrap().unwrap().starting_since_us.is_some());
+}

@@ -50,6 +50,7 @@ conformance! {
         runs_are_remembered,
         a_run_that_never_ended_is_marked,
         an_occurrence_is_claimed_once,
+        an_occurrence_that_was_not_begun_is_taken_over_once,
     }
     invoices {
         numbers_have_no_gaps,

@@ -150,7 +150,7 @@ fn only_what_was_exported_is_imported_and_only_into_an_empty_book() {
                 (
                     "another schema",
                     "manifest.json",
-                    "\"schema_version\": 3",
+                    "\"schema_version\": 4",
                     "\"schema_version\": 1",
                     "schema 1",
                 ),

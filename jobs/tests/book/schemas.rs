@@ -87,8 +87,8 @@ fn an_interrupted_migration_is_gone_through_again() {
             (
                 "the last",
                 &[
-                    "UPDATE book_schema SET finished_at_us = NULL WHERE version = 3",
-                    "DROP TABLE book_unfinished_periods",
+                    "UPDATE book_schema SET finished_at_us = NULL WHERE version = 4",
+                    "ALTER TABLE book_schedule DROP COLUMN starting_since_us",
                 ][..],
             ),
             ("the first", &["DELETE FROM book_schema", "DROP TABLE book_outbox", "DROP TABLE book_schedule"]),

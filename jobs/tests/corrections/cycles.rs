@@ -46,6 +46,33 @@ fn a_cycle_that_ends_later_bills_nothing_twice() {
     world.verify(&["2026-01", "2026-02", "2026-03"]);
 }
 
+/// The half of February that the stub left out was billed by the cycle before.
+#[test]
+fn a_catalog_that_forgets_where_a_stub_begins_corrects_nothing_into_a_double_bill() {
+    let mut world = World::new(&acme(MID_MONTH, 15));
+    world.ingest(&[called("1", "2026-02-10T00:00:00Z", 250), called("2", "2026-02-20T00:00:00Z", 101)]);
+    world.bill("2026-01");
+    let stub = acme("billing: { anchor: 2026-02-01, from: 2026-02-15T00:00:00Z }, ", 15);
+    world.change_catalog(&stub);
+    world.bill("2026-02");
+    std::fs::write(world.path().join("then.yaml"), acme("", 15)).unwrap();
+    world.run(&["catalog", "apply", "then.yaml", "--effective-from", "2026-02-01"], 0);
+    let (problems, _) = world.run(&["rate", "--period", "2026-03", "--format", "csv"], 0);
+    for part in
+        ["000003 of 2026-02-01 is not corrected: invoice 000001 has billed a part of it", "from: 2026-02-15"]
+    {
+        assert!(problems.contains(part), "{problems}");
+    }
+    assert_eq!(lines(&world, "2026-03"), ["base 10.00"]);
+    // Once it says so again, what is late is corrected as always.
+    std::fs::write(world.path().join("again.yaml"), stub).unwrap();
+    world.run(&["catalog", "apply", "again.yaml", "--effective-from", "2026-02-01"], 0);
+    world.ingest(&[called("3", "2026-02-21T00:00:00Z", 100)]);
+    let (problems, _) = world.run(&["rate", "--period", "2026-03", "--format", "csv"], 0);
+    assert!(!problems.contains("not corrected"), "{problems}");
+    assert_eq!(lines(&world, "2026-03"), ["calls 0.50", "base 10.00"]);
+}
+
 #[test]
 fn a_draft_from_before_the_other_cycle_billed_stays_a_draft() {
     let world = World::new(&acme("", 15));

@@ -7,11 +7,23 @@ use std::time::Duration;
 
 use jobs::stripe::clock::Dice;
 use jobs::stripe::outbox::Claim;
-use jobs::stripe::{MemoryOutbox, Outbox, OutboxError, RecordState, StripeRecord};
+use jobs::stripe::{Clock as _, Outbox, OutboxError, RecordState, StripeRecord};
 
 use crate::fake::Faults;
-use crate::pushes::seeds;
+use crate::pushes::{any_seed, seeds};
+use crate::stores::{Opened, Store, over_each_outbox};
 use crate::world::World;
+
+over_each_outbox! {
+    one_thread {
+        a_crash_at_each_await_point_leaves_each_record_once,
+        a_crash_at_each_await_point_tells_old_usage_once,
+        crash_after_crash_under_faults_leaves_each_record_once,
+    }
+    two_threads {
+        several_drivers_at_once_tell_each_record_once,
+    }
+}
 
 /// A future that is dropped after so many polls.
 struct Mortal<F> {
@@ -31,8 +43,8 @@ impl<F: Future> Future for Mortal<F> {
     }
 }
 
-/// A store with await points before and after each step, as a database has.
-struct Yielding<'o>(&'o MemoryOutbox);
+/// A store with await points before and after each step, even where it needs none itself.
+struct Yielding<'o>(&'o Opened);
 
 macro_rules! with_yields {
     ($call:expr) => {{
@@ -81,24 +93,29 @@ impl Outbox for Yielding<'_> {
     }
 }
 
-/// Runs a new driver for so many polls; whether it came to its end.
-async fn live(world: &World, outbox: &MemoryOutbox, polls: u64, seed: u64) -> bool {
+/// Runs a new driver for so many polls; whether it came to its end. Like a process it has connections of its own, which
+/// are gone afterwards, and with them what it had begun in the book.
+async fn live(world: &World, store: &Store, polls: u64, seed: u64) -> bool {
+    let outbox = store.open().await;
     let ended = {
-        let driver = world.hasty_driver(Yielding(outbox), seed);
+        let driver = world.hasty_driver(Yielding(&outbox), seed);
         let drain = async { driver.drain().await.unwrap() };
         Mortal { future: Box::pin(drain), polls_left: polls }.await.is_some()
     };
+    outbox.close().await;
     // What was under way arrives or not; it does not stay under way for hours.
     world.fake.quiet().await;
     ended
 }
 
-async fn finish(world: &World, outbox: &MemoryOutbox, seed: u64, what: &str) {
+async fn finish(world: &World, store: &Store, seed: u64, what: &str) {
+    let outbox = store.look().await;
     for _ in 0..200 {
-        live(world, outbox, u64::MAX, seed).await;
+        live(world, store, u64::MAX, seed).await;
         let held = outbox.list(None).await.unwrap();
         if held.iter().all(|record| record.state == RecordState::Confirmed) {
-            return world.assert_equal(outbox, what).await;
+            world.assert_equal(&outbox, what).await;
+            return outbox.close().await;
         }
         let stuck = held
             .iter()
@@ -122,90 +139,99 @@ async fn small_world(seed: u64) -> World {
     world
 }
 
-#[tokio::test]
-async fn a_crash_at_each_await_point_leaves_each_record_once() {
-    die_at_each_await_point(Duration::ZERO).await;
+async fn a_crash_at_each_await_point_leaves_each_record_once(store: &Store) {
+    die_at_each_await_point(store, Duration::ZERO).await;
 }
 
 /// What the meters no longer take becomes an amount on the way, and stays one thing whoever finds it.
-#[tokio::test]
-async fn a_crash_at_each_await_point_tells_old_usage_once() {
-    die_at_each_await_point(Duration::from_hours(240)).await;
+async fn a_crash_at_each_await_point_tells_old_usage_once(store: &Store) {
+    die_at_each_await_point(store, Duration::from_hours(240)).await;
 }
 
-async fn die_at_each_await_point(age: Duration) {
+/// A book's driver is polled at each answer of the database too, so there are more points; not all are tried, beginning
+/// anywhere.
+async fn die_at_each_await_point(store: &Store, age: Duration) {
+    let step = store.one_in();
+    let first = 1 + Dice::new(any_seed()).below(step);
     let mut points = 0;
-    for polls in 1.. {
+    for polls in (first..).step_by(step as usize) {
         let what = format!("after {polls} polls, {} s old", age.as_secs());
         let world = small_world(polls).await;
         world.clock.advance(age);
-        let outbox = world.outbox().await;
-        let ended = live(&world, &outbox, polls, polls).await;
-        // At once, after the claim has lapsed, or when Stripe has forgotten.
-        let later = [0, 6 * 60, 24 * 3600, 26 * 3600][polls as usize % 4];
-        world.clock.advance(Duration::from_secs(later));
-        finish(&world, &outbox, polls, &what).await;
+        store.filled(&world.records).await.close().await;
+        let ended = live(&world, store, polls, polls).await;
         points += 1;
+        // At once, after the claim has lapsed, or when Stripe has forgotten.
+        let later = [0, 6 * 60, 24 * 3600, 26 * 3600][points as usize % 4];
+        world.clock.advance(Duration::from_secs(later));
+        finish(&world, store, polls, &what).await;
         if ended {
             break;
         }
     }
-    assert!(points > 60, "only {points} await points");
-    println!("{points} await points");
+    assert!(points * step > 60, "only {points} await points, from {first} on in steps of {step}");
+    println!("{points} await points, from {first} on in steps of {step}");
 }
 
-#[tokio::test]
-async fn crash_after_crash_under_faults_leaves_each_record_once() {
-    for seed in seeds(8) {
+async fn crash_after_crash_under_faults_leaves_each_record_once(store: &Store) {
+    let (rounds, lives) = if store.one_in() > 1 { (1, 30) } else { (8, 60) };
+    for seed in seeds(rounds) {
         let what = format!("seed {seed}");
         let world = small_world(seed).await;
-        let outbox = world.outbox().await;
+        store.filled(&world.records).await.close().await;
         let dice = Dice::new(seed);
         world.fake.state().faults = Faults::each(15);
-        for _ in 0..60 {
-            live(&world, &outbox, 1 + dice.below(60), dice.below(u64::MAX)).await;
+        let outbox = store.look().await;
+        for _ in 0..lives {
+            live(&world, store, 1 + dice.below(polls_max(store)), dice.below(u64::MAX)).await;
             let hours = [0, 0, 0, 1, 1, 5, 24, 26][dice.below(8) as usize];
             world.clock.advance(Duration::from_secs(hours * 3600 + dice.below(600)));
-            for mut record in outbox.list(Some(RecordState::Rejected)).await.unwrap() {
-                record.start_over(jobs::stripe::Clock::now_us(world.clock.as_ref()));
-                outbox.store(&[record]).await.unwrap();
-            }
+            retry_rejected(&world, &outbox).await;
         }
+        outbox.close().await;
         world.fake.state().faults = Faults::none();
-        finish(&world, &outbox, seed, &what).await;
+        finish(&world, store, seed, &what).await;
         let state = world.fake.state();
         println!("{what}: {} calls, {} replays", state.calls, state.replays);
     }
 }
 
-/// Two drivers at once, and one that sleeps past its claim and wakes.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn several_drivers_at_once_tell_each_record_once() {
-    for seed in seeds(3) {
-        let what = format!("seed {seed}");
-        let world = World::with_tenants(6, seed).await;
-        let outbox = world.outbox().await;
-        world.fake.state().faults = Faults::each(10);
-        let drivers: Vec<_> = (0..4).map(|at| world.hasty_driver(Yielding(&outbox), seed + at)).collect();
-        futures::future::join_all(drivers.iter().map(|driver| async { driver.drain().await.unwrap() })).await;
-        world.fake.state().faults = Faults::none();
-        for mut record in outbox.list(Some(RecordState::Rejected)).await.unwrap() {
-            record.start_over(jobs::stripe::Clock::now_us(world.clock.as_ref()));
-            outbox.store(&[record]).await.unwrap();
-        }
-        drop(drivers);
-        finish_with_retries(&world, &outbox, seed, &what).await;
+/// So many that a driver often comes some way and seldom to its end.
+fn polls_max(store: &Store) -> u64 {
+    if store.is_in_memory() { 60 } else { 400 }
+}
+
+async fn retry_rejected(world: &World, outbox: &Opened) {
+    for mut record in outbox.list(Some(RecordState::Rejected)).await.unwrap() {
+        record.start_over(world.clock.now_us());
+        outbox.store(&[record]).await.unwrap();
     }
 }
 
-async fn finish_with_retries(world: &World, outbox: &MemoryOutbox, seed: u64, what: &str) {
+/// Several drivers at once.
+async fn several_drivers_at_once_tell_each_record_once(store: &Store) {
+    for seed in seeds(if store.one_in() > 1 { 1 } else { 3 }) {
+        let what = format!("seed {seed}");
+        let world = World::with_tenants(6, seed).await;
+        let outbox = store.filled(&world.records).await;
+        world.fake.state().faults = Faults::each(10);
+        let drivers: Vec<_> = (0..4).map(|at| world.hasty_driver(Yielding(&outbox), seed + at)).collect();
+        futures::future::join_all(drivers.iter().map(|driver| async { driver.drain().await.unwrap() })).await;
+        drop(drivers);
+        outbox.close().await;
+        world.fake.state().faults = Faults::none();
+        finish_with_retries(&world, store, seed, &what).await;
+    }
+}
+
+async fn finish_with_retries(world: &World, store: &Store, seed: u64, what: &str) {
+    let outbox = store.look().await;
     for _ in 0..40 {
-        live(world, outbox, u64::MAX, seed).await;
-        for mut record in outbox.list(Some(RecordState::Rejected)).await.unwrap() {
-            record.start_over(jobs::stripe::Clock::now_us(world.clock.as_ref()));
-            outbox.store(&[record]).await.unwrap();
-        }
+        retry_rejected(world, &outbox).await;
+        live(world, store, u64::MAX, seed).await;
         world.clock.advance(Duration::from_hours(1));
     }
-    finish(world, outbox, seed, what).await;
+    retry_rejected(world, &outbox).await;
+    outbox.close().await;
+    finish(world, store, seed, what).await;
 }

@@ -1,10 +1,15 @@
-//! The conformance suite of an outbox: what each implementation must keep, here run on the one in memory.
+//! The conformance suite of an outbox: what each implementation must keep.
 
 use jobs::stripe::outbox::Claim;
 use jobs::stripe::plan::{IssuedInvoice, plan};
-use jobs::stripe::{MemoryOutbox, Outbox, OutboxError, RecordState, StripeRecord};
+use jobs::stripe::{Outbox, OutboxError, RecordState, StripeRecord};
 
+use crate::stores::{Store, over_each_outbox};
 use crate::world::{Days, catalog, invoice};
+
+over_each_outbox! {
+    one_thread { conforms, }
+}
 
 fn records() -> Vec<StripeRecord> {
     let catalog = catalog(3);
@@ -23,8 +28,9 @@ fn claim(now_us: i64, limit: usize) -> Claim {
     Claim { now_us, until_us: now_us + 300, limit }
 }
 
-/// Everything that the trait asks for; `outbox` is empty.
-async fn conforms<O: Outbox>(outbox: &O) {
+/// Everything that the trait asks for.
+async fn conforms(store: &Store) {
+    let outbox = store.filled(&[]).await;
     let records = records();
     // Once, whoever inserts again; and another content is refused whole.
     assert_eq!(outbox.insert(&records[..10]).await.unwrap(), 10);
@@ -96,9 +102,4 @@ async fn conforms<O: Outbox>(outbox: &O) {
     if let Some(looked) = again.iter().find(|record| record.key == sent.key) {
         assert_eq!((looked.attempts, looked.first_sent_us), (0, sent.first_sent_us));
     }
-}
-
-#[tokio::test]
-async fn the_outbox_in_memory_conforms() {
-    conforms(&MemoryOutbox::default()).await;
 }

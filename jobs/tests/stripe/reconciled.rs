@@ -1,10 +1,14 @@
 //! What `reconcile` finds: nothing where everything agrees, and each kind of difference where one was made.
 
+use std::time::Duration;
+
 use jobs::reconcile::{IssuedSides, SideOfInvoice, compare_ours, compare_stripe};
+use jobs::stripe::clock::Dice;
 use jobs::stripe::late::too_late;
-use jobs::stripe::{Outbox as _, Reading, RecordKind, RecordState};
+use jobs::stripe::{Client, ClientSettings, Outbox as _, Reading, RecordKind, RecordState};
 use rating::money::Currency;
 
+use crate::fake::Faults;
 use crate::world::{ISSUED_US, World};
 
 fn issued(world: &World) -> Vec<IssuedSides> {
@@ -58,6 +62,26 @@ async fn sides_that_agree_have_no_differences() {
         }
     }
     assert_eq!(compare_stripe(&reading, &records, &records).await.unwrap(), []);
+}
+
+/// One customer and meter is asked for by one call at a time, others meanwhile; and a question that failed is asked again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_are_asked_side_by_side_until_they_are_answered() {
+    let (world, records) = pushed().await;
+    let settings = ClientSettings { call_timeout: Duration::from_millis(200), ..world.fake.settings() };
+    let reading = Reading::patient(Client::new(&settings, world.clock.clone()).unwrap(), Dice::new(1));
+    {
+        let mut state = world.fake.state();
+        state.faults = Faults::each(8);
+        (state.under_way_max, state.happened) = (0, std::collections::BTreeMap::new());
+    }
+    // By chance a round may see no fault.
+    for _ in 0..5 {
+        assert_eq!(compare_stripe(&reading, &records, &records).await.unwrap(), []);
+    }
+    let state = world.fake.state();
+    assert!(state.happened.values().sum::<u64>() > 5, "{:?}", state.happened);
+    assert!(state.under_way_max > 4 && state.collisions == 0, "{} at once", state.under_way_max);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jobs::stripe::clock::Dice;
 use jobs::stripe::plan::{IssuedInvoice, UsageBySpan, plan};
 use jobs::stripe::{
-    Client, ClientSettings, Driver, DriverSettings, MemoryOutbox, Outbox as _, RecordKind, StripeRecord,
+    Client, ClientSettings, Driver, DriverSettings, MemoryOutbox, Outbox, RecordKind, StripeRecord,
 };
 use rating::catalog::{Catalog, StripeGranularity};
 use rating::exact::Exact;
@@ -209,18 +209,18 @@ impl World {
         Self { fake, clock, records, invoices }
     }
 
-    pub fn driver<O: jobs::stripe::Outbox>(&self, outbox: O, seed: u64) -> Driver<HandClock, O> {
+    pub fn driver<O: Outbox>(&self, outbox: O, seed: u64) -> Driver<HandClock, O> {
         self.driver_with(&self.fake.settings(), Duration::from_mins(20), outbox, seed)
     }
 
     /// One that gives up on a silent Stripe soon; a slow machine makes it give up on one that is not silent too, which
     /// must make no difference either.
-    pub fn hasty_driver<O: jobs::stripe::Outbox>(&self, outbox: O, seed: u64) -> Driver<HandClock, O> {
+    pub fn hasty_driver<O: Outbox>(&self, outbox: O, seed: u64) -> Driver<HandClock, O> {
         let settings = ClientSettings { call_timeout: Duration::from_millis(40), ..self.fake.settings() };
         self.driver_with(&settings, Duration::from_secs(20), outbox, seed)
     }
 
-    fn driver_with<O: jobs::stripe::Outbox>(
+    fn driver_with<O: Outbox>(
         &self,
         settings: &ClientSettings,
         patience: Duration,
@@ -239,7 +239,7 @@ impl World {
     }
 
     /// What Stripe has differs from ours by nothing, and everything is there once.
-    pub async fn assert_equal(&self, outbox: &MemoryOutbox, what: &str) {
+    pub async fn assert_equal(&self, outbox: &impl Outbox, what: &str) {
         let held = outbox.list(None).await.unwrap();
         assert_eq!(held.len(), self.records.len(), "{what}");
         let state = self.fake.state();

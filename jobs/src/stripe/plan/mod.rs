@@ -22,8 +22,9 @@ use super::amount::{self, AmountError};
 use super::record::{RecordContent, RecordKind, StripeRecord, bounded};
 use super::request::{self, ItemParts};
 
-pub use correction::{Correction, Retold, can_cancel, cancel_key, correct, told_key};
-pub use parts::{UsageInParts, demand};
+pub use correction::{Correction, Retold, can_cancel, cancel_key, correct, instead_key, told_keys};
+pub use parts::{UsageInParts, demand, demand_of_lines};
+pub use usage::second_of;
 
 /// An invoice that was issued, as far as Stripe is concerned.
 #[derive(Debug, Clone, Copy)]
@@ -125,7 +126,7 @@ pub fn plan_with(
             // Money that no usage stands for: what has no quantity, and what an earlier period comes to more or less
             // than Stripe was told then.
             Some(sending) if line.quantity.is_none() || line.corrects.is_some() => {
-                match plan.retold(line, &sending, retold)? {
+                match plan.retold(line, &sending, retold, &mut slots)? {
                     Some(anew) => records.extend(anew),
                     None => records.extend(plan.amount_of_usage(index, line)?),
                 }

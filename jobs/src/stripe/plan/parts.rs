@@ -12,21 +12,30 @@ use rating::draft::Charges;
 use rating::exact::Exact;
 use rating::invoice::Invoice;
 use rating::line::LineItem;
-use rating::period::{MICROSECONDS_PER_HOUR, Span, TimeZone};
+use rating::period::{MICROSECONDS_PER_HOUR, Period, Span, TimeZone};
 use rating::usage::{Demand, Usage, View, Wanted};
 
 use super::{UsageBySpan, sending};
 
 /// What must be known of a tenant's usage before its invoice can be planned; nothing if the invoice says it all.
 pub fn demand(invoice: &Invoice, catalog: &Catalog) -> Option<Demand> {
-    let tenant = catalog.tenant_terms(&invoice.tenant)?;
+    demand_of_lines(&invoice.tenant, &invoice.period, &invoice.lines, catalog)
+}
+
+/// The same of lines that may be on no invoice.
+pub fn demand_of_lines(
+    tenant: &str,
+    period: &Period,
+    lines: &[LineItem],
+    catalog: &Catalog,
+) -> Option<Demand> {
+    let mut demand = Demand { tenant: tenant.to_owned(), period: period.clone(), wanted: Vec::new() };
+    let tenant = catalog.tenant_terms(tenant)?;
     tenant.stripe.as_ref()?;
-    let mut demand =
-        Demand { tenant: invoice.tenant.clone(), period: invoice.period.clone(), wanted: Vec::new() };
     let mut charges = None;
-    for line in &invoice.lines {
+    for line in lines {
         let Some(granularity) = granularity(line, catalog, tenant) else { continue };
-        let charges = charges.get_or_insert_with(|| Charges::new(catalog, tenant, invoice.period.clone()));
+        let charges = charges.get_or_insert_with(|| Charges::new(catalog, tenant, period.clone()));
         let Some((view, quantity)) = charges.view_of(&line.key).zip(line.quantity.as_ref()) else { continue };
         demand.ask(Wanted {
             view: view.clone(),
@@ -72,7 +81,7 @@ impl UsageBySpan for UsageInParts<'_> {
 }
 
 /// A span cut at the starts of days or hours.
-fn parts(span: Span, granularity: StripeGranularity, zone: &TimeZone) -> Vec<Span> {
+pub(super) fn parts(span: Span, granularity: StripeGranularity, zone: &TimeZone) -> Vec<Span> {
     match granularity {
         StripeGranularity::Period => vec![span],
         StripeGranularity::Day => span.split_at(&midnights(span, zone)),

@@ -1,6 +1,6 @@
 //! Usage lines as meter events or usage records: values, times and keys.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rating::catalog::{StripeAction, StripeGranularity, StripeQuantity, StripeSending, StripeUsage};
 use rating::exact::Exact;
@@ -16,6 +16,11 @@ use crate::stripe::request;
 const MINUTE_S: i64 = 60;
 /// Events of one instant are followed by what takes them back and what stands instead.
 pub(super) const SEQUENCE_STEP: i64 = 4;
+
+/// The second to which an event was told, whatever became of it since.
+pub fn second_of(record: &StripeRecord) -> i64 {
+    record.sequence.div_euclid(SEQUENCE_STEP)
+}
 
 /// How many events of a meter fall on the end of the same span. Each gets a minute of its own, because Stripe can be
 /// asked for its sums by the minute.
@@ -33,6 +38,23 @@ impl Slots {
         *slot += 1;
         at_s
     }
+
+    /// The same where some seconds are taken already; in a span that is full, one of them.
+    pub(super) fn next_free(&mut self, meter: &str, span: Span, taken: Option<&BTreeSet<i64>>) -> i64 {
+        let minutes = (span.length_us() / 60_000_000).max(1);
+        for _ in 1..minutes {
+            let at_s = self.next(meter, span);
+            if taken.is_none_or(|taken| !taken.contains(&at_s)) {
+                return at_s;
+            }
+        }
+        self.next(meter, span)
+    }
+}
+
+/// Who goes one at a time: events of a customer and meter.
+pub(super) fn group_of(customer: &str, meter: &str) -> String {
+    format!("{customer}/{meter}")
 }
 
 /// What of a line Stripe counts.
@@ -96,14 +118,14 @@ impl Plan<'_> {
                 amount_minor: Some(figure.amount_minor),
                 ..self.content(kind, request, self.description(line))
             };
-            let group = format!("{}/{meter}", self.customer.customer);
+            let group = group_of(&self.customer.customer, &meter);
             records.push(StripeRecord::new(key, group, at_s * SEQUENCE_STEP, content));
         }
         Ok(records)
     }
 
     /// As the customer reads it where usage becomes an invoice item.
-    fn description(&self, line: &LineItem) -> String {
+    pub(super) fn description(&self, line: &LineItem) -> String {
         format!("{} (invoice {})", line.description, self.issued.number)
     }
 
@@ -129,6 +151,17 @@ impl Plan<'_> {
                 PlanError::NoSpans { number: self.number(), line: line.key.to_string(), granularity }
             })?,
         };
+        self.figures_of(line, total, how, spans)
+    }
+
+    /// The same with the line's spans and what each weighs.
+    pub(super) fn figures_of(
+        &self,
+        line: &LineItem,
+        total: &Exact,
+        how: StripeUsage,
+        spans: Vec<(Span, Exact)>,
+    ) -> Result<Vec<Figure>, PlanError> {
         let weights: Vec<Exact> = spans.iter().map(|(_, weight)| weight.max(&Exact::ZERO).clone()).collect();
         let mut values = amount::spread(total, &weights, how.scale)
             .map_err(|source| self.amount_error(&line.key.to_string(), source))?;
@@ -168,8 +201,9 @@ impl Plan<'_> {
     }
 }
 
-struct Figure {
-    span: Span,
-    value: i64,
-    amount_minor: i64,
+/// What one part of a line is told as.
+pub(super) struct Figure {
+    pub span: Span,
+    pub value: i64,
+    pub amount_minor: i64,
 }

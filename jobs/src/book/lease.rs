@@ -122,14 +122,14 @@ impl Writing {
         Ok(Fence { lease: lease.to_owned(), token })
     }
 
-    pub(super) async fn release_lease(&self, fence: &Fence) -> Result<(), BookError> {
+    /// False if another took it meanwhile; then it stays with that one.
+    pub(super) async fn release_lease(&self, fence: &Fence) -> Result<bool, BookError> {
         let nobody: Option<String> = None;
         let update = lease::Entity::update_many()
             .col_expr(lease::Column::Holder, Expr::value(nobody))
             .col_expr(lease::Column::ExpiresAtUs, Expr::value(self.now_us))
             .filter(lease::Column::Lease.eq(&fence.lease).and(lease::Column::Token.eq(fence.token)));
-        update.exec(&self.transaction).await.in_step("give a lease back")?;
-        Ok(())
+        Ok(update.exec(&self.transaction).await.in_step("give a lease back")?.rows_affected > 0)
     }
 }
 

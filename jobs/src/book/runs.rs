@@ -125,7 +125,11 @@ impl Book {
     /// lease: that writes nothing but what it is.
     pub async fn end_run(&self, run: &Run) -> Result<(), BookError> {
         let writing = self.begin().await?;
-        let mut ended = row(run)?;
+        let is_held = writing.release_lease(&run.fence).await?;
+        // Whatever it stumbled over, another was at the same work by then.
+        let is_overtaken = run.outcome == Outcome::Failed && !is_held;
+        let outcome = if is_overtaken { Outcome::Overtaken } else { run.outcome };
+        let mut ended = row(&Run { outcome, ..run.clone() })?;
         ended.ended_at_us = Some(writing.now_us);
         let update = run::Entity::update_many()
             .col_expr(run::Column::Outcome, Expr::value(ended.outcome))
@@ -135,7 +139,6 @@ impl Book {
             .col_expr(run::Column::Error, Expr::value(ended.error))
             .filter(run::Column::RunId.eq(&run.run_id));
         update.exec(&writing.transaction).await.in_step("record how a run ended")?;
-        writing.release_lease(&run.fence).await?;
         writing.commit().await
     }
 

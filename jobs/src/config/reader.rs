@@ -241,29 +241,53 @@ impl<'t> Reader<'t> {
         self.settings.last().map_or(Origin::Default, |setting| setting.origin.clone())
     }
 
+    /// A table inside a section: what the environment says in its place, as an inline table of TOML, or what stands in the file.
+    fn entries(&mut self, section: &'static str, key: &'static str) -> Option<Entries<'t>> {
+        self.asked.push((section, key));
+        let name = name_of(section, key);
+        let variable = variable_of(section, key);
+        let environment = self.environment;
+        if let Some(text) = environment.get(&variable).filter(|text| !text.is_empty()) {
+            let table = DeValue::parse(text).ok().and_then(|value| match value.into_inner() {
+                DeValue::Table(table) => Some(table),
+                _ => None,
+            });
+            if table.is_none() {
+                let message = format!("`{name}`: expected a table in one line");
+                let hint = format!("write {variable}='{{ \"one\" = …, \"another\" = … }}'");
+                self.report(Mistake::new(Origin::Environment(variable.clone()), message).hint(hint));
+            }
+            return Some(Entries { table: table?, variable: Some(variable) });
+        }
+        let value = self.table(section)?.get(key)?.clone();
+        let span = value.span();
+        let table = match value.into_inner() {
+            DeValue::Table(table) => table,
+            other => {
+                let message = format!("`{name}`: expected a table, found {}", describe(&other));
+                let hint = format!("write it as a section [{name}] with a line for each entry");
+                self.report(Mistake::new(self.place(span), message).hint(hint));
+                return None;
+            }
+        };
+        Some(Entries { table, variable: None })
+    }
+
+    fn place_in(&self, entries: &Entries<'t>, span: std::ops::Range<usize>) -> Origin {
+        entries.variable.clone().map_or_else(|| self.place(span), Origin::Environment)
+    }
+
     /// The texts of a table inside a section. A value may also be `{ file = "path" }`; then the file's content
     /// is a secret.
     pub fn texts(&mut self, section: &'static str, key: &'static str) -> Vec<(String, Text, Origin)> {
-        self.asked.push((section, key));
         let name = name_of(section, key);
-        let Some(value) = self.table(section).and_then(|table| table.get(key)) else { return Vec::new() };
-        let Some(entries) = value.get_ref().as_table() else {
-            let message = format!("`{name}`: expected a table, found {}", describe(value.get_ref()));
-            let hint = format!("write it as a section [{name}] with a line for each property");
-            let mistake = Mistake::new(self.place(value.span()), message).hint(hint);
-            self.report(mistake);
-            return Vec::new();
-        };
+        let Some(entries) = self.entries(section, key) else { return Vec::new() };
         let (mut texts, mut mistakes) = (Vec::new(), Vec::new());
-        for (entry, value) in entries {
-            let origin = self.place(value.span());
+        for (entry, value) in &entries.table {
+            let origin = self.place_in(&entries, value.span());
             let file = value.get_ref().as_table().filter(|table| table.len() == 1);
             let file = file.and_then(|table| table.get("file")).and_then(|path| path.get_ref().as_str());
-            let scalar = match value.get_ref() {
-                DeValue::Boolean(flag) => Ok(flag.to_string()),
-                other => text_of(other, Shape::Number),
-            };
-            match (file, scalar) {
+            match (file, scalar(value.get_ref())) {
                 (Some(path), _) => texts.push((entry.to_string(), Text::File(path.to_owned()), origin)),
                 (None, Ok(text)) => texts.push((entry.to_string(), Text::Plain(text), origin)),
                 (None, Err(what)) => {
@@ -278,20 +302,15 @@ impl<'t> Reader<'t> {
 
     /// The tables of a table inside a section, each with its texts by key.
     pub fn tables(&mut self, section: &'static str, key: &'static str) -> Vec<(String, TextsByKey, Origin)> {
-        self.asked.push((section, key));
         let name = name_of(section, key);
-        let Some(value) = self.table(section).and_then(|table| table.get(key)) else { return Vec::new() };
+        let Some(entries) = self.entries(section, key) else { return Vec::new() };
         let (mut tables, mut mistakes) = (Vec::new(), Vec::new());
         let mut wrong = |origin, place: &str, expected: &str, found: &DeValue<'_>| {
             let message = format!("`{place}`: expected {expected}, found {}", describe(found));
             mistakes.push(Mistake::new(origin, message));
         };
-        let entries = value.get_ref().as_table();
-        if entries.is_none() {
-            wrong(self.place(value.span()), &name, "a table", value.get_ref());
-        }
-        for (entry, value) in entries.into_iter().flatten() {
-            let origin = self.place(value.span());
+        for (entry, value) in &entries.table {
+            let origin = self.place_in(&entries, value.span());
             let place = format!("{name}.{}", entry.get_ref());
             let Some(keys) = value.get_ref().as_table() else {
                 wrong(origin, &place, "a table", value.get_ref());
@@ -299,12 +318,8 @@ impl<'t> Reader<'t> {
             };
             let mut texts = BTreeMap::new();
             for (key, value) in keys {
-                let text = match value.get_ref() {
-                    DeValue::Boolean(flag) => Ok(flag.to_string()),
-                    other => text_of(other, Shape::Number),
-                };
-                let origin = self.place(value.span());
-                match text {
+                let origin = self.place_in(&entries, value.span());
+                match scalar(value.get_ref()) {
                     Ok(text) => drop(texts.insert(key.get_ref().to_string(), (text, origin))),
                     Err(_) => wrong(origin, &format!("{place}.{}", key.get_ref()), "text", value.get_ref()),
                 }
@@ -400,6 +415,21 @@ impl<'t> Reader<'t> {
 pub(super) enum Text {
     Plain(String),
     File(String),
+}
+
+/// A table with names of the user's own.
+struct Entries<'t> {
+    table: DeTable<'t>,
+    /// Where it comes from, if not from the file.
+    variable: Option<String>,
+}
+
+/// Text, a number, true or false as text, or what stands there instead.
+fn scalar(value: &DeValue<'_>) -> Result<String, &'static str> {
+    match value {
+        DeValue::Boolean(flag) => Ok(flag.to_string()),
+        other => text_of(other, Shape::Number),
+    }
 }
 
 /// The text of a value of this shape, or what stands there instead.

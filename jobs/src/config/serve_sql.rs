@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use jiff::SignedDuration;
 
 use super::diagnostic::{Mistake, Origin};
-use super::reader::{Reader, Setting};
+use super::reader::{Reader, Setting, variable_of};
 use super::value;
 use crate::serve::Verifier;
 
@@ -89,7 +89,12 @@ fn read_users(reader: &mut Reader<'_>) -> Vec<SqlUserConfig> {
                 let tenant =
                     user.tenant.as_ref().map_or("all tenants".to_owned(), |it| format!("tenant {it}"));
                 let name = format!("serve_sql.users.{name}");
-                reader.settings.push(Setting { name, value: Some(tenant), origin, variable: String::new() });
+                reader.settings.push(Setting {
+                    name,
+                    value: Some(tenant),
+                    origin,
+                    variable: variable_of("serve_sql", "users"),
+                });
                 users.push(user);
             }
             Err(problem) => {

@@ -12,7 +12,7 @@ use url::Url;
 
 use super::diagnostic::{ConfigErrors, Mistake, Origin, Secret};
 use super::issuer::IssuerConfig;
-use super::reader::{Environment, Reader, Setting, Text};
+use super::reader::{Environment, Reader, Setting, Text, variable_of};
 use super::serve_sql::ServeSqlConfig;
 use super::{kafka_properties, value};
 
@@ -274,7 +274,7 @@ fn read_schedule(reader: &mut Reader<'_>) -> ScheduleConfig {
         }
         let value = Some(due.clone());
         let name = format!("schedule.jobs.{command}");
-        reader.settings.push(Setting { name, value, origin, variable: String::new() });
+        reader.settings.push(Setting { name, value, origin, variable: variable_of("schedule", "jobs") });
         entries.push((command, due));
     }
     ScheduleConfig { time_zone, jitter, entries }

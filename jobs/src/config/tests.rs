@@ -158,6 +158,34 @@ fn secrets_come_from_files_too() {
     assert_eq!(PathBuf::from(config.lake), folder.path().join("data"));
 }
 
+/// Tables with names of the user's own are overridden as a whole.
+#[test]
+fn tables_come_from_the_environment_too() {
+    let file = "[schedule.jobs]\nrollup = \"0 1 * * *\"\n\
+                [serve_sql.users]\nben = { password_variable = \"BENS\", all_tenants = true }\n";
+    let users = "{ anna = { password_file = \"annas\", tenant = \"acme\" } }";
+    let jobs = "{ \"close --period last\" = \"0 4 * * *\", compact = \"0 3 * * *\" }";
+    let variables = [("METERHOUSE_SERVE_SQL_USERS", users), ("METERHOUSE_SCHEDULE_JOBS", jobs)];
+    let config = read(file, &variables).unwrap();
+    let entry = |command: &str, due: &str| (command.to_owned(), due.to_owned());
+    assert_eq!(
+        config.schedule.entries,
+        [entry("close --period last", "0 4 * * *"), entry("compact", "0 3 * * *")]
+    );
+    let [anna] = &config.serve_sql.users[..] else { panic!("{:?}", config.serve_sql.users) };
+    assert_eq!((anna.name.as_str(), anna.tenant.as_deref()), ("anna", Some("acme")));
+    // From the current folder, since it does not stand in the file.
+    assert_eq!(anna.password, PasswordSource::File(PathBuf::from("annas")));
+    let origin = &config.setting("schedule.jobs.compact").unwrap().origin;
+    assert_eq!(*origin, Origin::Environment("METERHOUSE_SCHEDULE_JOBS".to_owned()));
+
+    for wrong in ["compact", "[1]", "{ compact = ", "{ compact = { a = 1 } }", "{ compact = \"never\" }"] {
+        let mistakes = read("", &[("METERHOUSE_SCHEDULE_JOBS", wrong)]).unwrap_err().mistakes;
+        assert_eq!(mistakes.len(), 1, "{wrong}");
+        assert_eq!(mistakes[0].origin, Origin::Environment("METERHOUSE_SCHEDULE_JOBS".to_owned()), "{wrong}");
+    }
+}
+
 #[test]
 fn variables_that_set_nothing_are_pointed_out() {
     let variables = [

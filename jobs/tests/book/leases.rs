@@ -110,8 +110,9 @@ pub async fn a_run_that_never_ended_is_marked(place: &Place) {
     let outcomes = |runs: Vec<jobs::book::Run>| runs.iter().map(|run| run.outcome).collect::<Vec<_>>();
     let abandoned = [Outcome::Running, Outcome::Abandoned];
     assert_eq!(outcomes(book.runs(None, 9).await.unwrap()), abandoned);
-    // It was only asleep: it may say so, and takes nothing from the one that followed.
-    first.outcome = Outcome::Overtaken;
+    // It was only asleep: it may say what stopped it, which is that it was overtaken, and takes nothing from the one that followed.
+    first.outcome = Outcome::Failed;
+    first.error = vec!["another compaction is at work on this lake".to_owned()];
     book.end_run(&first).await.unwrap();
     assert_eq!(outcomes(book.runs(None, 9).await.unwrap()), [Outcome::Running, Outcome::Overtaken]);
     book.begin_as(&second.fence).await.unwrap().commit().await.unwrap();

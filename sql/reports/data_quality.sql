@@ -5,9 +5,7 @@
 -- parameter from = 0001-01-01: the first day that is looked at
 -- chart: bar meter count
 WITH newest AS (
-    SELECT date_part('epoch', max(time)) AS at
-    FROM usage_events
-    JOIN (SELECT max(event_day) AS day FROM usage_days) AS last_day ON last_day.day = usage_events.event_day
+    SELECT date_part('epoch', max(time)) AS at FROM usage_events
 ), last AS (
     SELECT tenant, usage_events.meter, resource, max(time) AS last_sample
     FROM usage_events

@@ -6,7 +6,7 @@
 -- chart: bar source duplicate_percent
 WITH arrived AS (
     -- Only what is not compacted can lie there twice.
-    SELECT event_day FROM usage_days WHERE NOT compacted
+    SELECT event_day FROM usage_days WHERE compacted IS NOT TRUE
 ), events AS (
     SELECT source, identity, meter, count(*) - 1 AS again
     FROM usage_events

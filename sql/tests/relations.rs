@@ -306,11 +306,20 @@ async fn a_tenants_session_shows_that_tenant_only() {
         ("SELECT count(*) FROM information_schema.tables WHERE table_name = 'runs'", vec!["0"]),
         ("SELECT count(*) FROM information_schema.table_comments WHERE table_name = 'runs'", vec!["0"]),
         ("SELECT count(*) FROM lake.usage_daily", vec!["0"]),
+        (
+            "SELECT files IS NULL AND rows IS NULL AND bytes IS NULL AND compacted IS NULL FROM usage_days",
+            vec!["true"],
+        ),
     ] {
         assert_eq!(cells(&session, query).await, expected, "{query}");
     }
     assert!(session.query("SELECT * FROM runs").await.is_err());
     // They name the server's folders.
+    let open = crate::session(&two_tenants().await.lake, None).await;
+    assert_eq!(
+        cells(&open, "SELECT concat(files, ' ', rows) FROM usage_days WHERE NOT compacted").await,
+        ["2 2"]
+    );
     let settings = "SELECT * FROM information_schema.df_settings";
     assert!(session.query(settings).await.is_err());
     assert!(

@@ -9,7 +9,7 @@ use datafusion::datasource::MemTable;
 use datafusion::error::Result;
 
 use super::cells::{Cell, batch};
-use super::{Relation, RelationKind, WHOLE, column};
+use super::{Relation, RelationKind, WHOLE, column, optional};
 use crate::lake::TableSnapshot;
 
 pub(crate) fn relation() -> Relation {
@@ -20,10 +20,10 @@ pub(crate) fn relation() -> Relation {
         description: "what lies in usage_events by day, and whether it is compacted".to_owned(),
         columns: vec![
             column("event_day", DataType::Date32, "day of the events, in UTC"),
-            column("files", WHOLE, "files of the day"),
-            column("rows", WHOLE, "rows in them; an event has one for each meter that it feeds"),
-            column("bytes", WHOLE, "size of the files"),
-            column(
+            optional("files", WHOLE, "files of the day; not told to users of one tenant, like what follows"),
+            optional("rows", WHOLE, "rows in them; an event has one for each meter that it feeds"),
+            optional("bytes", WHOLE, "size of the files"),
+            optional(
                 "compacted",
                 truth,
                 "whether each event stands there once, in order; late events make it false until `compact` ran",
@@ -32,8 +32,12 @@ pub(crate) fn relation() -> Relation {
     }
 }
 
-/// One version's days; none where the table does not exist yet.
-pub(crate) fn provider(snapshot: Option<&TableSnapshot>) -> Result<Arc<dyn TableProvider>> {
+/// One version's days; none where the table does not exist yet. For one tenant these are all days from the first to the last, with
+/// nothing that tells of others.
+pub(crate) fn provider(
+    snapshot: Option<&TableSnapshot>,
+    is_of_one_tenant: bool,
+) -> Result<Arc<dyn TableProvider>> {
     let mut days: BTreeMap<i32, Day> = BTreeMap::new();
     for file in snapshot.into_iter().flat_map(|snapshot| &snapshot.files) {
         let day = days.entry(file.day).or_default();
@@ -43,9 +47,16 @@ pub(crate) fn provider(snapshot: Option<&TableSnapshot>) -> Result<Arc<dyn Table
         // Voids and amendments stay as they are.
         day.has_arrived |= !file.is_sorted() && !file.is_correction();
     }
-    let rows: Vec<Vec<Cell>> = days.into_iter().map(|(day, content)| content.row(day)).collect();
+    let rows: Vec<Vec<Cell>> = match (is_of_one_tenant, days.keys().next(), days.keys().next_back()) {
+        (true, Some(first), Some(last)) => (*first..=*last).map(untold).collect(),
+        _ => days.iter().map(|(day, content)| content.row(*day)).collect(),
+    };
     let rows = batch(&relation().columns, &rows)?;
     Ok(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?))
+}
+
+fn untold(day: i32) -> Vec<Cell> {
+    vec![Cell::Day(day), Cell::Null, Cell::Null, Cell::Null, Cell::Null]
 }
 
 #[derive(Debug, Default)]

@@ -271,8 +271,9 @@ pub async fn build_session(
             registry.add(relation, whose, Arc::clone(provider) as _)?;
         }
     }
-    let days = usage_days::provider(tables.snapshots.get(&Table::UsageEvents).map(AsRef::as_ref))?;
-    registry.add(usage_days::relation(), Whose::Vendor, days)?;
+    let usage = tables.snapshots.get(&Table::UsageEvents).map(AsRef::as_ref);
+    let days = usage_days::provider(usage, settings.tenant.is_some())?;
+    registry.add(usage_days::relation(), Whose::MadeForTenant, days)?;
     for view in VIEWS {
         registry.add_view(view, lake).await?;
     }

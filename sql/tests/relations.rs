@@ -318,7 +318,7 @@ async fn a_tenants_session_shows_that_tenant_only() {
     let open = crate::session(&two_tenants().await.lake, None).await;
     assert_eq!(
         cells(&open, "SELECT concat(files, ' ', rows) FROM usage_days WHERE NOT compacted").await,
-        ["2 2"]
+        ["1 2"]
     );
     let settings = "SELECT * FROM information_schema.df_settings";
     assert!(session.query(settings).await.is_err());

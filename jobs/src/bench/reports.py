@@ -13,6 +13,7 @@ table, threads, text = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 files = sorted(glob.glob(os.path.join(table, "event_day=*", "*.parquet")))
 connection = duckdb.connect()
 connection.execute(f"SET threads = {threads}")
+connection.execute("SET enable_progress_bar = false")
 connection.execute("SET TimeZone = 'UTC'")
 connection.execute(f"CREATE VIEW usage_events AS SELECT * FROM read_parquet({files!r}, hive_partitioning = true)")
 connection.execute("CREATE TABLE usage_days AS SELECT DISTINCT event_day, true AS compacted FROM usage_events")

@@ -76,7 +76,7 @@ fn both_catalogs_show_the_tables() {
     let served = world.serve("");
     let mut client = served.client("acme");
     let expected = "allowances charges invoice_lines invoices limits meters plans prices quantities rejected_messages \
-                    stripe_records subscriptions tenants usage_carried usage_daily usage_events usage_hourly usage_periods";
+                    stripe_records subscriptions tenants usage_carried usage_daily usage_days usage_events usage_hourly usage_periods";
     let of_information =
         "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1";
     assert_eq!(names(&mut client, of_information), expected);

@@ -20,7 +20,7 @@ pub(crate) fn relation() -> Relation {
         description: "what lies in usage_events by day, and whether it is compacted".to_owned(),
         columns: vec![
             column("event_day", DataType::Date32, "day of the events, in UTC"),
-            optional("files", WHOLE, "files of the day; not told to users of one tenant, like what follows"),
+            optional("files", WHOLE, "files of the day; users of one tenant are told of their own rows only"),
             optional("rows", WHOLE, "rows in them; an event has one for each meter that it feeds"),
             optional("bytes", WHOLE, "size of the files"),
             optional(
@@ -32,12 +32,15 @@ pub(crate) fn relation() -> Relation {
     }
 }
 
-/// One version's days; none where the table does not exist yet. For one tenant these are all days from the first to the last, with
-/// nothing that tells of others.
-pub(crate) fn provider(
-    snapshot: Option<&TableSnapshot>,
-    is_of_one_tenant: bool,
-) -> Result<Arc<dyn TableProvider>> {
+/// What a session of one tenant has in its place: the days of that tenant's own rows.
+pub(crate) const OF_ONE_TENANT: &str = "
+    SELECT event_day, CAST(NULL AS BIGINT) AS files, count(*) AS rows, CAST(NULL AS BIGINT) AS bytes,
+           CAST(NULL AS BOOLEAN) AS compacted
+    FROM usage_events
+    GROUP BY event_day";
+
+/// One version's days; none where the table does not exist yet.
+pub(crate) fn provider(snapshot: Option<&TableSnapshot>) -> Result<Arc<dyn TableProvider>> {
     let mut days: BTreeMap<i32, Day> = BTreeMap::new();
     for file in snapshot.into_iter().flat_map(|snapshot| &snapshot.files) {
         let day = days.entry(file.day).or_default();
@@ -47,16 +50,9 @@ pub(crate) fn provider(
         // Voids and amendments stay as they are.
         day.has_arrived |= !file.is_sorted() && !file.is_correction();
     }
-    let rows: Vec<Vec<Cell>> = match (is_of_one_tenant, days.keys().next(), days.keys().next_back()) {
-        (true, Some(first), Some(last)) => (*first..=*last).map(untold).collect(),
-        _ => days.iter().map(|(day, content)| content.row(*day)).collect(),
-    };
+    let rows: Vec<Vec<Cell>> = days.iter().map(|(day, content)| content.row(*day)).collect();
     let rows = batch(&relation().columns, &rows)?;
     Ok(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?))
-}
-
-fn untold(day: i32) -> Vec<Cell> {
-    vec![Cell::Day(day), Cell::Null, Cell::Null, Cell::Null, Cell::Null]
 }
 
 #[derive(Debug, Default)]

@@ -271,9 +271,7 @@ pub async fn build_session(
             registry.add(relation, whose, Arc::clone(provider) as _)?;
         }
     }
-    let usage = tables.snapshots.get(&Table::UsageEvents).map(AsRef::as_ref);
-    let days = usage_days::provider(usage, settings.tenant.is_some())?;
-    registry.add(usage_days::relation(), Whose::MadeForTenant, days)?;
+    registry.add_usage_days(tables).await?;
     for view in VIEWS {
         registry.add_view(view, lake).await?;
     }
@@ -369,6 +367,18 @@ impl<'s> Registry<'s> {
         let whose = Relation::of_lake_table(table).whose();
         let function = TableAt { handle: lake.table(table), view };
         self.add_function(&format!("{}_at", table.name()), whose, Arc::new(function));
+    }
+
+    async fn add_usage_days(&mut self, tables: &LakeTables) -> Result<(), DataFusionError> {
+        let usage = tables.snapshots.get(&Table::UsageEvents).map(AsRef::as_ref);
+        let days = if self.tenant.is_some() {
+            self.register_schemas()?;
+            let plan = self.context.state().create_logical_plan(usage_days::OF_ONE_TENANT).await?;
+            Arc::new(ViewTable::new(plan, None)) as _
+        } else {
+            usage_days::provider(usage)?
+        };
+        self.add(usage_days::relation(), Whose::MadeForTenant, days)
     }
 
     /// A view sees what the session sees, so it needs no restriction of its own.
